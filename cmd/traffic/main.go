@@ -1,0 +1,44 @@
+// Command traffic makes the captures on which Keepscope is measured, from real
+// servers and clients, each with the truth of the server's log beside it; and it
+// measures programs on them.
+//
+//	traffic -kind small|bulk|churn|open -out FILE [-scale 1]
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// A usageError is a fault of the command line.
+type usageError struct{ error }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
+}
+
+// run returns the exit status: 0 done, 1 failed, 2 wrong usage.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	err := command(ctx, args, stdout, stderr)
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	fmt.Fprintln(stderr, "traffic:", err)
+	if errors.As(err, &usageError{}) {
+		return 2
+	}
+	return 1
+}
+
+func command(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	return record(ctx, args, stdout, stderr)
+}
