@@ -1,0 +1,42 @@
+// Package capfile reads and writes capture files without libpcap.
+//
+// [Open] and [NewReader] tell by content, never by name: pcap of either byte
+// order, with micro- or nanoseconds, also with the longer record headers of
+// Kuznetzov's variant; and pcapng with any number of sections and interfaces.
+// Either may be compressed by gzip (several members) or zstd, and may come
+// from a pipe. [Merge] joins several files into one timeline.
+//
+// # Batches
+//
+// A [File] reads into the buffer of the batch that it is given, and the frames
+// are views of that buffer: nothing is copied but the piece of a record that
+// the end of the buffer cut. That piece is kept by the File, so that a caller
+// may alternate batches, one in work while the next is filled. A Read asks the
+// system once, for about as many bytes as BatchFrames frames took of late, and
+// delivers the frames which that completed; so a live pipe is never delayed.
+//
+// Cost, by BenchmarkRead and BenchmarkWalk in one run: see the figures there.
+//
+// # What ends a file
+//
+// The end of the file between two packets is io.EOF. A file that ends within a
+// packet is io.EOF too, and [File.Warning] says so. Lengths that cannot be
+// true, an unknown interface, or data that does not decompress are an error
+// which names the file and the byte (of the decompressed data, where it is
+// compressed); what came before is delivered first. A packet longer than the
+// snaplen is such an error in pcap, where no other redundancy shows that the
+// file is damaged, but not in pcapng, whose block lengths do that.
+//
+// # Caps
+//
+//	what                    · cap       · default · when full
+//	bytes of a frame        · 256 KiB   · same    · error, the file ends there
+//	buffer of a batch       · 260 KiB   · 128 KiB · grows for a frame that needs it
+//	kept piece of a File    · 260 KiB   · none    · grows as the buffer does
+//	buffers of merged files · 16 KiB to 128 KiB each, 1 MiB shared among them
+//	pcapng block            · 16 MiB    · same    · error; only 260 KiB are ever held
+//	interfaces              · 65 536    · same    · error, the file ends there
+//	interface name          · 256 bytes · same    · the rest is cut off
+//	TLS secrets             · 1 MiB     · same    · later ones are dropped, with a warning
+//	zstd window             · 32 MiB    · same    · error that names the remedy
+package capfile

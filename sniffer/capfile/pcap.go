@@ -1,0 +1,117 @@
+package capfile
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"time"
+
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+// Magic numbers of pcap (draft-ietf-opsawg-pcap §4), in the file's order.
+const (
+	magicMicro    = 0xa1b2c3d4
+	magicNano     = 0xa1b23c4d
+	magicModified = 0xa1b2cd34 // record headers of 24 bytes
+)
+
+// u32 reads four bytes in the file's order.
+func u32(p []byte, swap bool) uint32 {
+	v := binary.LittleEndian.Uint32(p)
+	if swap {
+		v = bits.ReverseBytes32(v)
+	}
+	return v
+}
+
+func u16(p []byte, swap bool) uint16 {
+	v := binary.LittleEndian.Uint16(p)
+	if swap {
+		v = bits.ReverseBytes16(v)
+	}
+	return v
+}
+
+func u64(p []byte, swap bool) uint64 {
+	v := binary.LittleEndian.Uint64(p)
+	if swap {
+		v = bits.ReverseBytes64(v)
+	}
+	return v
+}
+
+// pcapHeader reads the header of a pcap file, and reports whether it is one.
+func (f *File) pcapHeader(p []byte) bool {
+	state := pcapState{header: 16, fraction: int64(time.Microsecond)}
+	for _, f.swap = range []bool{false, true} {
+		switch u32(p, f.swap) {
+		case magicMicro:
+		case magicNano:
+			state.fraction = 1
+		case magicModified:
+			state.header = 24
+		default:
+			continue
+		}
+		f.setPcap(p, state)
+		return true
+	}
+	return false
+}
+
+func (f *File) setPcap(p []byte, state pcapState) {
+	major, minor := u16(p[4:], f.swap), u16(p[6:], f.swap)
+	if major != 2 || minor < 3 {
+		// Before 2.3 the two lengths of a record were the other way round.
+		f.err = fmt.Errorf("%s: %w: pcap version %d.%d cannot be read; convert it with editcap -F pcapng", f.name, ErrNotCapture, major, minor)
+		return
+	}
+	snaplen := u32(p[16:], f.swap)
+	state.limit = maxFrame
+	if snaplen != 0 {
+		state.limit = min(snaplen, maxFrame)
+	}
+	f.pcap = state
+	f.interfaces = []Interface{{
+		File: f.name,
+		// The upper half says whether frames have a check sequence.
+		Link:       sniffer.LinkType(u32(p[20:], f.swap)),
+		Snaplen:    snaplen,
+		Resolution: time.Duration(state.fraction),
+	}}
+}
+
+// parseRecords is parse for pcap.
+func (f *File) parseRecords(b *sniffer.Batch, data []byte) (used int) {
+	header, limit, fraction, swap := f.pcap.header, f.pcap.limit, f.pcap.fraction, f.swap
+	link := f.interfaces[0].Link
+	frames := b.Frames
+	for len(frames) < sniffer.BatchFrames {
+		rest := data[used:]
+		if len(rest) < header {
+			f.need = header
+			break
+		}
+		captured := u32(rest[8:], swap)
+		if captured > limit {
+			f.malformed(used, "packet of %d bytes where at most %d were captured", captured, limit)
+			break
+		}
+		size := header + int(captured)
+		if len(rest) < size {
+			f.need = size
+			break
+		}
+		frames = frames[:len(frames)+1]
+		frame := &frames[len(frames)-1]
+		frame.Time = int64(u32(rest, swap))*int64(time.Second) + int64(u32(rest[4:], swap))*fraction
+		frame.Data = rest[header:size:size]
+		frame.Length = max(u32(rest[12:], swap), captured)
+		frame.Interface = 0
+		frame.Link = link
+		used += size
+	}
+	b.Frames = frames
+	return used
+}
