@@ -20,7 +20,8 @@ func (e Endpoint) String() string {
 	return netip.AddrPortFrom(e.Addr.Netip(), e.Port).String()
 }
 
-// Flags are the control bits of a TCP header (RFC 9293 §3.1), low octet.
+// Flags are the control bits of a TCP header (RFC 9293 §3.1). Those of explicit
+// congestion notification are left out, so that a SYN is SYN whoever sent it.
 type Flags uint8
 
 // The control bits.
@@ -31,6 +32,8 @@ const (
 	PSH
 	ACK
 	URG
+
+	allFlags = FIN | SYN | RST | PSH | ACK | URG
 )
 
 // A Protocol is what a Segment carries.
@@ -50,7 +53,7 @@ type Segment struct {
 	Src, Dst  Endpoint
 	Length    uint32 // payload bytes on the wire
 	Seq, Ack  uint32 // TCP only
-	Interface uint32 // where it was captured
+	Interface uint32 // where it was captured; see Decoder.Decode
 	Window    uint16 // TCP only, unscaled
 	Flags     Flags  // TCP only
 	Protocol  Protocol
