@@ -38,7 +38,8 @@ const (
 	Length
 	Chunked
 	UntilClose
-	Tunnel // HTTP ends here: 101, or 2xx to CONNECT
+	Tunnel   // HTTP ends here: 101, or 2xx to CONNECT; no End follows
+	Unframed // a request whose end cannot be known (RFC 9112 §6.3 items 4 and 5); Lost follows
 )
 
 // A Method is a request method, folded to a closed set.
@@ -59,19 +60,20 @@ const (
 )
 
 // A Message is the head of a request or response. Host views the bytes given
-// to Next, or the parser's own buffer, and is valid until the next call.
+// to Next, or a buffer of the Pool: it is valid until the next call of any
+// Parser that has the same Pool, or until those bytes change.
 type Message struct {
 	Kind                                 Kind
 	Version                              Version
 	Method                               Method // request
-	Status                               uint16 // response
+	Status                               uint16 // response; 0 in HTTP/0.9, which has none
 	Connection                           Tokens // of Connection, or of Proxy-Connection where that is absent
 	Framing                              Framing
 	HasKeepAliveTimeout, HasKeepAliveMax bool
 	KeepAliveTimeout                     uint32 // seconds, of Keep-Alive: timeout=
-	KeepAliveMax                         uint32
+	KeepAliveMax                         uint32 // of Keep-Alive: max=
 	ContentLength                        uint64 // where Framing is Length
-	Host                                 []byte // request: Host, or the authority of an absolute-form target
+	Host                                 []byte // request: Host, or the authority of an absolute-form target or of CONNECT; not sanitised
 }
 
 // An Event is what Next found.
