@@ -84,15 +84,15 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 func (c *conn) send(text string) error {
-	for len(text) > 0 {
-		n, err := unix.Write(c.fd, []byte(text))
+	for rest := []byte(text); len(rest) > 0; {
+		n, err := unix.Write(c.fd, rest)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
-		text = text[n:]
+		rest = rest[n:]
 	}
 	return nil
 }

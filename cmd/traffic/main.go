@@ -40,5 +40,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == "hold" {
+		return hold(ctx, args[1:], os.Stdin, stdout)
+	}
 	return record(ctx, args, stdout, stderr)
 }

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/keepscope/keepscope/cmd/traffic/lab"
 )
 
@@ -21,10 +19,10 @@ const limit = 15 * time.Minute
 
 // A generator makes the traffic of one file.
 type generator struct {
-	lab   *lab.Lab
-	scale float64
-	truth truth
-	held  []*conn // open until the capture has ended
+	lab     *lab.Lab
+	scale   float64
+	truth   truth
+	holders []*holder // of connections that outlast the capture
 }
 
 // scaled is n for this run, at least 1.
@@ -74,8 +72,8 @@ func (g *generator) make(ctx context.Context, k kind, out string) (err error) {
 	}
 	defer func() { err = errors.Join(err, nginx.Kill()) }()
 	accepted, err := g.capture(ctx, k, nginx, out)
-	for _, c := range g.held {
-		err = errors.Join(err, c.close())
+	for _, h := range g.holders {
+		err = errors.Join(err, h.close())
 	}
 	if err = errors.Join(err, nginx.Stop()); err != nil {
 		return err
@@ -99,7 +97,7 @@ func (g *generator) capture(ctx context.Context, k kind, nginx *lab.Nginx, out s
 	start := time.Now()
 	err = k.traffic(ctx, g)
 	if err == nil {
-		accepted, err = nginx.Accepted()
+		accepted, err = nginx.AllAccepted(ctx)
 	}
 	if !k.openAtEnd {
 		err = errors.Join(err, nginx.Stop())
@@ -108,21 +106,4 @@ func (g *generator) capture(ctx context.Context, k kind, nginx *lab.Nginx, out s
 	g.truth.Packets = packets
 	g.truth.Seconds = time.Since(start).Seconds()
 	return accepted, errors.Join(err, stopErr)
-}
-
-// raiseFileLimit lets this process hold n files open.
-func raiseFileLimit(n int) error {
-	want := unix.Rlimit{Cur: uint64(n), Max: uint64(n)}
-	var have unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &have); err != nil {
-		return fmt.Errorf("read the limit of open files: %w", err)
-	}
-	if have.Cur >= want.Cur {
-		return nil
-	}
-	want.Max = max(want.Max, have.Max)
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &want); err != nil {
-		return fmt.Errorf("raise the limit of open files to %d (needs root): %w", n, err)
-	}
-	return nil
 }

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"text/template"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -32,11 +34,13 @@ type NginxConfig struct {
 	Servers string
 	// Files are put into Root, by name.
 	Files map[string][]byte
-	// Connections is the most that are open at once, 4096 by default.
+	// Connections is the most that a worker has open at once, 4096 by default.
 	Connections int
+	// Workers is how many processes serve, 1 by default.
+	Workers int
 }
 
-// An Nginx is a running nginx with one worker.
+// An Nginx is a running nginx.
 type Nginx struct {
 	Log     string // its access log: complete once it is stopped
 	dir     string
@@ -50,7 +54,7 @@ type Nginx struct {
 var nginxConf = template.Must(template.New("nginx").Parse(`
 daemon off;
 user root;
-worker_processes 1;
+worker_processes {{.Workers}};
 worker_rlimit_nofile {{.Files}};
 pid {{.Dir}}/nginx.pid;
 error_log {{.Dir}}/error.log warn;
@@ -79,6 +83,7 @@ func (l *Lab) NewNginx(ctx context.Context, config NginxConfig) (*Nginx, error) 
 	if config.Connections == 0 {
 		config.Connections = 4096
 	}
+	config.Workers = max(config.Workers, 1)
 	dir, err := os.MkdirTemp(l.Dir, "nginx-")
 	if err != nil {
 		return nil, fmt.Errorf("lab: nginx: %w", err)
@@ -117,10 +122,16 @@ func (l *Lab) nginxConf(dir string, config NginxConfig) ([]byte, error) {
 	if err := servers.Execute(&text, map[string]string{"Addr": addr, "Root": dir}); err != nil {
 		return nil, err
 	}
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return nil, err
+	}
 	var conf bytes.Buffer
 	err = nginxConf.Execute(&conf, map[string]any{
 		"Dir": dir, "Servers": text.String(),
-		"Connections": config.Connections, "Files": 2*config.Connections + 100,
+		"Connections": config.Connections, "Workers": config.Workers,
+		// nginx may raise its limit to the hard one; beyond takes a capability.
+		"Files": min(files.Max, uint64(2*config.Connections+100)),
 	})
 	return conf.Bytes(), err
 }
@@ -191,6 +202,31 @@ func (n *Nginx) Accepted() (int, error) {
 		return 0, fmt.Errorf("lab: nginx status: %w", err)
 	}
 	return total - int(n.asked.Load()), nil
+}
+
+// AllAccepted is Accepted, once nginx has taken what waits in its listen queues:
+// when the count has not changed for half a second.
+func (n *Nginx) AllAccepted(ctx context.Context) (int, error) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	last, same := -1, 0
+	for same < 10 {
+		now, err := n.Accepted()
+		if err != nil {
+			return 0, err
+		}
+		if now == last {
+			same++
+		} else {
+			last, same = now, 0
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+	return last, nil
 }
 
 // Stop ends nginx: idle connections are closed, requests in progress are
