@@ -1,0 +1,244 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+)
+
+// A Comparison says what changed between two reports.
+type Comparison struct {
+	Verdict string        `json:"verdict"` // one sentence
+	Totals  []Change      `json:"totals"`
+	Servers []ServerDelta `json:"servers"` // those in both first, by the change in wasted handshakes per 1000 requests
+}
+
+// A ServerDelta is what changed for one server.
+type ServerDelta struct {
+	Name    string   `json:"server"`
+	In      string   `json:"in"` // "both", "before" or "after"
+	Changes []Change `json:"changes"`
+}
+
+// A Change is one figure in both reports; nil where it has no value.
+type Change struct {
+	Figure string   `json:"figure"`
+	Before *float64 `json:"before"`
+	After  *float64 `json:"after"`
+	Change *float64 `json:"change"`
+	Better *bool    `json:"better,omitempty"` // nil where neither is better, or nothing changed
+}
+
+// A figure is something to compare. Captures differ in length, so what grows
+// with time is compared per 1000 requests.
+type figure struct {
+	name  string
+	good  float64 // 1 where more is better, -1 where less is, 0 where neither
+	value func(*Summary) *float64
+	text  func(float64) string
+}
+
+var figures = []figure{
+	{"connections", 0, func(s *Summary) *float64 { return pointer(float64(s.Connections)) }, countText},
+	{"requests", 0, func(s *Summary) *float64 { return pointer(float64(s.Requests + s.estimatedRequests())) }, countText},
+	{"requests_per_connection", 1, func(s *Summary) *float64 { return positive(s.requests().Mean) }, perText},
+	{"reuse_ratio", 1, func(s *Summary) *float64 {
+		return s.either(s.ReuseRatio, func(e *Estimated) *float64 { return e.ReuseRatio })
+	}, percent},
+	{"effectiveness", 1, func(s *Summary) *float64 {
+		return s.either(s.Effectiveness, func(e *Estimated) *float64 { return e.Effectiveness })
+	}, percent},
+	{"wasted_handshakes", 0, func(s *Summary) *float64 { return pointer(float64(s.wastedTotal())) }, countText},
+	{"wasted_handshakes_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(float64(s.wastedTotal())) }, perText},
+	{"wasted_seconds_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(s.wastedSeconds()) }, secondsText},
+	{"races_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(float64(s.Races)) }, perText},
+	{"tcp_handshake_p50_seconds", -1, func(s *Summary) *float64 { return s.Handshakes.TCP.P50 }, secondsText},
+	{"exchange_p50_seconds", -1, func(s *Summary) *float64 { return s.Exchanges.P50 }, secondsText},
+}
+
+func countText(v float64) string { return group3(uint64(v)) }
+
+func positive(v float64) *float64 {
+	if v <= 0 {
+		return nil
+	}
+	return &v
+}
+
+// either returns the counted value, or the estimated one where nothing was
+// counted.
+func (s *Summary) either(counted *float64, estimated func(*Estimated) *float64) *float64 {
+	if s.Requests == 0 && s.Estimated != nil {
+		return estimated(s.Estimated)
+	}
+	return counted
+}
+
+func (s *Summary) perThousand(v float64) *float64 {
+	n := s.Requests + s.estimatedRequests()
+	if n == 0 {
+		return nil
+	}
+	return pointer(v * 1000 / float64(n))
+}
+
+// Compare says what changed from one report to another: did it help?
+func Compare(before, after *Report) *Comparison {
+	c := &Comparison{Totals: changes(&before.Totals, &after.Totals), Servers: []ServerDelta{}}
+	c.Verdict = verdict(c.Totals)
+	then := map[string]*Summary{}
+	for i := range before.Servers {
+		then[before.Servers[i].Name] = &before.Servers[i].Summary
+	}
+	for i := range after.Servers {
+		s := &after.Servers[i]
+		in := "after"
+		old := then[s.Name]
+		if old != nil {
+			in = "both"
+			delete(then, s.Name)
+		}
+		c.Servers = append(c.Servers, ServerDelta{s.Name, in, changes(old, &s.Summary)})
+	}
+	for name, old := range then {
+		c.Servers = append(c.Servers, ServerDelta{name, "before", changes(old, nil)})
+	}
+	slices.SortFunc(c.Servers, func(a, b ServerDelta) int {
+		return cmp.Or(
+			cmp.Compare(inRank(a.In), inRank(b.In)),
+			cmp.Compare(a.magnitude(), b.magnitude()),
+			cmp.Compare(a.Name, b.Name),
+		)
+	})
+	return c
+}
+
+func inRank(in string) int { return slices.Index([]string{"both", "after", "before"}, in) }
+
+// magnitude orders the largest change first.
+func (d *ServerDelta) magnitude() float64 {
+	if c := find(d.Changes, "wasted_handshakes_per_1000_requests").Change; c != nil {
+		return -math.Abs(*c)
+	}
+	return 0
+}
+
+// changes compares two summaries, either of which may be nil.
+func changes(before, after *Summary) []Change {
+	out := make([]Change, len(figures))
+	for i, f := range figures {
+		c := Change{Figure: f.name}
+		if before != nil {
+			c.Before = f.value(before)
+		}
+		if after != nil {
+			c.After = f.value(after)
+		}
+		if c.Before != nil && c.After != nil {
+			d := *c.After - *c.Before
+			c.Change = &d
+			if d != 0 && f.good != 0 {
+				c.Better = pointer(d*f.good > 0)
+			}
+		}
+		out[i] = c
+	}
+	return out
+}
+
+func find(list []Change, name string) Change {
+	i := slices.IndexFunc(list, func(c Change) bool { return c.Figure == name })
+	return list[i]
+}
+
+// verdict answers the question in one sentence.
+func verdict(totals []Change) string {
+	e := find(totals, "effectiveness")
+	w := find(totals, "wasted_handshakes_per_1000_requests")
+	if w.Change == nil {
+		return "There is nothing to compare: one side has no requests."
+	}
+	word := "No change"
+	switch {
+	case w.Better != nil && *w.Better:
+		word = "Better"
+	case w.Better != nil:
+		word = "Worse"
+	}
+	text := fmt.Sprintf("%s: wasted handshakes per 1000 requests went from %s to %s",
+		word, perText(*w.Before), perText(*w.After))
+	if word == "No change" {
+		text = fmt.Sprintf("No change: %s wasted handshakes per 1000 requests before and after", perText(*w.After))
+	}
+	if e.Change != nil {
+		text += fmt.Sprintf(", effectiveness from %s to %s", percent(*e.Before), percent(*e.After))
+	}
+	return text + "."
+}
+
+// WriteJSON writes the comparison as one indented object.
+func (c *Comparison) WriteJSON(w io.Writer) error { return writeJSON(w, c) }
+
+// WriteText writes the comparison for people: the totals, then each server.
+func (c *Comparison) WriteText(w io.Writer, o TextOptions) error {
+	p := newPage(o)
+	p.wrapped(bold, "", plain, c.Verdict)
+	p.blank()
+	p.changes("ALL SERVERS", c.Totals)
+	if len(c.Servers) > 1 {
+		p.blank()
+		p.deltas(c.Servers)
+	}
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}
+
+func (p *page) changes(title string, list []Change) {
+	p.line(p.in(dim, pad(title, 38)+padLeft("BEFORE", 12)+padLeft("AFTER", 12)))
+	for i, c := range list {
+		if c.Before == nil && c.After == nil {
+			continue
+		}
+		text := figures[i].text
+		p.line(pad(strings.ReplaceAll(c.Figure, "_", " "), 38), padLeft(valueText(c.Before, text), 12),
+			padLeft(valueText(c.After, text), 12), "  ", p.judgement(c))
+	}
+}
+
+func valueText(v *float64, text func(float64) string) string {
+	if v == nil {
+		return "–"
+	}
+	return text(*v)
+}
+
+func (p *page) judgement(c Change) string {
+	switch {
+	case c.Better == nil:
+		return ""
+	case *c.Better:
+		return p.in(green, "better")
+	}
+	return p.in(red, "worse")
+}
+
+const maxCompared = 20
+
+func (p *page) deltas(list []ServerDelta) {
+	nameWidth := p.width - 1 - 46
+	p.line(p.in(dim, pad("SERVER", nameWidth)+padLeft("EFFECTIVENESS", 20)+padLeft("WASTED/1000 REQ.", 20)))
+	for i := range list[:min(len(list), maxCompared)] {
+		d := &list[i]
+		e, w := find(d.Changes, "effectiveness"), find(d.Changes, "wasted_handshakes_per_1000_requests")
+		p.line(pad(shorten(printable(d.Name), nameWidth-1), nameWidth),
+			padLeft(valueText(e.Before, percent)+" → "+valueText(e.After, percent), 20),
+			padLeft(valueText(w.Before, perText)+" → "+valueText(w.After, perText), 20),
+			"  ", p.judgement(w))
+	}
+	if more := len(list) - maxCompared; more > 0 {
+		p.line(p.in(dim, "and "+plural(uint64(more), "more server")))
+	}
+}

@@ -1,0 +1,507 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// A Finding is something to change, with the figures that say so. It is what a
+// person should act on first; Seconds orders findings.
+type Finding struct {
+	Code     string             `json:"code"`
+	Severity Severity           `json:"severity"`
+	Server   string             `json:"server"`
+	Seconds  float64            `json:"seconds_lost"`
+	Summary  string             `json:"summary"` // what is the matter, one sentence with figures
+	Evidence map[string]float64 `json:"evidence"`
+	Advice   string             `json:"advice"` // the setting to change
+}
+
+// A Severity says how much a finding matters.
+type Severity string
+
+// The severities.
+const (
+	Critical Severity = "critical" // requests fail, or soon will
+	Warning  Severity = "warning"  // time is lost
+	Info     Severity = "info"     // worth knowing
+	OK       Severity = "ok"
+)
+
+// A Rule is one thing that can be wrong with a server. Check looks at the
+// server's figures; it returns false where the threshold is not reached. A Rule
+// whose Code another finding of the same server names in Overrides is left out.
+type Rule struct {
+	Code      string
+	Severity  Severity
+	Threshold string // in words, for the documentation
+	Overrides []string
+	Advice    string
+	Check     func(s *Server) (Finding, bool)
+}
+
+// The smallest samples on which a finding may rest.
+const (
+	minWasted      = 10   // wasted handshakes of the causes of one rule
+	minWastedShare = 0.02 // of them in reused requests + wasted handshakes
+	minReused      = 10   // reused requests, before idle timeouts are judged
+	minRequests    = 20   // requests, before all is called well
+	minNeverUsed   = 10
+	minUnused      = 0.10 // never-used connections in all
+	minUnread      = 10
+	minSticky      = 1000 // requests, before balance is judged
+)
+
+// Findings returns what the rules say of every server, most seconds lost
+// first, then by severity, code and server. It is one finding, all_is_well,
+// where no rule fires and the sample is large enough to say so; it is empty
+// where it is not.
+func Findings(r *Report) []Finding {
+	found := []Finding{}
+	for i := range r.Servers {
+		found = append(found, check(&r.Servers[i])...)
+	}
+	slices.SortStableFunc(found, func(a, b Finding) int {
+		return cmp.Or(
+			cmp.Compare(b.Seconds, a.Seconds),
+			cmp.Compare(severityRank(a.Severity), severityRank(b.Severity)),
+			cmp.Compare(a.Code, b.Code),
+			cmp.Compare(a.Server, b.Server),
+		)
+	})
+	if len(found) == 0 {
+		if f, ok := allIsWell(&r.Totals); ok {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+func severityRank(s Severity) int {
+	return slices.Index([]Severity{Critical, Warning, Info, OK}, s)
+}
+
+// check applies the rules to one server.
+func check(s *Server) []Finding {
+	var found []Finding
+	var overridden []string
+	for i := range Rules {
+		rule := &Rules[i]
+		f, ok := rule.Check(s)
+		if !ok || slices.Contains(overridden, rule.Code) {
+			continue
+		}
+		f.Code, f.Server = rule.Code, s.Name
+		f.Severity = cmp.Or(f.Severity, rule.Severity)
+		f.Advice = cmp.Or(f.Advice, rule.Advice)
+		found = append(found, f)
+		overridden = append(overridden, rule.Overrides...)
+	}
+	return found
+}
+
+// allIsWell is not a rule about a server but about the lack of findings.
+func allIsWell(t *Summary) (Finding, bool) {
+	requests, reused, wasted := t.Requests, t.ReusedRequests, t.Wasted.Total
+	if t.Estimated != nil {
+		requests += t.Estimated.Requests
+		reused += t.Estimated.ReusedRequests
+		wasted += t.Estimated.Wasted.Total
+	}
+	if requests < minRequests {
+		return Finding{}, false
+	}
+	return Finding{
+		Code: "all_is_well", Severity: OK,
+		Summary: fmt.Sprintf("All is well: %s of %s rode a connection that was already open, and %s wasted.",
+			group3(reused), plural(requests, "request"), pluralWere(wasted, "handshake")),
+		Evidence: map[string]float64{
+			"requests": float64(requests), "reused_requests": float64(reused), "wasted_handshakes": float64(wasted),
+		},
+		Advice: "Nothing to change.",
+	}, true
+}
+
+// Rules are all rules, in the order in which they are tried: one that
+// overrides another stands before it.
+var Rules = []Rule{
+	races, idleRisk, serverCloses, clientCloses, http10, poolTooSmall, clientDiscards, bodyUnread,
+	serverDiscards, requestLimit, noLength, errorCloses, serverIdleShort, clientIdleShort, poolSplit,
+	neverUsed, portsRunOut, tooSticky,
+}
+
+// The rules about one habit that wastes handshakes.
+var (
+	serverCloses = causeRule("server_closes", Warning,
+		"The server answers “Connection: close”: %s wasted, %s.",
+		"Let the server keep connections open: nginx `keepalive_timeout 75s` (0 turns it off), Apache `KeepAlive On`; "+
+			"HAProxy: remove `option httpclose` and `http-server-close`; Node.js: do not set `Connection: close`.",
+		"server_close")
+
+	clientCloses = causeRule("client_closes", Warning,
+		"The client asks for “Connection: close”: %s wasted, %s.",
+		"Stop the client from asking: nginx as a proxy needs `proxy_http_version 1.1`, `proxy_set_header Connection \"\"` and "+
+			"`keepalive 32` in the upstream; Go: no `DisableKeepAlives`, no `Request.Close`; "+
+			"Node.js: `new Agent({keepAlive: true})`; Python: one `requests.Session`.",
+		"client_close")
+
+	http10 = causeRule("http10", Warning,
+		"The client speaks HTTP/1.0 without keep-alive: %s wasted, %s.",
+		"Speak HTTP/1.1 to the upstream: nginx `proxy_http_version 1.1` with `proxy_set_header Connection \"\"`; "+
+			"ab needs `-k`; an old client can send `Connection: keep-alive`, which the server must confirm (nginx `keepalive_disable none`).",
+		"http10_not_requested", "http10_declined")
+
+	serverDiscards = causeRule("server_discards", Warning,
+		"The server closes right after its response, without announcing it: %s wasted, %s.",
+		"Look for a keep-alive timeout near zero or a worker that ends after each request: nginx `keepalive_timeout`, "+
+			"Apache `KeepAliveTimeout`, gunicorn `--keep-alive` (needs a threaded or async worker), PHP's built-in server.",
+		"server_discard", "server_abort")
+
+	requestLimit = Rule{
+		Code: "request_limit", Severity: Warning,
+		Threshold: causeThreshold("server_limit"),
+		Advice: "Raise the limit: nginx `keepalive_requests 10000` (default 1000; 100 before 1.19.10), " +
+			"Apache `MaxKeepAliveRequests 0`, Envoy `max_requests_per_connection`, Node.js `server.maxRequestsPerSocket = 0`.",
+		Check: func(s *Server) (Finding, bool) {
+			f, w, ok := causeFinding(s, "server_limit")
+			if !ok {
+				return f, false
+			}
+			limit := s.requests().P50
+			if s.Idle.AdvertisedMax != nil {
+				limit = *s.Idle.AdvertisedMax
+				f.Evidence["advertised_max"] = float64(limit)
+			}
+			f.Evidence["requests_per_connection_p50"] = float64(s.requests().P50)
+			f.Summary = fmt.Sprintf("The server ends connections that were in use, after about %s: %s wasted, %s.",
+				plural(uint64(max(limit, 0)), "request"), pluralWere(w.n, "handshake"), secondsText(w.seconds))
+			return f, true
+		},
+	}
+
+	noLength = causeRule("no_length", Warning,
+		"Responses without a length end with their connection: %s wasted, %s.",
+		"Send `Content-Length` or `Transfer-Encoding: chunked`: nginx as a proxy `proxy_http_version 1.1`; "+
+			"in CGI or FastCGI applications set Content-Length; check that a proxy does not strip it.",
+		"no_length")
+
+	errorCloses = causeRule("errors_close", Warning,
+		"The server closes the connection with error responses: %s wasted, %s.",
+		"Find what answers 4xx or 5xx, and let it keep the connection: read the request body before answering with an error, "+
+			"and do not send `Connection: close` with it (nginx closes after 400, 413, 414 and 500 to 501: see `error_page`).",
+		"server_error_close")
+
+	poolSplit = causeRule("pool_split", Info,
+		"A new connection was opened although one to the same server idled: %s wasted, %s.",
+		"Share one pool: one client object for the whole process (Go `http.Client`, Python `Session`, Java `HttpClient`), "+
+			"fewer worker processes with a pool each, nginx `keepalive` in the upstream. "+
+			"Several clients behind one address (NAT, a load balancer) look the same.",
+		"pool_miss")
+)
+
+var clientDiscards = Rule{
+	Code: "client_discards", Severity: Warning,
+	Threshold: causeThreshold("client_discard, client_abort"),
+	Advice: "Keep the client: reuse one client object for all requests, and read bodies to their end before closing them. " +
+		"Go: drain and close `resp.Body`; curl: several URLs in one call; PHP: `curl_init` once; Python: one `requests.Session`.",
+	Check: func(s *Server) (Finding, bool) {
+		f, w, ok := causeFinding(s, "client_discard", "client_abort")
+		f.Summary = fmt.Sprintf("The client closes right after the response, though the server would have kept the connection: %s wasted, %s.",
+			pluralWere(w.n, "handshake"), secondsText(w.seconds))
+		return f, ok
+	},
+}
+
+var poolTooSmall = Rule{
+	Code: "pool_too_small", Severity: Warning,
+	Threshold: causeThreshold("client_discard") + ", and at least 10 % of the requests reuse a connection: there is a pool, but it overflows",
+	Overrides: []string{"client_discards"},
+	Advice: "Let the pool keep more idle connections: Go `Transport.MaxIdleConnsPerHost` (default 2), nginx upstream `keepalive`, " +
+		"Node.js `Agent.maxFreeSockets`, Python `HTTPAdapter(pool_maxsize=…)`, Apache HttpClient `setMaxConnPerRoute`.",
+	Check: func(s *Server) (Finding, bool) {
+		f, w, ok := causeFinding(s, "client_discard")
+		reuse := s.reuse()
+		if !ok || reuse < 0.10 {
+			return f, false
+		}
+		f.Evidence["reuse_ratio"] = reuse
+		f.Summary = fmt.Sprintf("The client's pool is too small: it closes connections as soon as they are free, and opens others; %s wasted, %s.",
+			pluralWere(w.n, "handshake"), secondsText(w.seconds))
+		return f, true
+	},
+}
+
+var bodyUnread = Rule{
+	Code: "body_unread", Severity: Warning,
+	Threshold: fmt.Sprintf("at least %d connections that the client closed in the middle of a body, 2 %% of all", minUnread),
+	Advice: "Read every response body to its end, also of responses you do not want: Go `io.Copy(io.Discard, resp.Body)` before `Close`; " +
+		"Java `EntityUtils.consume`; Node.js `res.resume()`. For large unwanted bodies ask with HEAD or a range.",
+	Check: func(s *Server) (Finding, bool) {
+		if s.UnreadBodies < minUnread || share(s.UnreadBodies, s.Connections) < 0.02 {
+			return Finding{}, false
+		}
+		return Finding{
+			Seconds: s.wasted("client_abort").seconds,
+			Summary: fmt.Sprintf("The client closed %s before the response body was read: such a connection cannot be reused.",
+				plural(s.UnreadBodies, "connection")),
+			Evidence: map[string]float64{"unread_bodies": float64(s.UnreadBodies), "connections": float64(s.Connections)},
+		}, true
+	},
+}
+
+// The rules about idle timeouts.
+var races = Rule{
+	Code: "races", Severity: Critical,
+	Threshold: "at least 1 race among at least 10 reused requests",
+	Overrides: []string{"idle_timeout_order"},
+	Advice: "Make the client's idle timeout shorter than the server's, by some seconds: raise the server's (nginx `keepalive_timeout`, " +
+		"Node.js `server.keepAliveTimeout`, default 5 s, above the 60 s of an AWS ALB; Go `Server.IdleTimeout`), or lower the client's " +
+		"(Go `Transport.IdleConnTimeout`, Envoy `idle_timeout`, HAProxy `timeout http-keep-alive`, nginx upstream `keepalive_timeout`).",
+	Check: func(s *Server) (Finding, bool) {
+		if s.Races == 0 || s.reusedRequests() < minReused {
+			return Finding{}, false
+		}
+		f := Finding{
+			Seconds:  s.wasted("race").seconds,
+			Evidence: map[string]float64{"races": float64(s.Races), "reused_requests": float64(s.reusedRequests())},
+			Summary:  fmt.Sprintf("%s met the server's closing and went unanswered", upperFirst(plural(s.Races, "request"))),
+		}
+		if p := s.Idle.Race.P50; p != nil {
+			f.Evidence["idle_seconds_p50"] = *p
+			f.Summary += ", after idling " + secondsText(*p)
+		}
+		f.Summary += ": behind a proxy these are occasional 502s."
+		return f, true
+	},
+}
+
+var idleRisk = Rule{
+	Code: "idle_timeout_order", Severity: Warning,
+	Threshold: "the server's observed idle timeout (5 idle closings) at or below the client's, or, where the client's was not seen, " +
+		"at most twice the longest idle time before a reuse; at least 10 reused requests",
+	Advice: "Make the client's idle timeout shorter than the server's before a request meets the closing: raise the server's " +
+		"(nginx `keepalive_timeout`, Node.js `server.keepAliveTimeout`, Go `Server.IdleTimeout`) above that of the client or load balancer " +
+		"(AWS ALB 60 s, Envoy `idle_timeout` 1 h, Go `Transport.IdleConnTimeout` 90 s, nginx upstream `keepalive_timeout` 60 s).",
+	Check: checkIdleRisk,
+}
+
+func checkIdleRisk(s *Server) (Finding, bool) {
+	server, client := s.Idle.ObservedTimeout.Server, s.Idle.ObservedTimeout.Client
+	if server == nil || s.reusedRequests() < minReused {
+		return Finding{}, false
+	}
+	f := Finding{Evidence: map[string]float64{
+		"server_timeout_seconds": *server, "server_idle_closings": float64(s.Idle.IdleClosings.Server),
+	}}
+	switch {
+	case client != nil && *client >= *server:
+		f.Evidence["client_timeout_seconds"] = *client
+		f.Summary = fmt.Sprintf("The server closes idle connections after %s, the client keeps them for %s: a request may meet the closing.",
+			secondsText(*server), secondsText(*client))
+	case client == nil && s.Idle.Reuse.Max != nil && 2**s.Idle.Reuse.Max >= *server:
+		f.Evidence["reuse_idle_max_seconds"] = *s.Idle.Reuse.Max
+		f.Summary = fmt.Sprintf("The server closes idle connections after %s, and the client reuses them after up to %s: a request may meet the closing.",
+			secondsText(*server), secondsText(*s.Idle.Reuse.Max))
+	default:
+		return Finding{}, false
+	}
+	return f, true
+}
+
+var serverIdleShort = Rule{
+	Code: "server_idle_timeout", Severity: Warning, Threshold: causeThreshold("server_idle"),
+	Advice: "Raise the server's idle timeout above the pauses of its clients: nginx `keepalive_timeout`, Apache `KeepAliveTimeout` (default 5 s), " +
+		"Node.js `server.keepAliveTimeout` (default 5 s), gunicorn `--keep-alive` (default 2 s), Go `Server.IdleTimeout`.",
+	Check: idleTimeoutCheck("server_idle", "server", func(i *Idle) *float64 { return i.ObservedTimeout.Server }),
+}
+
+var clientIdleShort = Rule{
+	Code: "client_idle_timeout", Severity: Warning, Threshold: causeThreshold("client_idle"),
+	Advice: "Raise the client's idle timeout, but keep it below the server's: Go `Transport.IdleConnTimeout`, nginx upstream `keepalive_timeout`, " +
+		"Envoy `idle_timeout`, Apache HttpClient `evictIdleConnections`, HAProxy `pool-purge-delay`.",
+	Check: idleTimeoutCheck("client_idle", "client", func(i *Idle) *float64 { return i.ObservedTimeout.Client }),
+}
+
+func idleTimeoutCheck(cause, side string, timeout func(*Idle) *float64) func(*Server) (Finding, bool) {
+	return func(s *Server) (Finding, bool) {
+		f, w, ok := causeFinding(s, cause)
+		if !ok {
+			return f, false
+		}
+		f.Summary = fmt.Sprintf("The %s gives up idle connections too soon", side)
+		if t := timeout(&s.Idle); t != nil {
+			f.Evidence[side+"_timeout_seconds"] = *t
+			f.Summary += ", after " + secondsText(*t)
+		}
+		f.Summary += fmt.Sprintf(": %s wasted, %s.", pluralWere(w.n, "handshake"), secondsText(w.seconds))
+		return f, true
+	}
+}
+
+// The rules about connections as such.
+var neverUsed = Rule{
+	Code: "never_used", Severity: Info,
+	Threshold: fmt.Sprintf("at least %d connections without a request, %.0f %% of all", minNeverUsed, minUnused*100),
+	Advice: "Find who connects and asks nothing: TCP health checks (let them ask over HTTP, or less often), " +
+		"preconnecting browsers, a pool's minimum size (`minIdle`) above what the traffic needs.",
+	Check: func(s *Server) (Finding, bool) {
+		n := s.Reasons["never_used"]
+		if n < minNeverUsed || share(n, s.Connections) < minUnused {
+			return Finding{}, false
+		}
+		return Finding{
+			Seconds:  s.NeverUsedSeconds,
+			Evidence: map[string]float64{"never_used": float64(n), "connections": float64(s.Connections), "seconds": s.NeverUsedSeconds},
+			Summary: fmt.Sprintf("%s of %s carried no request; opening them took %s.",
+				group3(n), plural(s.Connections, "connection"), secondsText(s.NeverUsedSeconds)),
+		}, true
+	},
+}
+
+var portsRunOut = Rule{
+	Code: "ports", Severity: Warning,
+	Threshold: fmt.Sprintf("one client address opened more than half of %d connections to one address and port in a minute, "+
+		"and closed at least half of them itself, so that TIME_WAIT held its ports (critical from 80 %%)", ephemeralPorts),
+	Advice: "Keep connections instead of opening them (see the other findings). Until then: `net.ipv4.ip_local_port_range = 1024 65535` and " +
+		"`net.ipv4.tcp_tw_reuse = 1` on the client, or more addresses on either side.",
+	Check: func(s *Server) (Finding, bool) {
+		p := s.Ports
+		if p == nil || p.Peak*2 < p.Range {
+			return Finding{}, false
+		}
+		closed := p.TimeWait.Client + p.TimeWait.Server + p.TimeWait.None
+		if closed == 0 || p.TimeWait.Client*2 < closed {
+			return Finding{}, false
+		}
+		f := Finding{Evidence: map[string]float64{
+			"peak_new_connections_per_minute": float64(p.Peak), "ports": float64(p.Range),
+			"time_wait_client": float64(p.TimeWait.Client), "time_wait_server": float64(p.TimeWait.Server),
+		}}
+		if p.Peak*10 >= p.Range*8 {
+			f.Severity = Critical
+		}
+		f.Summary = fmt.Sprintf("%s opened %s to %s in a minute and holds their TIME_WAIT: it has %s ports.",
+			p.Client, plural(p.Peak, "connection"), p.Server, group3(p.Range))
+		return f, true
+	},
+}
+
+var tooSticky = Rule{
+	Code: "too_sticky", Severity: Info,
+	Threshold: fmt.Sprintf("at least %d requests over at least 2 addresses of one name, of which the busiest has 1.5 times its even share; "+
+		"at least 100 requests a connection, half of the connections older than 60 s", minSticky),
+	Advice: "Let connections end now and then so that load can spread: a maximum age on the client or proxy " +
+		"(Envoy `max_connection_duration`, Go: close idle connections on a timer, Java `setConnectionTimeToLive`), " +
+		"nginx `keepalive_time 10m` on the server, or balance requests instead of connections.",
+	Check: func(s *Server) (Finding, bool) {
+		if s.AddressCount < 2 || s.BusiestShare == nil || s.Age.P50 == nil || s.Requests+s.estimatedRequests() < minSticky {
+			return Finding{}, false
+		}
+		even := 1 / float64(s.AddressCount)
+		per := s.requests().Mean
+		if *s.BusiestShare < 1.5*even || per < 100 || *s.Age.P50 < 60 {
+			return Finding{}, false
+		}
+		return Finding{
+			Evidence: map[string]float64{
+				"addresses": float64(s.AddressCount), "busiest_share": *s.BusiestShare,
+				"requests_per_connection": per, "connection_seconds_p50": *s.Age.P50,
+			},
+			Summary: fmt.Sprintf("Connections live so long that load cannot spread: the busiest of %d addresses serves %s, and a connection carries %s over %s.",
+				s.AddressCount, percent(*s.BusiestShare), plural(uint64(per), "request"), secondsText(*s.Age.P50)),
+		}, true
+	},
+}
+
+// A loss is what some causes cost.
+type loss struct {
+	n       uint64
+	seconds float64
+}
+
+// wasted sums the causes, counted and estimated: the handshakes themselves
+// were seen either way.
+func (s *Summary) wasted(causes ...string) (l loss) {
+	for _, c := range causes {
+		l.n += s.Wasted.ByCause[c]
+		l.seconds += s.Wasted.SecondsByCause[c]
+		if s.Estimated != nil {
+			l.n += s.Estimated.Wasted.ByCause[c]
+			l.seconds += s.Estimated.Wasted.SecondsByCause[c]
+		}
+	}
+	return l
+}
+
+func (s *Summary) estimatedRequests() uint64 {
+	if s.Estimated == nil {
+		return 0
+	}
+	return s.Estimated.Requests
+}
+
+func (s *Summary) reusedRequests() uint64 {
+	if s.Estimated == nil {
+		return s.ReusedRequests
+	}
+	return s.ReusedRequests + s.Estimated.ReusedRequests
+}
+
+// requests returns the distribution that was counted, or the estimated one
+// where nothing was counted.
+func (s *Summary) requests() *Requests {
+	if s.Requests == 0 && s.Estimated != nil {
+		return &s.Estimated.RequestsPerConn
+	}
+	return &s.RequestsPerConn
+}
+
+// reuse is the share of all requests that rode a used connection.
+func (s *Summary) reuse() float64 {
+	return share(s.reusedRequests(), s.Requests+s.estimatedRequests())
+}
+
+func share(a, b uint64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return float64(a) / float64(b)
+}
+
+// causeFinding returns the finding on some causes, and whether they reach the
+// threshold that all rules about causes have.
+func causeFinding(s *Server, causes ...string) (Finding, loss, bool) {
+	w := s.wasted(causes...)
+	could := s.reusedRequests() + s.wastedTotal()
+	ok := w.n >= minWasted && share(w.n, could) >= minWastedShare
+	f := Finding{Seconds: w.seconds, Evidence: map[string]float64{
+		"wasted_handshakes": float64(w.n), "seconds": w.seconds, "share": share(w.n, could),
+	}}
+	if s.Requests == 0 && s.Estimated != nil {
+		f.Evidence["estimated_requests"] = float64(s.Estimated.Requests)
+	}
+	return f, w, ok
+}
+
+func causeThreshold(causes string) string {
+	return fmt.Sprintf("at least %d wasted handshakes with cause %s, %.0f %% of the requests that could have reused a connection",
+		minWasted, causes, minWastedShare*100)
+}
+
+// causeRule makes the rule for causes about which nothing more is to be said.
+// The summary has two verbs: handshakes, and their time.
+func causeRule(code string, severity Severity, summary, advice string, causes ...string) Rule {
+	list := causes[0]
+	for _, c := range causes[1:] {
+		list += ", " + c
+	}
+	return Rule{
+		Code: code, Severity: severity, Threshold: causeThreshold(list), Advice: advice,
+		Check: func(s *Server) (Finding, bool) {
+			f, w, ok := causeFinding(s, causes...)
+			f.Summary = fmt.Sprintf(summary, pluralWere(w.n, "handshake"), secondsText(w.seconds))
+			return f, ok
+		},
+	}
+}

@@ -1,0 +1,271 @@
+package report
+
+import (
+	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/http1"
+)
+
+// stats are the figures of one server: counts, and sums in nanoseconds.
+type stats struct {
+	connections, midstream, incomplete, evicted, unread uint64
+	responses, unsolicited, pipelined                   uint64
+	missing, truncated                                  uint64
+	bytes, packets                                      [2]uint64
+	handshakes                                          [analyzer.HandshakeMidstream + 1]uint64
+	protocols                                           [analyzer.ProtocolTLS + 1]uint64
+	versions                                            [http1.HTTP11 + 1]uint64
+
+	counted, estimated traffic
+
+	reasons     [analyzer.NumReasons]uint64
+	negotiated  [analyzer.NumOutcomes]uint64
+	neverUsedNS int64 // handshakes of connections that carried nothing
+	races       uint64
+	unlisted    uint64 // reuses whose idle time the analyzer did not list
+	holds       holders
+	statusClass [6]uint64 // by the first digit; 0 is no response
+
+	tcp, tlsFull, tlsResumed         histogram // handshake times
+	reuseIdle, raceIdle              histogram
+	closeIdle                        [2]histogram // by who closed, all closings
+	idleClosing                      [2]histogram // by who closed, those for idleness
+	advertisedTimeout, advertisedMax histogram    // seconds, and max=
+	age                              histogram    // of connections that carried a request
+	exchanges                        histogram    // request's first byte to response's last
+}
+
+// traffic is what is either counted or estimated from encrypted records.
+type traffic struct {
+	connections, requests, reused, unknown uint64
+	needed                                 uint64
+	perConnection                          histogram
+	wasted                                 [analyzer.NumCauses]uint64
+	wastedNS                               [analyzer.NumCauses]int64
+	tcpNS, tlsNS, dnsNS                    int64
+}
+
+func (s *stats) exchange(e *analyzer.Exchange) {
+	s.statusClass[min(e.Status/100, 5)]++
+	if e.End != 0 {
+		s.exchanges.add(e.End - e.Start)
+	}
+}
+
+func (s *stats) connection(c *analyzer.Connection) {
+	s.connections++
+	s.count(c)
+	s.traffic(c).connection(c)
+	s.idle(c)
+	s.times(c)
+}
+
+func (s *stats) traffic(c *analyzer.Connection) *traffic {
+	if c.Estimated {
+		return &s.estimated
+	}
+	return &s.counted
+}
+
+func (s *stats) count(c *analyzer.Connection) {
+	if c.Handshake == analyzer.HandshakeMidstream {
+		s.midstream++
+	}
+	if c.Incomplete {
+		s.incomplete++
+	}
+	if c.ClosedBy == analyzer.ByEviction {
+		s.evicted++
+	}
+	if c.BodyUnread {
+		s.unread++
+	}
+	s.responses += uint64(c.Responses)
+	s.unsolicited += uint64(c.Unsolicited)
+	s.pipelined += uint64(c.Pipelined)
+	s.missing += c.Missing
+	s.truncated += c.Truncated
+	for i := range c.Bytes {
+		s.bytes[i] += c.Bytes[i]
+		s.packets[i] += uint64(c.Packets[i])
+	}
+	if int(c.Handshake) < len(s.handshakes) {
+		s.handshakes[c.Handshake]++
+	}
+	if int(c.Protocol) < len(s.protocols) {
+		s.protocols[c.Protocol]++
+	}
+	for v, seen := range c.Versions {
+		if seen {
+			s.versions[v]++
+		}
+	}
+	if int(c.Reason) < len(s.reasons) {
+		s.reasons[c.Reason]++
+	}
+	if c.Reason == analyzer.ReasonNeverUsed {
+		s.neverUsedNS += c.Cost.TCP + c.Cost.TLS + c.Cost.DNS
+	}
+	for i, n := range c.Negotiated {
+		s.negotiated[i] += uint64(n)
+	}
+	s.holds.add(c)
+}
+
+func (s *stats) idle(c *analyzer.Connection) {
+	for _, ns := range c.ReuseIdle {
+		s.reuseIdle.add(ns)
+	}
+	s.unlisted += uint64(c.MoreReuseIdle)
+	if c.Race {
+		s.races++
+		s.raceIdle.add(c.RaceIdle)
+	}
+	if c.CloseIdle >= 0 && c.ClosedBy <= analyzer.ByServer {
+		s.closeIdle[c.ClosedBy].add(c.CloseIdle)
+		if c.Reason == analyzer.ReasonClientIdle || c.Reason == analyzer.ReasonServerIdle {
+			s.idleClosing[c.ClosedBy].add(c.CloseIdle)
+		}
+	}
+	if c.HasAdvertisedTimeout {
+		s.advertisedTimeout.add(int64(c.AdvertisedTimeout))
+	}
+	if c.HasAdvertisedMax {
+		s.advertisedMax.add(int64(c.AdvertisedMax))
+	}
+}
+
+func (s *stats) times(c *analyzer.Connection) {
+	if c.Handshake == analyzer.HandshakeComplete && c.HandshakeTime >= 0 {
+		s.tcp.add(c.HandshakeTime)
+	}
+	if c.Requests > 0 {
+		s.age.add(c.End - c.Start)
+	}
+	if c.TLS == nil || c.TLS.Handshake < 0 {
+		return
+	}
+	if c.TLS.Resumed {
+		s.tlsResumed.add(c.TLS.Handshake)
+	} else {
+		s.tlsFull.add(c.TLS.Handshake)
+	}
+}
+
+func (t *traffic) connection(c *analyzer.Connection) {
+	t.requests += uint64(c.Requests)
+	t.reused += uint64(c.Reused)
+	if c.Requests > 0 {
+		t.connections++
+		t.perConnection.add(int64(c.Requests))
+		if c.Handshake == analyzer.HandshakeMidstream {
+			t.unknown++
+		}
+	}
+	switch c.Verdict {
+	case analyzer.VerdictNeeded:
+		t.needed++
+	case analyzer.VerdictWasted:
+		if c.Cause >= analyzer.NumCauses {
+			return
+		}
+		t.wasted[c.Cause]++
+		t.wastedNS[c.Cause] += c.Cost.TCP + c.Cost.TLS + c.Cost.DNS
+		t.tcpNS += c.Cost.TCP
+		t.tlsNS += c.Cost.TLS
+		t.dnsNS += c.Cost.DNS
+	}
+}
+
+func (t *traffic) totalWasted() (n uint64, ns int64) {
+	for i := range t.wasted {
+		n += t.wasted[i]
+		ns += t.wastedNS[i]
+	}
+	return n, ns
+}
+
+func (t *traffic) merge(o *traffic) {
+	t.connections += o.connections
+	t.requests += o.requests
+	t.reused += o.reused
+	t.unknown += o.unknown
+	t.needed += o.needed
+	t.perConnection.merge(&o.perConnection)
+	addAll(t.wasted[:], o.wasted[:])
+	addAll(t.wastedNS[:], o.wastedNS[:])
+	t.tcpNS += o.tcpNS
+	t.tlsNS += o.tlsNS
+	t.dnsNS += o.dnsNS
+}
+
+func (s *stats) merge(o *stats) {
+	s.connections += o.connections
+	s.midstream += o.midstream
+	s.incomplete += o.incomplete
+	s.evicted += o.evicted
+	s.unread += o.unread
+	s.responses += o.responses
+	s.unsolicited += o.unsolicited
+	s.pipelined += o.pipelined
+	s.missing += o.missing
+	s.truncated += o.truncated
+	addAll(s.bytes[:], o.bytes[:])
+	addAll(s.packets[:], o.packets[:])
+	addAll(s.handshakes[:], o.handshakes[:])
+	addAll(s.protocols[:], o.protocols[:])
+	addAll(s.versions[:], o.versions[:])
+	s.counted.merge(&o.counted)
+	s.estimated.merge(&o.estimated)
+	addAll(s.reasons[:], o.reasons[:])
+	addAll(s.negotiated[:], o.negotiated[:])
+	s.neverUsedNS += o.neverUsedNS
+	s.races += o.races
+	s.unlisted += o.unlisted
+	s.holds.merge(o.holds)
+	addAll(s.statusClass[:], o.statusClass[:])
+	theirs := o.histograms()
+	for i, h := range s.histograms() {
+		h.merge(theirs[i])
+	}
+}
+
+// histograms lists those of s itself, not those of its traffic.
+func (s *stats) histograms() [13]*histogram {
+	return [...]*histogram{
+		&s.tcp, &s.tlsFull, &s.tlsResumed,
+		&s.reuseIdle, &s.raceIdle,
+		&s.closeIdle[0], &s.closeIdle[1], &s.idleClosing[0], &s.idleClosing[1],
+		&s.advertisedTimeout, &s.advertisedMax,
+		&s.age, &s.exchanges,
+	}
+}
+
+// reset empties s and keeps the memory of its histograms.
+func (s *stats) reset() {
+	var kept stats
+	to, from := kept.histograms(), s.histograms()
+	for i := range from {
+		from[i].reset()
+		*to[i] = *from[i]
+	}
+	s.counted.perConnection.reset()
+	s.estimated.perConnection.reset()
+	kept.counted.perConnection = s.counted.perConnection
+	kept.estimated.perConnection = s.estimated.perConnection
+	*s = kept
+}
+
+func addAll[T uint64 | int64](to, from []T) {
+	for i := range to {
+		to[i] += from[i]
+	}
+}
+
+// observedTimeout is the idle timeout that a side really applies: the median
+// of its idle closings where at least five fall within a tenth of it.
+func observedTimeout(h *histogram) (ns int64, ok bool) {
+	m := h.median()
+	return m, h.near(m) >= minIdleClosings
+}
+
+const minIdleClosings = 5

@@ -1,0 +1,473 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// TextOptions say what the terminal is like. The zero value is a pipe.
+type TextOptions struct {
+	Width int  // columns; 0 means 80, and the report uses 72 to 110
+	Color bool // a terminal, and NO_COLOR is not set
+}
+
+const (
+	maxTableServers = 8
+	maxTextFindings = 4
+	maxCauses       = 5
+)
+
+// WriteText writes the report for people: at most a screen.
+func (r *Report) WriteText(w io.Writer, o TextOptions) error {
+	p := newPage(o)
+	p.source(&r.Capture)
+	p.blank()
+	p.headline(&r.Totals)
+	p.honesty(&r.Capture, &r.Totals)
+	if r.Totals.Connections > 0 {
+		p.blank()
+		p.servers(r.Servers)
+		p.blank()
+		p.charts(&r.Totals)
+		p.blank()
+		p.findings(r)
+	}
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}
+
+// A page collects lines.
+type page struct {
+	b     strings.Builder
+	width int
+	color bool
+}
+
+func newPage(o TextOptions) *page {
+	if o.Width <= 0 {
+		o.Width = 80
+	}
+	return &page{width: min(max(o.Width, 72), 110), color: o.Color}
+}
+
+// The styles are SGR parameters of the 16 colours, which keep to the
+// terminal's own theme.
+type style string
+
+const (
+	plain  style = ""
+	bold   style = "1"
+	dim    style = "2"
+	red    style = "31"
+	green  style = "32"
+	yellow style = "33"
+	blue   style = "34"
+)
+
+func (p *page) in(s style, text string) string {
+	if !p.color || s == plain || text == "" {
+		return text
+	}
+	return "\x1b[" + string(s) + "m" + text + "\x1b[0m"
+}
+
+func (p *page) line(parts ...string) {
+	p.b.WriteString(strings.TrimRight(" "+strings.Join(parts, ""), " "))
+	p.b.WriteByte('\n')
+}
+
+func (p *page) blank() { p.b.WriteByte('\n') }
+
+// wrapped writes text of one style in lines that fit, the first after lead and
+// the others under it.
+func (p *page) wrapped(s style, lead string, leadStyle style, text string) {
+	indent := utf8.RuneCountInString(lead)
+	for i, l := range wrap(text, p.width-1-indent) {
+		if i > 0 {
+			lead = strings.Repeat(" ", indent)
+		}
+		p.line(p.in(leadStyle, lead), p.in(s, l))
+	}
+}
+
+// wrap breaks text at spaces into lines of at most width runes, where a word
+// allows it. A number and its unit stay together.
+func wrap(text string, width int) []string {
+	var lines []string
+	var line strings.Builder
+	n := 0
+	for _, word := range strings.Fields(keepUnits(text)) {
+		word = strings.ReplaceAll(word, string(noBreak), " ")
+		k := utf8.RuneCountInString(word)
+		if n > 0 && n+1+k > width {
+			lines = append(lines, line.String())
+			line.Reset()
+			n = 0
+		}
+		if n > 0 {
+			line.WriteByte(' ')
+			n++
+		}
+		line.WriteString(word)
+		n += k
+	}
+	return append(lines, line.String())
+}
+
+// keepUnits ties a digit to the digits or the unit behind it.
+func keepUnits(text string) string {
+	in := []rune(text)
+	for i, r := range in {
+		if r != ' ' || i == 0 || i+1 >= len(in) {
+			continue
+		}
+		after := in[i+1]
+		digit := in[i-1] >= '0' && in[i-1] <= '9'
+		if digit && (after >= '0' && after <= '9' || isUnit(in[i+1:])) {
+			in[i] = noBreak
+		}
+	}
+	return string(in)
+}
+
+// noBreak is a rune for private use: strings.Fields breaks at U+00A0 too.
+const noBreak = '\ue000'
+
+func isUnit(rest []rune) bool {
+	for _, u := range []string{"s", "ms", "µs", "h", "d", "%"} {
+		n := utf8.RuneCountInString(u)
+		if len(rest) >= n && string(rest[:n]) == u && (len(rest) == n || !isLetter(rest[n])) {
+			return true
+		}
+	}
+	return false
+}
+
+func isLetter(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+}
+
+func (p *page) source(c *Capture) {
+	names := c.Files
+	if len(names) == 0 {
+		names = c.Interfaces
+	}
+	from := "capture"
+	if len(names) > 0 {
+		from = shorten(printable(names[0]), 32)
+	}
+	if len(names) > 1 {
+		from += fmt.Sprintf(" and %d more", len(names)-1)
+	}
+	parts := []string{from}
+	if !c.FirstPacket.IsZero() {
+		parts = append(parts, c.FirstPacket.UTC().Format(time.DateTime), secondsText(c.LastPacket.Sub(c.FirstPacket).Seconds()))
+	}
+	parts = append(parts, plural(c.Packets, "packet"), byteText(c.Bytes))
+	p.line(p.in(bold, "keepscope"), p.in(dim, "  "+strings.Join(parts, " · ")))
+}
+
+// headline says the two figures that matter, and what they rest on.
+func (p *page) headline(t *Summary) {
+	if t.Connections == 0 {
+		p.line("No TCP connection was seen.")
+		return
+	}
+	p.effectiveness("Keep-alive effectiveness", t.Effectiveness)
+	if t.Estimated != nil {
+		p.effectiveness("  of encrypted, estimated", t.Estimated.Effectiveness)
+	}
+	if n := t.wastedTotal(); n > 0 {
+		p.line(p.in(bold, pluralWere(n, "handshake")+" wasted"), ", ", secondsText(t.wastedSeconds()),
+			" of waiting that an open connection would have saved.")
+	} else {
+		p.line("No handshake was wasted.")
+	}
+	p.line(p.in(dim, fmt.Sprintf("%s on %s, %s of them on a used one.",
+		plural(t.Requests+t.estimatedRequests(), "request"), plural(t.Connections, "connection"), group3(t.reusedRequests()))))
+}
+
+func (p *page) effectiveness(label string, v *float64) {
+	if v == nil {
+		p.line(label, "  ", p.in(dim, "no value: no request could have reused a connection"))
+		return
+	}
+	p.line(label, "  ", p.bar(*v, 24, grade(*v)), "  ", p.in(bold, percent(*v)))
+}
+
+// grade colours an effectiveness.
+func grade(v float64) style {
+	switch {
+	case v >= 0.9:
+		return green
+	case v >= 0.5:
+		return yellow
+	}
+	return red
+}
+
+// bar draws a share of width cells, in eighths.
+func (p *page) bar(v float64, width int, s style) string {
+	full := blocks(v, width)
+	return p.in(s, full) + p.in(dim, strings.Repeat("░", width-utf8.RuneCountInString(full)))
+}
+
+// blocks returns the cells that v fills; anything above zero shows.
+func blocks(v float64, width int) string {
+	eighths := int(v*float64(width)*8 + 0.5)
+	if eighths == 0 && v > 0 {
+		eighths = 1
+	}
+	eighths = min(max(eighths, 0), width*8)
+	out := strings.Repeat("█", eighths/8)
+	if rest := eighths % 8; rest > 0 {
+		out += string([]rune(" ▏▎▍▌▋▊▉")[rest])
+	}
+	return out
+}
+
+// honesty says what the capture missed, if anything.
+func (p *page) honesty(c *Capture, t *Summary) {
+	var missed []string
+	add := func(n uint64, text string) {
+		if n > 0 {
+			missed = append(missed, text)
+		}
+	}
+	add(c.Dropped.Total(), plural(c.Dropped.Total(), "packet")+" dropped")
+	missing := max(c.Reassembly.MissingBytes, t.MissingBytes)
+	add(missing, byteText(missing)+" missing from streams")
+	cut := max(c.Reassembly.TruncatedBytes, t.TruncatedBytes)
+	add(cut, byteText(cut)+" cut by the snaplen")
+	add(t.Incomplete, plural(t.Incomplete, "incomplete connection"))
+	add(t.Midstream, group3(t.Midstream)+" joined midstream")
+	evicted := max(c.Reassembly.EvictedConnections, t.Evicted)
+	add(evicted, group3(evicted)+" evicted (table full)")
+	var errors uint64
+	for _, n := range c.DecodeErrors {
+		errors += n
+	}
+	add(errors, plural(errors, "undecodable packet"))
+	if c.CutShort {
+		missed = append(missed, "the file ends inside a packet")
+	}
+	if len(missed) > 0 {
+		p.wrapped(yellow, "! ", yellow, "The capture is not whole: "+strings.Join(missed, ", ")+".")
+	}
+}
+
+// servers writes the table; the name takes what the figures leave.
+func (p *page) servers(list []Server) {
+	cause := p.width >= 92
+	nameWidth := p.width - 1 - 48
+	if cause {
+		nameWidth -= 22
+	}
+	head := pad("SERVER", nameWidth) + padLeft("CONNS", 9) + padLeft("REQUESTS", 11) + padLeft("REQ/CONN", 10) +
+		padLeft("EFFECT.", 9) + padLeft("WASTED", 9)
+	if cause {
+		head += "  MOSTLY BECAUSE"
+	}
+	p.line(p.in(dim, head))
+	for i := range list[:min(len(list), maxTableServers)] {
+		p.server(&list[i], nameWidth, cause)
+	}
+	if more := len(list) - maxTableServers; more > 0 {
+		p.line(p.in(dim, fmt.Sprintf("and %s with less waste", plural(uint64(more), "server"))))
+	}
+}
+
+func (p *page) server(s *Server, nameWidth int, cause bool) {
+	mark, effect := "", s.Effectiveness
+	if s.Requests == 0 && s.Estimated != nil {
+		mark, effect = "~", s.Estimated.Effectiveness
+	}
+	effectText, effectStyle := "–", dim
+	if effect != nil {
+		effectText, effectStyle = mark+percent(*effect), grade(*effect)
+	}
+	per := "–"
+	if s.requests().Max > 0 {
+		per = mark + perText(s.requests().Mean)
+	}
+	row := []string{
+		pad(shorten(s.Name, nameWidth-1), nameWidth),
+		padLeft(group3(s.Connections), 9),
+		padLeft(mark+group3(s.Requests+s.estimatedRequests()), 11),
+		padLeft(per, 10),
+		p.in(effectStyle, padLeft(effectText, 9)),
+		padLeft(group3(s.wastedTotal()), 9),
+	}
+	if cause {
+		if top := s.causes(); len(top) > 0 {
+			row = append(row, "  ", p.in(dim, top[0].name))
+		}
+	}
+	p.line(row...)
+}
+
+// perText writes a mean with one digit behind the point where that tells.
+func perText(v float64) string {
+	if v < 1000 {
+		return fmt.Sprintf("%.1f", v)
+	}
+	return group3(uint64(v + 0.5))
+}
+
+type namedLoss struct {
+	name string
+	loss
+}
+
+// causes lists the causes of wasted handshakes, most seconds first.
+func (s *Summary) causes() []namedLoss {
+	names := map[string]bool{}
+	for c := range s.Wasted.ByCause {
+		names[c] = true
+	}
+	if s.Estimated != nil {
+		for c := range s.Estimated.Wasted.ByCause {
+			names[c] = true
+		}
+	}
+	var out []namedLoss
+	for _, c := range slices.Sorted(maps.Keys(names)) {
+		out = append(out, namedLoss{c, s.wasted(c)})
+	}
+	slices.SortStableFunc(out, func(a, b namedLoss) int {
+		return cmp.Or(cmp.Compare(b.seconds, a.seconds), cmp.Compare(b.n, a.n))
+	})
+	return out
+}
+
+// charts sets requests per connection beside the causes of waste.
+func (p *page) charts(t *Summary) {
+	half := (p.width - 1 - 3) / 2
+	left := p.requestChart(t.requests(), half)
+	right := p.causeChart(t, p.width-1-3-half)
+	for i := range max(len(left), len(right)) {
+		l, r := strings.Repeat(" ", half), ""
+		if i < len(left) {
+			l = left[i]
+		}
+		if i < len(right) {
+			r = right[i]
+		}
+		p.line(l, "   ", r)
+	}
+}
+
+func (p *page) requestChart(q *Requests, width int) []string {
+	h := q.Histogram
+	rows := []struct {
+		name string
+		n    uint64
+	}{{"1", h.One}, {"2–9", h.Few}, {"10–99", h.Tens}, {"100–999", h.Hundreds}, {"1000+", h.Thousands}}
+	var most uint64
+	for _, r := range rows {
+		most = max(most, r.n)
+	}
+	out := []string{p.in(dim, pad("REQUESTS ON A CONNECTION", width))}
+	for i, r := range rows {
+		s := blue
+		if i == 0 {
+			s = yellow
+		}
+		out = append(out, p.row(padLeft(r.name, 8), r.n, most, group3(r.n), width, s))
+	}
+	return out
+}
+
+func (p *page) causeChart(t *Summary, width int) []string {
+	out := []string{p.in(dim, "WASTED HANDSHAKES BY CAUSE")}
+	causes := t.causes()
+	if len(causes) == 0 {
+		return append(out, p.in(dim, "none"))
+	}
+	if len(causes) > maxCauses {
+		rest := namedLoss{name: fmt.Sprintf("%d others", len(causes)-maxCauses+1)}
+		for _, c := range causes[maxCauses-1:] {
+			rest.n += c.n
+			rest.seconds += c.seconds
+		}
+		causes = append(causes[:maxCauses-1], rest)
+	}
+	var most uint64
+	for _, c := range causes {
+		most = max(most, c.n)
+	}
+	for _, c := range causes {
+		out = append(out, p.row(pad(shortCause(c.name), 18), c.n, most, group3(c.n), width, red))
+	}
+	return out
+}
+
+// shortCause fits the only long name into the chart.
+func shortCause(name string) string {
+	return strings.Replace(name, "http10_not_requested", "http10_not_asked", 1)
+}
+
+// row is a label, a bar and its figure, padded to width.
+func (p *page) row(label string, n, most uint64, figure string, width int, s style) string {
+	cells := width - utf8.RuneCountInString(label) - 1 - 1 - 9
+	full := blocks(share(n, most), cells)
+	return label + " " + p.in(s, full) + strings.Repeat(" ", cells-utf8.RuneCountInString(full)) + " " + padLeft(figure, 9)
+}
+
+func (p *page) findings(r *Report) {
+	if len(r.Findings) == 0 {
+		p.line(p.in(dim, fmt.Sprintf("Too little traffic for advice: it takes at least %d requests.", minRequests)))
+		return
+	}
+	p.line(p.in(dim, "WHAT TO CHANGE"))
+	for i, f := range r.Findings[:min(len(r.Findings), maxTextFindings)] {
+		text := f.Summary
+		if f.Server != "" {
+			text = shorten(f.Server, 48) + ": " + text
+		}
+		p.wrapped(plain, fmt.Sprintf("%d. ", i+1), f.Severity.style(), text)
+		if f.Severity != OK {
+			p.wrapped(dim, "   → ", dim, strings.ReplaceAll(f.Advice, "`", ""))
+		}
+	}
+	if more := len(r.Findings) - maxTextFindings; more > 0 {
+		p.line(p.in(dim, fmt.Sprintf("and %s: see --output json", plural(uint64(more), "more finding"))))
+	}
+}
+
+func (s Severity) style() style {
+	switch s {
+	case Critical:
+		return red
+	case Warning:
+		return yellow
+	case OK:
+		return green
+	}
+	return blue
+}
+
+func pad(s string, width int) string {
+	return s + strings.Repeat(" ", max(width-utf8.RuneCountInString(s), 0))
+}
+
+func padLeft(s string, width int) string {
+	return strings.Repeat(" ", max(width-utf8.RuneCountInString(s), 0)) + s
+}
+
+// shorten cuts the middle out of text that is too long: host names differ in
+// front, ports behind.
+func shorten(s string, width int) string {
+	r := []rune(s)
+	if len(r) <= width {
+		return s
+	}
+	front := (width - 1) * 2 / 3
+	return string(r[:front]) + "…" + string(r[len(r)-(width-1-front):])
+}
