@@ -69,6 +69,12 @@ func (r *rare) first(d Dir) (seq uint32, ok bool) {
 	return r.fin[d], r.hasFIN[d]
 }
 
+// reaches reports whether bytes behind seq wait.
+func (r *rare) reaches(d Dir, seq uint32) bool {
+	t := r.queue[d].tail
+	return t != nil && after(t.end(), seq)
+}
+
 // A pagePool hands out pages and rares up to a cap.
 type pagePool struct {
 	pages  *page
@@ -96,11 +102,6 @@ func (p *pagePool) get(q *queue) *page {
 	p.kept--
 	pg.next, pg.seq, pg.cut, pg.n = nil, 0, 0, 0
 	return pg
-}
-
-// room reports whether n more pages can be had.
-func (p *pagePool) room(q *queue, n int) bool {
-	return p.used+n <= p.max && int(q.pages)+n <= int(p.perDir)
 }
 
 // pop frees the queue's first page.
@@ -139,8 +140,3 @@ func (p *pagePool) putRare(r *rare) {
 	p.rares = r
 	p.keptRares++
 }
-
-// pagesFor bounds how many pages a range of captured bytes takes: one more
-// where it may have to go on both sides of a page that is there already is
-// asked for when that happens.
-func pagesFor(n int) int { return max(1, (n+pageData-1)/pageData) }

@@ -1,0 +1,436 @@
+package reassembly
+
+import (
+	"bytes"
+	"cmp"
+	"math/bits"
+	"slices"
+	"time"
+
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+// A Config holds the limits of an Assembler. A zero field takes its default;
+// the package documentation lists them.
+type Config struct {
+	MaxConnections int // connections tracked at once
+	MaxClosed      int // closed 4-tuples remembered, rounded up to a power of two
+
+	MaxBuffered             int // bytes of out-of-order pages in total
+	MaxBufferedPerDirection int // bytes of out-of-order pages of one direction
+
+	IdleTimeout  time.Duration // a connection without a packet for longer is over
+	GapWait      time.Duration // a hole older than this is declared lost
+	ResetLinger  time.Duration // silence after a RST that ends the connection
+	ClosedLinger time.Duration // how long late segments of a closed connection are absorbed
+
+	// Seed makes the table's hash secret, so that nobody can choose 4-tuples
+	// that collide. What the Handler hears does not depend on it.
+	Seed uint64
+}
+
+func (c Config) withDefaults() Config {
+	return Config{
+		MaxConnections:          cmp.Or(max(c.MaxConnections, 0), 1<<18),
+		MaxClosed:               cmp.Or(max(c.MaxClosed, 0), 1<<14),
+		MaxBuffered:             cmp.Or(max(c.MaxBuffered, 0), 16<<20),
+		MaxBufferedPerDirection: cmp.Or(max(c.MaxBufferedPerDirection, 0), 1<<20),
+		IdleTimeout:             cmp.Or(max(c.IdleTimeout, 0), 10*time.Minute),
+		GapWait:                 cmp.Or(max(c.GapWait, 0), 10*time.Second),
+		ResetLinger:             cmp.Or(max(c.ResetLinger, 0), 2*time.Second),
+		ClosedLinger:            cmp.Or(max(c.ClosedLinger, 0), time.Minute),
+		Seed:                    c.Seed,
+	}
+}
+
+// Stats are an Assembler's counters. Open, Closed and Buffered say how much is
+// held now; all others only grow.
+type Stats struct {
+	Open     int // connections tracked now
+	Closed   int // closed 4-tuples remembered now
+	Buffered int // bytes of out-of-order pages now
+
+	Connections     uint64 // connections begun
+	Segments        uint64 // TCP segments given to Process
+	OutOfOrder      uint64 // segments that came before their turn
+	Retransmissions uint64 // segments without a new byte
+	Overlaps        uint64 // segments that were new in part
+	Conflicts       uint64 // segments whose bytes differ from queued ones
+	Probes          uint64 // keep-alive probes
+	MissingBytes    uint64 // stream bytes declared lost
+	TruncatedBytes  uint64 // stream bytes cut by a snaplen
+	Late            uint64 // segments of closed connections
+	Copies          uint64 // segments of another interface than their direction's
+	Invalid         uint64 // segments with a sequence number that cannot be
+	TimedOut        uint64 // connections ended by the idle limit
+	Evicted         uint64 // connections ended because the table was full
+}
+
+// An Assembler turns segments into ordered bytes, gaps and ends. It is for one
+// goroutine.
+type Assembler struct {
+	handler Handler
+	idle    int64 // the limits, in nanoseconds
+	table   table
+	hasher  hasher
+	arena   arena
+	now     int64 // newest packet time seen or told
+	stats   Stats
+
+	pool         pagePool
+	closed       closedRing
+	gapWait      int64
+	resetLinger  int64
+	closedLinger int64
+	max          int
+
+	swept     int64  // packet time up to which Sweep has visited
+	sweepHand uint32 // ID that Sweep visits next
+	evictHand uint32 // ID that eviction looks at next
+	order     []*Conn
+}
+
+// New returns an Assembler that tells h what happens.
+func New(cfg Config, h Handler) *Assembler {
+	cfg = cfg.withDefaults()
+	ring := uint32(1) << bits.Len32(uint32(min(cfg.MaxClosed, 1<<30)-1))
+	return &Assembler{
+		handler:      h,
+		idle:         int64(cfg.IdleTimeout),
+		table:        newTable(),
+		hasher:       newHasher(cfg.Seed),
+		pool:         pagePool{max: cfg.MaxBuffered / pageSize, perDir: int32(min(cfg.MaxBufferedPerDirection/pageSize, 1<<30))},
+		closed:       closedRing{mask: ring - 1},
+		gapWait:      int64(cfg.GapWait),
+		resetLinger:  int64(cfg.ResetLinger),
+		closedLinger: int64(cfg.ClosedLinger),
+		max:          min(cfg.MaxConnections, 1<<28),
+	}
+}
+
+// Stats returns the counters.
+func (a *Assembler) Stats() Stats {
+	s := a.stats
+	s.Open = a.arena.used
+	s.Closed = a.closed.count
+	s.Buffered = a.pool.used * pageSize
+	return s
+}
+
+// Conn returns the tracked connection with an ID, or nil.
+func (a *Assembler) Conn(id uint32) *Conn {
+	if c := a.arena.get(id); c != nil && c.state&live != 0 {
+		return c
+	}
+	return nil
+}
+
+const (
+	control = sniffer.SYN | sniffer.FIN | sniffer.RST
+
+	plainMask = bothKnown | bothEnded | anyReset | settled
+	plain     = bothKnown | settled
+)
+
+// Process takes one segment. Segments that are not TCP are ignored.
+func (a *Assembler) Process(s *sniffer.Segment) {
+	if s.Protocol != sniffer.TCP {
+		return
+	}
+	a.stats.Segments++
+	a.now = max(a.now, s.Time)
+	a.process(s, a.hasher.hash(&s.Src, &s.Dst))
+}
+
+func (a *Assembler) process(s *sniffer.Segment, hash uint32) {
+	for i := hash; ; i++ {
+		at := i & a.table.mask
+		e := a.table.slots[at]
+		switch {
+		case e.ref == 0:
+			a.begin(s, hash)
+			return
+		case e.hash != hash:
+			continue
+		case e.ref >= closedRef:
+			if a.late(s, e.ref-closedRef, at, hash) {
+				return
+			}
+		default:
+			id := e.ref - 1
+			c := &a.arena.chunks[id/chunkConns].conns[id%chunkConns]
+			if same(&s.Src, &c.Endpoint[Client]) && same(&s.Dst, &c.Endpoint[Server]) {
+				a.segment(c, Client, s, hash)
+				return
+			}
+			if same(&s.Src, &c.Endpoint[Server]) && same(&s.Dst, &c.Endpoint[Client]) {
+				a.segment(c, Server, s, hash)
+				return
+			}
+		}
+	}
+}
+
+// segment takes a segment of a tracked connection. What nearly every segment
+// is comes first: established, in order, whole, acknowledging what was seen.
+func (a *Assembler) segment(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
+	if c.state&plainMask == plain && c.rare == nil && s.Flags&control == 0 &&
+		s.Seq == c.next[dir&1] && s.Time-c.Last <= a.idle &&
+		c.owner[dir&1] == owner(s.Interface) && uint32(len(s.Payload)) == s.Length &&
+		(s.Flags&sniffer.ACK == 0 || !after(s.Ack, c.next[dir&1^1])) {
+		c.Last = max(c.Last, s.Time)
+		c.Packets[dir&1]++
+		if s.Length > 0 {
+			c.next[dir&1] += s.Length
+			c.Bytes[dir&1] += uint64(s.Length)
+			a.handler.Data(c, dir, s.Payload)
+		}
+		return
+	}
+	if a.expired(c, s.Time) {
+		a.expire(c)
+		a.process(s, hash)
+		return
+	}
+	a.irregular(c, dir, s, hash)
+}
+
+// owner folds an interface into what a Conn has room for; interfaces from
+// 65 534 on count as one.
+func owner(n uint32) uint16 { return uint16(min(n, 1<<16-2)) + 1 }
+
+// irregular takes any segment of a tracked connection.
+func (a *Assembler) irregular(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
+	switch c.owner[dir] {
+	case owner(s.Interface):
+	case 0:
+		c.owner[dir] = owner(s.Interface)
+	default:
+		a.stats.Copies++
+		return
+	}
+	// A hole's deadline is judged before this packet moves the connection's
+	// clock: what Sweep would have told sooner is told with the same "now".
+	if c.rare != nil {
+		a.stopWaiting(c, s.Time)
+		if a.complete(c) {
+			a.finish(c, EndClosed)
+			a.process(s, hash)
+			return
+		}
+	}
+	if s.Flags&sniffer.SYN != 0 {
+		switch a.syn(c, dir, s) {
+		case replaces:
+			a.replace(c, s, hash)
+			return
+		case stray:
+			a.stats.Invalid++
+			return
+		case repeated:
+			a.stats.Retransmissions++
+		}
+	}
+	c.Last = max(c.Last, s.Time)
+	a.take(c, dir, s, hash)
+}
+
+// take works a segment's acknowledgment, bytes, FIN and RST into a connection.
+func (a *Assembler) take(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
+	c.Packets[dir]++
+	if s.Flags&sniffer.RST != 0 {
+		a.rst(c, dir, s)
+	} else {
+		if s.Flags&sniffer.ACK != 0 {
+			a.acknowledge(c, dir, s)
+		}
+		if !a.bytes(c, dir, s) {
+			a.replace(c, s, hash)
+			return
+		}
+	}
+	switch {
+	case a.complete(c):
+		a.finish(c, EndClosed)
+	case c.rare != nil && c.rare.idle(c):
+		a.pool.putRare(c.rare)
+		c.rare = nil
+	}
+}
+
+// complete reports whether no more can come: both FINs were delivered, the SYN
+// was refused, or one side sent its FIN and the other a RST.
+func (a *Assembler) complete(c *Conn) bool {
+	if c.state&bothEnded == bothEnded || c.state&refused != 0 {
+		return true
+	}
+	if c.state&bothEnded == 0 || c.state&anyReset == 0 {
+		return false
+	}
+	for d := range Dir(2) {
+		if c.state&ended.of(d) == 0 {
+			if c.state&reset.of(d) == 0 {
+				return false
+			}
+			if c.rare != nil {
+				if _, waits := c.rare.first(d); waits {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+// begin starts a connection with its first segment.
+func (a *Assembler) begin(s *sniffer.Segment, hash uint32) {
+	if a.arena.used >= a.max {
+		a.evict()
+	}
+	c := a.arena.alloc()
+	dir := role(s)
+	c.Endpoint[dir], c.Endpoint[dir^1] = s.Src, s.Dst
+	c.owner[dir] = owner(s.Interface)
+	c.Start, c.Last = s.Time, s.Time
+	c.state = live | settled
+	a.table.insert(hash, c.ID+1)
+	a.stats.Connections++
+	if s.Flags&sniffer.SYN != 0 {
+		a.syn(c, dir, s)
+	}
+	a.handler.Open(c)
+	a.take(c, dir, s, hash)
+}
+
+// role returns who sent the first segment of a connection.
+func role(s *sniffer.Segment) Dir {
+	switch {
+	case s.Flags&(sniffer.SYN|sniffer.ACK) == sniffer.SYN:
+		return Client
+	case s.Flags&sniffer.SYN != 0:
+		return Server
+	case s.Src.Port < s.Dst.Port:
+		return Server
+	}
+	return Client
+}
+
+// replace ends a connection for a new one that its 4-tuple carries, which
+// begins with s.
+func (a *Assembler) replace(c *Conn, s *sniffer.Segment, hash uint32) {
+	a.finish(c, EndReplaced)
+	if at, r := a.lookupClosed(s, hash); r != nil {
+		a.forget(r, at)
+	}
+	a.begin(s, hash)
+}
+
+// finish tells what is left of a connection, its end, and releases it. One
+// that was over, but for bytes still in flight, ends as EndClosed whatever the
+// occasion.
+func (a *Assembler) finish(c *Conn, e End) {
+	if c.rare != nil {
+		a.drain(c)
+	}
+	if c.state&anyReset != 0 || c.state&bothEnded == bothEnded {
+		e = EndClosed
+	}
+	switch e {
+	case EndTimeout:
+		a.stats.TimedOut++
+	case EndEvicted:
+		a.stats.Evicted++
+	}
+	a.handler.End(c, Client, e)
+	hash := a.hasher.hash(&c.Endpoint[Client], &c.Endpoint[Server])
+	if e == EndClosed {
+		a.bury(c, hash)
+	} else {
+		a.table.remove(a.table.find(hash, c.ID+1))
+	}
+	if c.rare != nil {
+		a.pool.putRare(c.rare)
+	}
+	a.arena.release(c)
+}
+
+// late absorbs a segment of a closed connection. It reports false where the
+// record is another 4-tuple's.
+func (a *Assembler) late(s *sniffer.Segment, i, at, hash uint32) bool {
+	r := a.closed.at(i)
+	if !r.is(s) {
+		return false
+	}
+	if a.absorbs(r, s) {
+		a.stats.Late++
+		return true
+	}
+	a.forget(r, at)
+	a.begin(s, hash)
+	return true
+}
+
+// Flush tells every open connection its end, in order of Start: EndCapture, or
+// EndTimeout where the newest packet of all is past the connection's deadline.
+// Where several Assemblers share a capture, give each the capture's last time
+// by Sweep first. The Assembler is then as new but for its counters.
+func (a *Assembler) Flush() {
+	a.order = a.order[:0]
+	for id := range a.arena.span() {
+		if c := a.Conn(id); c != nil {
+			a.order = append(a.order, c)
+		}
+	}
+	slices.SortFunc(a.order, byStart)
+	for _, c := range a.order {
+		if a.overdue(c, a.now) {
+			a.expire(c)
+		} else {
+			a.finish(c, EndCapture)
+		}
+	}
+	a.order = nil
+	for a.closed.head != a.closed.tail {
+		a.exhume()
+	}
+	a.now, a.swept = 0, 0
+}
+
+// byStart orders connections by their first packet; equal times by address,
+// not by ID, which depends on when others were collected.
+func byStart(x, y *Conn) int {
+	if n := cmp.Compare(x.Start, y.Start); n != 0 {
+		return n
+	}
+	for d := range Dir(2) {
+		if n := bytes.Compare(x.Endpoint[d].Addr[:], y.Endpoint[d].Addr[:]); n != 0 {
+			return n
+		}
+		if n := cmp.Compare(x.Endpoint[d].Port, y.Endpoint[d].Port); n != 0 {
+			return n
+		}
+	}
+	return 0
+}
+
+// is reports whether a segment has the closed connection's 4-tuple.
+func (r *closed) is(s *sniffer.Segment) bool {
+	return same(&s.Src, &r.endpoint[Client]) && same(&s.Dst, &r.endpoint[Server]) ||
+		same(&s.Src, &r.endpoint[Server]) && same(&s.Dst, &r.endpoint[Client])
+}
+
+// lookupClosed finds the closed record of a segment's 4-tuple.
+func (a *Assembler) lookupClosed(s *sniffer.Segment, hash uint32) (uint32, *closed) {
+	for i := hash; ; i++ {
+		at := i & a.table.mask
+		e := a.table.slots[at]
+		if e.ref == 0 {
+			return 0, nil
+		}
+		if e.hash == hash && e.ref >= closedRef {
+			if r := a.closed.at(e.ref - closedRef); r.is(s) {
+				return at, r
+			}
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package reassembly
+
+const (
+	// sweepRotation is the packet time in which Sweep visits every connection
+	// once: often enough that what is over does not pile up, seldom enough that
+	// 100 000 open connections cost 25 000 visits a second, side by side in
+	// memory.
+	sweepRotation = 4e9
+
+	// Sweep and Flush allow for packets that come out of time order: as long as
+	// none is older by more than this than the time that Sweep is told, what
+	// the Handler hears does not depend on Sweep.
+	lingerSlack = 2e9
+	idleSlack   = 60e9
+
+	// evictScan is how many records eviction compares. They lie side by side,
+	// so this costs one run through 4 KiB.
+	evictScan = 32
+)
+
+// expired reports whether a connection was over before its own packet of time t.
+func (a *Assembler) expired(c *Conn, t int64) bool {
+	if c.state&anyReset != 0 {
+		return t-c.Last > a.resetLinger
+	}
+	return t-c.Last > a.idle
+}
+
+// overdue reports whether a connection is over, as others' packets of time now
+// tell: no packet of its own can come that would not find it expired.
+func (a *Assembler) overdue(c *Conn, now int64) bool {
+	if c.state&anyReset != 0 {
+		return now-c.Last > a.resetLinger+lingerSlack
+	}
+	return now-c.Last > a.idle+idleSlack
+}
+
+// expire ends a connection whose time has passed.
+func (a *Assembler) expire(c *Conn) { a.finish(c, EndTimeout) }
+
+// stopWaiting declares the holes lost that were waited for long enough at t.
+func (a *Assembler) stopWaiting(c *Conn, t int64) {
+	for d := range Dir(2) {
+		for {
+			first, waits := c.rare.first(d)
+			if !waits || t-c.rare.since[d] <= a.gapWait {
+				break
+			}
+			a.lose(c, d, first)
+		}
+	}
+}
+
+// Sweep collects what is past its deadline at the packet time now. Call it
+// once a batch, or as often as the wire is silent; it visits as many
+// connections as time has passed, so a call costs little.
+func (a *Assembler) Sweep(now int64) {
+	a.now = max(a.now, now)
+	a.collectClosed(now)
+	span := a.arena.span()
+	passed := now - a.swept
+	if passed <= 0 {
+		return
+	}
+	n := span
+	if passed < sweepRotation {
+		n = uint32(int64(span) * passed / sweepRotation)
+		if n == 0 && span > 0 {
+			return
+		}
+	}
+	a.swept = now
+	for n > 0 {
+		if a.sweepHand >= span {
+			a.sweepHand = 0
+		}
+		i := a.sweepHand / chunkConns
+		run := min(n, chunkConns-a.sweepHand%chunkConns)
+		if ch := a.arena.chunks[i]; ch != nil && ch.used > 0 {
+			a.sweepRun(ch, a.sweepHand%chunkConns, run, now)
+		}
+		a.sweepHand += run
+		n -= run
+	}
+}
+
+func (a *Assembler) sweepRun(ch *chunk, from, n uint32, now int64) {
+	for i := from; i < from+n; i++ {
+		c := &ch.conns[i]
+		switch {
+		case c.state&live == 0:
+		case a.overdue(c, now):
+			a.expire(c)
+		case c.rare != nil:
+			a.stopWaiting(c, now-lingerSlack)
+			if a.complete(c) {
+				a.finish(c, EndClosed)
+			}
+		}
+	}
+}
+
+// evict makes room for a connection: of the next few records the first that is
+// over, else the longest silent that is only half open (a SYN flood pays for
+// itself), else the longest silent.
+func (a *Assembler) evict() {
+	var victim *Conn
+	for seen := 0; seen < evictScan || victim == nil; seen++ {
+		if a.evictHand >= a.arena.span() {
+			a.evictHand = 0
+		}
+		c := a.Conn(a.evictHand)
+		a.evictHand++
+		if c == nil {
+			continue
+		}
+		if a.overdue(c, a.now) {
+			a.expire(c)
+			return
+		}
+		if victim == nil || staler(c, victim) {
+			victim = c
+		}
+	}
+	a.finish(victim, EndEvicted)
+}
+
+// staler reports whether x goes before y.
+func staler(x, y *Conn) bool {
+	if hx, hy := x.halfOpen(), y.halfOpen(); hx != hy {
+		return hx
+	}
+	return x.Last < y.Last
+}
+
+// halfOpen reports whether nothing but a SYN, answered or not, was seen.
+func (c *Conn) halfOpen() bool {
+	return c.state&(synSeen|ackSeen) == synSeen && c.Bytes[Client]|c.Bytes[Server] == 0
+}

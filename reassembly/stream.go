@@ -1,0 +1,489 @@
+package reassembly
+
+import (
+	"bytes"
+
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+const (
+	// maxJump is how far from the expected sequence number a segment is
+	// believed. Linux lets a window grow to 6 MiB by default.
+	maxJump = 1 << 24
+
+	// farRun is how many segments must follow on each other beyond maxJump
+	// before the stream is taken to go on there.
+	farRun = 3
+
+	// reorderWait is how long after the acknowledgment of a hole the bytes
+	// behind it must be captured for the hole to be lost at once. Capture points
+	// with several queues swap the two directions by less.
+	reorderWait = 10e6
+)
+
+// A span is a part of the stream as a segment carries it: payload, then cut
+// bytes that a snaplen took.
+type span struct {
+	seq     uint32
+	cut     uint32
+	payload []byte
+}
+
+func (p *span) len() uint32 { return uint32(len(p.payload)) + p.cut }
+func (p *span) end() uint32 { return p.seq + p.len() }
+
+// skip drops the first n bytes, at most all.
+func (p *span) skip(n uint32) {
+	p.seq += n
+	k := min(n, uint32(len(p.payload)))
+	p.payload = p.payload[k:]
+	p.cut -= n - k
+}
+
+// keep returns the first n bytes, at most all.
+func (p *span) keep(n uint32) span {
+	k := min(n, uint32(len(p.payload)))
+	return span{seq: p.seq, payload: p.payload[:k], cut: n - k}
+}
+
+func (a *Assembler) rareOf(c *Conn) *rare {
+	if c.rare == nil {
+		c.rare = a.pool.getRare()
+	}
+	return c.rare
+}
+
+// acknowledge works the acknowledgment of dir in: it completes the handshake,
+// and tells which of the other side's bytes were sent and received, captured
+// or not.
+func (a *Assembler) acknowledge(c *Conn, dir Dir, s *sniffer.Segment) {
+	if c.state&settled == 0 && dir == c.opener() && s.Flags&sniffer.SYN == 0 {
+		c.state |= settled | ackSeen
+		c.Established = s.Time
+	}
+	o := dir.Other()
+	if c.state&known.of(o) == 0 {
+		if c.state&guess.of(o) == 0 || after(s.Ack, c.next[o]) {
+			c.next[o] = s.Ack
+			c.state |= guess.of(o)
+		}
+		return
+	}
+	ahead := diff(s.Ack, c.next[o])
+	if ahead <= 0 {
+		return
+	}
+	if ahead > maxJump || c.state&ended.of(o) != 0 {
+		a.stats.Invalid++
+		return
+	}
+	r := a.rareOf(c)
+	if !r.hasAck[o] || after(s.Ack, r.acked[o]) {
+		r.hasAck[o], r.acked[o], r.ackTime[o] = true, s.Ack, s.Time
+	}
+	a.loseAcked(c, o)
+}
+
+// loseAcked declares the holes lost that the peer has acknowledged past with
+// something waiting behind them.
+func (a *Assembler) loseAcked(c *Conn, d Dir) {
+	for {
+		first, waits := c.rare.first(d)
+		if !waits || after(first, c.rare.acked[d]) {
+			return
+		}
+		a.lose(c, d, first)
+	}
+}
+
+// bytes works a segment's payload and FIN in. It reports false where a new
+// connection must have taken the 4-tuple.
+func (a *Assembler) bytes(c *Conn, dir Dir, s *sniffer.Segment) bool {
+	p, ok := payload(s)
+	if !ok {
+		a.stats.Invalid++
+		return true
+	}
+	fin := s.Flags&sniffer.FIN != 0
+	if c.state&known.of(dir) == 0 && !a.start(c, dir, &p, fin) {
+		return true
+	}
+	d := diff(p.seq, c.next[dir])
+	if p.len() == 0 && !fin {
+		if d == -1 && s.Flags&sniffer.SYN == 0 {
+			a.stats.Probes++
+		}
+		return true
+	}
+	if d > maxJump || d < -maxJump || c.state&ended.of(dir) != 0 && after(p.end(), c.next[dir]-1) {
+		return a.implausible(c, dir, &p)
+	}
+	if c.rare != nil {
+		c.rare.far[dir] = 0
+	}
+	end := p.end()
+	if p.len() > 0 {
+		a.stream(c, dir, p)
+	} else if c.state&ended.of(dir) != 0 {
+		a.stats.Retransmissions++
+	}
+	if fin {
+		a.fin(c, dir, end, s.Time)
+	}
+	return true
+}
+
+// payload returns what a segment carries. A length that no packet can have is
+// not believed.
+func payload(s *sniffer.Segment) (span, bool) {
+	p := span{seq: s.Seq, payload: s.Payload}
+	if s.Flags&sniffer.SYN != 0 {
+		p.seq++ // the SYN itself takes a number (RFC 9293 §3.4)
+	}
+	if uint32(len(p.payload)) > s.Length {
+		p.payload = p.payload[:s.Length]
+	}
+	p.cut = s.Length - uint32(len(p.payload))
+	return p, s.Length <= maxJump
+}
+
+// start finds where a direction begins whose SYN was not seen: at its first
+// bytes or FIN. It reports whether the segment has any of those. A lone first
+// byte is taken for a keep-alive probe, whose byte is garbage (RFC 9293
+// §3.8.4): on a connection joined while idle, that is what it is.
+func (a *Assembler) start(c *Conn, dir Dir, p *span, fin bool) bool {
+	guessed := c.state&guess.of(dir) != 0
+	probe := guessed && p.seq+1 == c.next[dir]
+	switch {
+	case fin || p.len() > 1 || p.len() == 1 && guessed && !probe:
+		c.startAt(dir, p.seq)
+		return true
+	case probe || p.len() == 1:
+		a.stats.Probes++
+	}
+	if end := p.end(); !guessed || after(end, c.next[dir]) {
+		c.next[dir] = end
+		c.state |= guess.of(dir)
+	}
+	return false
+}
+
+// implausible takes a segment that cannot belong where the stream is. One such
+// segment is garbage or an attack; a run of them is the stream, after a loss
+// larger than maxJump, or, behind the stream or its FIN, a new connection
+// whose SYN was lost (reported as false).
+func (a *Assembler) implausible(c *Conn, dir Dir, p *span) bool {
+	a.stats.Invalid++
+	if p.len() == 0 {
+		return true
+	}
+	r := a.rareOf(c)
+	if r.far[dir] == 0 || r.farNext[dir] != p.seq {
+		r.far[dir] = 0
+	}
+	r.far[dir]++
+	r.farNext[dir] = p.end()
+	if r.far[dir] < farRun {
+		return true
+	}
+	if c.state&ended.of(dir) != 0 || diff(p.seq, c.next[dir]) < 0 {
+		return false
+	}
+	r.far[dir] = 0
+	a.drainDir(c, dir)
+	if c.state&ended.of(dir) != 0 {
+		return false
+	}
+	a.lose(c, dir, p.seq)
+	a.stream(c, dir, *p)
+	return true
+}
+
+// stream works bytes in: delivers what is next, keeps what is early, drops
+// what is there already. The first copy of a byte wins.
+func (a *Assembler) stream(c *Conn, dir Dir, p span) {
+	if c.rare != nil && !a.beforeFIN(c, dir, &p) {
+		return
+	}
+	d := diff(p.seq, c.next[dir])
+	if d < 0 {
+		if uint32(-d) >= p.len() {
+			if d == -1 {
+				a.stats.Probes++
+			} else {
+				a.stats.Retransmissions++
+			}
+			return
+		}
+		a.stats.Overlaps++
+		p.skip(uint32(-d))
+	}
+	if c.rare != nil && a.conflicts(&c.rare.queue[dir], p) {
+		a.stats.Conflicts++
+	}
+	if d <= 0 {
+		a.inOrder(c, dir, p)
+		return
+	}
+	a.stats.OutOfOrder++
+	r := a.rareOf(c)
+	if _, waits := r.first(dir); !waits {
+		r.since[dir] = c.Last
+	}
+	a.enqueue(c, dir, p)
+	a.behindAck(c, dir)
+}
+
+// behindAck declares the hole in front of what just came early lost if it was
+// acknowledged long before: it was not captured, and will not be.
+func (a *Assembler) behindAck(c *Conn, dir Dir) {
+	if r := c.rare; r.hasAck[dir] && c.Last-r.ackTime[dir] >= reorderWait {
+		a.loseAcked(c, dir)
+	}
+}
+
+// beforeFIN cuts off what lies behind a FIN that waits; false if that is all.
+func (a *Assembler) beforeFIN(c *Conn, dir Dir, p *span) bool {
+	r := c.rare
+	if !r.hasFIN[dir] || !after(p.end(), r.fin[dir]) {
+		return true
+	}
+	a.stats.Invalid++
+	n := diff(r.fin[dir], p.seq)
+	if n <= 0 {
+		return false
+	}
+	*p = p.keep(uint32(n))
+	return true
+}
+
+// inOrder delivers a span that begins at next, up to and between what is queued.
+func (a *Assembler) inOrder(c *Conn, dir Dir, p span) {
+	for p.len() > 0 {
+		n := p.len()
+		if c.rare != nil {
+			if h := c.rare.queue[dir].head; h != nil {
+				n = min(n, h.seq-p.seq)
+			}
+		}
+		a.deliver(c, dir, p.keep(n))
+		p.skip(n)
+		if c.rare != nil {
+			a.advance(c, dir)
+		}
+		if behind := diff(c.next[dir], p.seq); behind > 0 {
+			p.skip(min(uint32(behind), p.len()))
+		}
+		if c.state&ended.of(dir) != 0 {
+			return
+		}
+	}
+}
+
+// deliver hands a span that begins at next to the Handler.
+func (a *Assembler) deliver(c *Conn, dir Dir, p span) {
+	if n := len(p.payload); n > 0 {
+		c.next[dir] += uint32(n)
+		c.Bytes[dir] += uint64(n)
+		a.handler.Data(c, dir, p.payload)
+	}
+	if p.cut > 0 {
+		c.next[dir] += p.cut
+		a.rareOf(c).truncated[dir] += uint64(p.cut)
+		a.stats.TruncatedBytes += uint64(p.cut)
+		a.handler.Gap(c, dir, int64(p.cut), Cut)
+	}
+}
+
+// advance delivers what waited for the bytes that came, and the FIN if it is
+// its turn. c has a rare.
+func (a *Assembler) advance(c *Conn, dir Dir) {
+	r := c.rare
+	q := &r.queue[dir]
+	for q.head != nil && q.head.seq == c.next[dir] {
+		h := q.head
+		a.deliver(c, dir, span{seq: h.seq, payload: h.data[:h.n], cut: h.cut})
+		a.pool.pop(q)
+	}
+	if r.hasFIN[dir] && r.fin[dir] == c.next[dir] {
+		a.endDir(c, dir)
+	}
+	r.since[dir] = c.Last
+}
+
+// endDir delivers the FIN. Nothing is queued behind it.
+func (a *Assembler) endDir(c *Conn, dir Dir) {
+	if c.rare != nil {
+		c.rare.hasFIN[dir] = false
+	}
+	c.next[dir]++
+	c.state |= ended.of(dir)
+	a.handler.End(c, dir, EndFIN)
+}
+
+// fin takes a FIN with the sequence number seq.
+func (a *Assembler) fin(c *Conn, dir Dir, seq uint32, t int64) {
+	if c.state&ended.of(dir) != 0 {
+		return
+	}
+	d := diff(seq, c.next[dir])
+	if d < 0 || c.rare != nil && c.rare.reaches(dir, seq) {
+		a.stats.Invalid++ // bytes behind it came first, and the first copy wins
+		return
+	}
+	c.close(t, dir, ByFIN)
+	if d == 0 {
+		a.endDir(c, dir)
+		return
+	}
+	r := a.rareOf(c)
+	if r.hasFIN[dir] {
+		return
+	}
+	if r.queue[dir].head == nil {
+		r.since[dir] = c.Last
+	}
+	r.hasFIN[dir], r.fin[dir] = true, seq
+	a.behindAck(c, dir)
+}
+
+// lose declares [next, to) of a direction lost and delivers what follows.
+func (a *Assembler) lose(c *Conn, dir Dir, to uint32) {
+	n := uint64(to - c.next[dir])
+	r := a.rareOf(c)
+	c.next[dir] = to
+	r.missing[dir] += n
+	a.stats.MissingBytes += n
+	a.handler.Gap(c, dir, int64(n), Lost)
+	a.advance(c, dir)
+}
+
+// drain delivers everything that is held of a connection, with its gaps.
+func (a *Assembler) drain(c *Conn) {
+	for d := range Dir(2) {
+		a.drainDir(c, d)
+		r := c.rare
+		if !r.hasAck[d] || c.state&ended.of(d) != 0 {
+			continue
+		}
+		// One number beyond the last byte may be a FIN that was not captured.
+		if n := diff(r.acked[d], c.next[d]); n > 1 {
+			a.lose(c, d, r.acked[d])
+		}
+	}
+}
+
+func (a *Assembler) drainDir(c *Conn, d Dir) {
+	for {
+		first, waits := c.rare.first(d)
+		if !waits {
+			return
+		}
+		a.lose(c, d, first)
+	}
+}
+
+// enqueue keeps a span that begins beyond next. At the cap the hole in front of
+// it is declared lost, which delivers the queue and makes room.
+func (a *Assembler) enqueue(c *Conn, dir Dir, p span) {
+	q := &c.rare.queue[dir]
+	for !a.store(q, &p) {
+		to := p.seq
+		if q.head != nil && after(to, q.head.seq) {
+			to = q.head.seq
+		}
+		a.lose(c, dir, to)
+		if c.state&ended.of(dir) != 0 {
+			return
+		}
+		if behind := diff(c.next[dir], p.seq); behind >= 0 {
+			p.skip(min(uint32(behind), p.len()))
+			a.inOrder(c, dir, p)
+			return
+		}
+	}
+}
+
+// store copies what q does not hold yet of p into it. It reports false at the
+// cap, and p is then what did not find room.
+func (a *Assembler) store(q *queue, p *span) bool {
+	var prev *page
+	cur := q.head
+	if q.tail != nil && !after(q.tail.end(), p.seq) {
+		prev, cur = q.tail, nil
+	}
+	for p.len() > 0 {
+		for cur != nil && !after(cur.end(), p.seq) {
+			prev, cur = cur, cur.next
+		}
+		n := p.len()
+		if cur != nil {
+			if !after(cur.seq, p.seq) {
+				p.skip(min(cur.end()-p.seq, n))
+				continue
+			}
+			n = min(n, cur.seq-p.seq)
+		}
+		if prev == nil || prev.end() != p.seq || !prev.room(p) {
+			pg := a.pool.get(q)
+			if pg == nil {
+				return false
+			}
+			pg.seq = p.seq
+			q.insert(prev, pg)
+			prev = pg
+		}
+		p.skip(prev.add(p.keep(n)))
+	}
+	return true
+}
+
+// room reports whether a page can take more of what follows it.
+func (p *page) room(s *span) bool {
+	return len(s.payload) == 0 || p.cut == 0 && p.n < pageData
+}
+
+// add appends what fits of a span that follows the page, and returns how much.
+func (p *page) add(s span) uint32 {
+	if len(s.payload) == 0 {
+		p.cut += s.cut
+		return s.cut
+	}
+	n := copy(p.data[p.n:], s.payload)
+	p.n += uint16(n)
+	return uint32(n)
+}
+
+// insert puts a page behind prev, or first.
+func (q *queue) insert(prev, p *page) {
+	if prev == nil {
+		p.next, q.head = q.head, p
+	} else {
+		p.next, prev.next = prev.next, p
+	}
+	if p.next == nil {
+		q.tail = p
+	}
+}
+
+// conflicts reports whether a span's bytes differ from queued ones.
+func (a *Assembler) conflicts(q *queue, p span) bool {
+	if q.tail == nil || !after(q.tail.end(), p.seq) {
+		return false
+	}
+	for pg := q.head; pg != nil && after(p.end(), pg.seq); pg = pg.next {
+		if after(p.seq, pg.seq+uint32(pg.n)) {
+			continue
+		}
+		from := p.seq
+		if after(pg.seq, from) {
+			from = pg.seq
+		}
+		x, y := pg.data[from-pg.seq:pg.n], p.payload[min(from-p.seq, uint32(len(p.payload))):]
+		n := min(len(x), len(y))
+		if !bytes.Equal(x[:n], y[:n]) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,131 @@
+package reassembly
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+// minSlots is the table's smallest size.
+const minSlots = 1 << 10
+
+// A slot maps the hash of a 4-tuple to a record: 0 for none, a connection's ID
+// plus one, or closedRef plus an index of the closed ring.
+type slot struct {
+	hash uint32
+	ref  uint32
+}
+
+const closedRef = 1 << 31
+
+// A table is an open-addressing hash table with linear probing. A slot's home
+// is its hash modulo the size, so removal (by shifting back) and growth never
+// look at the records.
+type table struct {
+	slots []slot
+	mask  uint32
+	used  int
+}
+
+func newTable() table { return table{slots: make([]slot, minSlots), mask: minSlots - 1} }
+
+// insert adds an entry that is known to be absent.
+func (t *table) insert(hash, ref uint32) {
+	if t.used >= len(t.slots)/16*13 {
+		t.resize(2 * len(t.slots))
+	}
+	t.used++
+	t.put(slot{hash, ref})
+}
+
+func (t *table) put(s slot) {
+	i := s.hash & t.mask
+	for t.slots[i].ref != 0 {
+		i = (i + 1) & t.mask
+	}
+	t.slots[i] = s
+}
+
+// find returns the index of the entry with that hash and ref, which exists.
+func (t *table) find(hash, ref uint32) uint32 {
+	i := hash & t.mask
+	for t.slots[i].ref != ref {
+		i = (i + 1) & t.mask
+	}
+	return i
+}
+
+// remove deletes the entry at i and shifts its followers back, so that no
+// tombstone is ever needed.
+func (t *table) remove(i uint32) {
+	j := i
+	for {
+		j = (j + 1) & t.mask
+		s := t.slots[j]
+		if s.ref == 0 {
+			break
+		}
+		// s may fill the hole unless its home lies cyclically in (i, j].
+		if (j-s.hash)&t.mask >= (j-i)&t.mask {
+			t.slots[i] = s
+			i = j
+		}
+	}
+	t.slots[i] = slot{}
+	t.used--
+	if len(t.slots) > minSlots && t.used < len(t.slots)/16 {
+		t.resize(len(t.slots) / 4)
+	}
+}
+
+func (t *table) resize(n int) {
+	old := t.slots
+	n = max(n, minSlots)
+	t.slots, t.mask = make([]slot, n), uint32(n-1)
+	for _, s := range old {
+		if s.ref != 0 {
+			t.put(s)
+		}
+	}
+}
+
+// A hasher hashes 4-tuples with a secret, so that nobody can choose addresses
+// and ports that fall into one place.
+type hasher struct{ a, b, c uint64 }
+
+func newHasher(seed uint64) hasher {
+	// splitmix64: three well-mixed odd words from any seed.
+	next := func() uint64 {
+		seed += 0x9e3779b97f4a7c15
+		z := seed
+		z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+		z = (z ^ z>>27) * 0x94d049bb133111eb
+		return (z ^ z>>31) | 1
+	}
+	return hasher{next(), next(), next()}
+}
+
+// hash is the same for both directions: the endpoints' hashes are added.
+func (h *hasher) hash(src, dst *sniffer.Endpoint) uint32 {
+	return uint32(mum(h.endpoint(src)+h.endpoint(dst), h.c) >> 16)
+}
+
+func (h *hasher) endpoint(e *sniffer.Endpoint) uint64 {
+	hi := binary.LittleEndian.Uint64(e.Addr[:8])
+	lo := binary.LittleEndian.Uint64(e.Addr[8:])
+	return mum(hi^uint64(e.Port)<<32^h.a, lo+h.b) ^ mum(lo^h.c, uint64(e.Port)+h.a)
+}
+
+// mum folds the 128-bit product of two words.
+func mum(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}
+
+// same compares two endpoints by words.
+func same(a, b *sniffer.Endpoint) bool {
+	return binary.LittleEndian.Uint64(a.Addr[8:]) == binary.LittleEndian.Uint64(b.Addr[8:]) &&
+		a.Port == b.Port &&
+		binary.LittleEndian.Uint64(a.Addr[:8]) == binary.LittleEndian.Uint64(b.Addr[:8])
+}
