@@ -133,8 +133,7 @@ type TLS struct {
 type Connection struct {
 	Client, Server sniffer.Endpoint
 	ServerName     string // Host of the first request, else SNI, else the name looked up, else ""
-	Interface      uint32
-	Start, End     int64 // first and last packet
+	Start, End     int64  // first and last packet
 	Handshake      Handshake
 	HandshakeTime  int64 // -1 if not complete
 	TLS            *TLS  // nil without
@@ -181,6 +180,7 @@ type Cost struct {
 type Exchange struct {
 	Client, Server sniffer.Endpoint
 	ServerName     string
+	Opened         int64  // the connection's Start: with the endpoints its identity
 	Index          uint32 // of the request on its connection, from 1
 	Start, End     int64  // request's first byte, response's last byte (0: never complete)
 	Method         http1.Method
@@ -202,8 +202,16 @@ const (
 )
 
 // An Observer takes the facts of one worker, in the order in which they are
-// known.
+// known. For each connection it hears Opened once, then Judged at most once
+// and Exchange any number of times, and last Connection.
 type Observer interface {
+	// Opened tells that a connection exists, once its name is known: at its
+	// first request or ClientHello, or just before its end. Client, Server,
+	// ServerName, Start, Handshake, HandshakeTime and TLS are set.
+	Opened(c *Connection)
+	// Judged gives the final verdict on a handshake. What Opened had is set, and
+	// Verdict, Cause and Cost.
+	Judged(c *Connection)
 	Exchange(e *Exchange)
 	Connection(c *Connection)
 }

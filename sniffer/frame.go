@@ -21,9 +21,13 @@ type Frame struct {
 type Batch struct {
 	Frames []Frame // at most BatchFrames
 	Buffer []byte  // what Frames view; the Source owns its size and content
+	// Now, from a live source, is a time up to which no frame is still to
+	// come, so that time moves on on a silent wire too. It is 0 otherwise.
+	Now int64
 }
 
-// A Source yields frames. Read replaces the content of b by the next frames;
+// A Source yields frames. Read replaces the content of b by the next frames
+// (none, where a live source waited in vain);
 // at the end it returns io.EOF with no frames. Any other error comes after
 // what was read before it has been returned, and names the source.
 type Source interface {

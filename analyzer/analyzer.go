@@ -1,0 +1,488 @@
+package analyzer
+
+import (
+	"time"
+
+	"github.com/keepscope/keepscope/analyzer/dns"
+	"github.com/keepscope/keepscope/analyzer/http1"
+	"github.com/keepscope/keepscope/analyzer/pool"
+	"github.com/keepscope/keepscope/analyzer/tls"
+	"github.com/keepscope/keepscope/reassembly"
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+// A Config sets up an Analyzer; its zero value works.
+type Config struct {
+	// ReuseWindow is how long the ideal pool keeps an idle connection
+	// (default 60 s).
+	ReuseWindow time.Duration
+	// MaxReuseIdle is how many idle times a Connection lists (default 0: they
+	// are only told exchange by exchange).
+	MaxReuseIdle int
+	// MaxHeaderBytes bounds the memory for header sections that segments cut,
+	// over all connections (default 16 MiB).
+	MaxHeaderBytes int
+	// NoVerdicts leaves the ideal pool out: no handshake is judged.
+	NoVerdicts bool
+}
+
+// An Analyzer makes facts of one worker's connections. It is a
+// reassembly.Handler and, like it, for one goroutine.
+type Analyzer struct {
+	cfg   Config
+	obs   Observer
+	pools *pool.Pools
+	dns   *dns.Cache
+	table table
+	names names
+	heads http1.Pool
+
+	msg      http1.Message
+	info     tls.Info
+	exchange Exchange
+	conn     Connection
+}
+
+// New returns an Analyzer that tells obs what it finds.
+func New(cfg Config, obs Observer) *Analyzer {
+	if cfg.ReuseWindow == 0 {
+		cfg.ReuseWindow = time.Minute
+	}
+	if cfg.MaxHeaderBytes == 0 {
+		cfg.MaxHeaderBytes = 16 << 20
+	}
+	a := &Analyzer{cfg: cfg, obs: obs, names: names{}, dns: dns.NewCache(0)}
+	a.heads.Max = int64(cfg.MaxHeaderBytes)
+	if !cfg.NoVerdicts {
+		a.pools = pool.New(pool.Config{Window: int64(cfg.ReuseWindow)})
+	}
+	return a
+}
+
+// Open implements reassembly.Handler.
+func (a *Analyzer) Open(c *reassembly.Conn) {
+	s := a.table.open(c.ID)
+	mid := !c.SYNSeen() && !c.SYNACKSeen()
+	for kind := range s.parser {
+		s.parser[kind].Pool = &a.heads
+		s.parser[kind].Reset(http1.Kind(kind), mid)
+	}
+	if !mid {
+		s.set(sided)
+	}
+	if c.SYNSeen() {
+		a.handshake(c, s)
+	}
+}
+
+// handshake lets the pools judge a SYN and looks for the look-up that led to
+// it.
+func (a *Analyzer) handshake(c *reassembly.Conn, s *conn) {
+	client, server := &c.Endpoint[reassembly.Client], &c.Endpoint[reassembly.Server]
+	if name, cost, ok := a.dns.Lookup(client.Addr, server.Addr, c.Start); ok {
+		s.name = a.names.intern([]byte(name))
+		if cost > 0 {
+			a.table.rare(s).dnsCost = cost
+		}
+	}
+	if a.pools != nil {
+		s.verdict, s.cause = a.verdict(a.pools.SYN(c.ID, pairOf(client, server, 0), c.Start))
+		s.set(pooled)
+	}
+}
+
+func pairOf(client, server *sniffer.Endpoint, name uint32) pool.Pair {
+	return pool.Pair{Client: client.Addr, Server: server.Addr, Port: server.Port, Name: name}
+}
+
+// verdict translates the pools' words.
+func (a *Analyzer) verdict(v pool.Verdict, cause pool.Reason) (Verdict, Cause) {
+	switch {
+	case v == pool.None: // it was too late to judge
+		return VerdictNone, 0
+	case v == pool.Needed:
+		return VerdictNeeded, 0
+	case cause == pool.PoolMiss:
+		return VerdictWasted, PoolMiss
+	}
+	return VerdictWasted, Cause(cause)
+}
+
+// role says whether dir carries requests or responses.
+func (s *conn) role(dir reassembly.Dir) http1.Kind {
+	if s.is(flipped) {
+		dir = dir.Other()
+	}
+	return http1.Kind(dir) // reassembly.Client sends requests
+}
+
+// sides returns the endpoints of the client and of the server.
+func (s *conn) sides(c *reassembly.Conn) (client, server reassembly.Dir) {
+	if s.is(flipped) {
+		return reassembly.Server, reassembly.Client
+	}
+	return reassembly.Client, reassembly.Server
+}
+
+// settle decides who the client of a midstream connection is, by the first
+// segment that begins like a message, or by a SYN that came late.
+func (s *conn) settle(c *reassembly.Conn, dir reassembly.Dir, payload []byte) {
+	client := dir
+	switch {
+	case c.SYNByServer():
+		client = reassembly.Server
+	case http1.BeginsLike(http1.Request, payload):
+	case http1.BeginsLike(http1.Response, payload):
+		client = dir.Other()
+	default:
+		return
+	}
+	s.set(sided)
+	if client != reassembly.Client {
+		s.set(flipped)
+	}
+}
+
+// Data implements reassembly.Handler.
+func (a *Analyzer) Data(c *reassembly.Conn, dir reassembly.Dir, payload []byte) {
+	s := a.table.at(c.ID)
+	if s.protocol == ProtocolUnknown {
+		a.detect(c, s, dir, payload)
+	}
+	switch s.protocol {
+	case ProtocolTLS:
+		a.encrypted(c, s, dir, payload)
+	case ProtocolH2:
+	default:
+		if s.role(dir) == http1.Request {
+			a.requests(c, s, payload)
+		} else {
+			a.responses(c, s, payload)
+		}
+	}
+}
+
+// detect looks whose requests these are, and whether they are encrypted, on a
+// connection that has carried nothing known.
+func (a *Analyzer) detect(c *reassembly.Conn, s *conn, dir reassembly.Dir, payload []byte) {
+	if !s.is(sided) {
+		s.settle(c, dir, payload)
+	}
+	if s.requests == 0 && s.responses == 0 {
+		a.detectTLS(c, s, payload)
+	}
+}
+
+// requests reads what the client sent.
+func (a *Analyzer) requests(c *reassembly.Conn, s *conn, b []byte) {
+	p := &s.parser[http1.Request]
+	for {
+		n, ev := p.Next(b, &a.msg)
+		b = b[n:]
+		switch ev {
+		case http1.Head:
+			a.requestBegins(c, s)
+			a.request(c, s)
+			s.reqStart = 0
+		case http1.End:
+		case http1.Lost:
+			s.reqStart = 0
+			if p.Preface() {
+				s.protocol = ProtocolH2
+				a.opened(c, s)
+				return
+			}
+			if s.requests > 0 {
+				s.set(incomplete)
+			}
+		default:
+			if p.InHead() {
+				a.requestBegins(c, s)
+			}
+			return
+		}
+	}
+}
+
+// requestBegins notes a request's first byte.
+func (a *Analyzer) requestBegins(c *reassembly.Conn, s *conn) {
+	if s.reqStart != 0 {
+		return
+	}
+	s.reqStart = c.Last
+	if s.requests > 0 && s.is(pooled) {
+		a.pools.Request(c.ID, c.Last)
+	}
+}
+
+// request takes a request whose head is complete: a.msg.
+func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
+	m := &a.msg
+	q := pending{
+		start: s.reqStart, idle: -1, index: s.requests + 1,
+		method: m.Method, version: m.Version, tokens: m.Connection,
+		outcome: Incomplete,
+	}
+	if s.requests == 0 {
+		a.firstRequest(c, s)
+		if !c.SYNSeen() && !c.SYNACKSeen() {
+			q.reuse = UnknownReuse
+		}
+	} else {
+		s.reused++
+		q.reuse = ReusedRequest
+	}
+	s.requests++
+	s.versions |= 1 << m.Version
+	if s.outstanding > 0 {
+		r := a.table.rare(s)
+		r.pipelined++
+		if s.outstanding >= maxOutstanding {
+			s.set(incomplete | noPair)
+			return
+		}
+		r.more = append(r.more, q)
+		s.outstanding++
+		return
+	}
+	if s.lastEnd != 0 {
+		q.idle = max(q.start-s.lastEnd, 0)
+		a.reuseIdle(s, q.idle)
+	}
+	s.outstanding = 1
+	a.atFront(s, &q)
+}
+
+// atFront makes q the oldest outstanding request.
+func (a *Analyzer) atFront(s *conn, q *pending) {
+	s.front = *q
+	s.unset(answered)
+	if q.version == http1.HTTP09 {
+		s.parser[http1.Response].Expect09()
+	}
+}
+
+// firstRequest names the connection and confirms its verdict.
+func (a *Analyzer) firstRequest(c *reassembly.Conn, s *conn) {
+	s.set(sided)
+	switch a.msg.Version {
+	case http1.HTTP09:
+		s.protocol = ProtocolHTTP09
+	case http1.HTTP10:
+		s.protocol = ProtocolHTTP10
+	default:
+		s.protocol = ProtocolHTTP11
+	}
+	if len(a.msg.Host) > 0 {
+		s.name = a.names.intern(a.msg.Host)
+	}
+	a.confirm(c, s, s.reqStart)
+	a.opened(c, s)
+}
+
+// confirm tells the pools of a connection's first request.
+func (a *Analyzer) confirm(c *reassembly.Conn, s *conn, t int64) {
+	if a.pools == nil {
+		return
+	}
+	if !s.is(pooled) {
+		s.set(pooled)
+		client, server := s.sides(c)
+		a.pools.Midstream(c.ID, pairOf(&c.Endpoint[client], &c.Endpoint[server], 0), t)
+		return
+	}
+	a.pools.Request(c.ID, t)
+}
+
+func (a *Analyzer) reuseIdle(s *conn, idle int64) {
+	if a.cfg.MaxReuseIdle == 0 {
+		return
+	}
+	r := a.table.rare(s)
+	if len(r.reuseIdle) < a.cfg.MaxReuseIdle {
+		r.reuseIdle = append(r.reuseIdle, idle)
+	} else {
+		r.moreReuseIdle++
+	}
+}
+
+// responses reads what the server sent.
+func (a *Analyzer) responses(c *reassembly.Conn, s *conn, b []byte) {
+	s.lastData = c.Last
+	s.set(answered)
+	p := &s.parser[http1.Response]
+	for {
+		n, ev := p.Next(b, &a.msg)
+		b = b[n:]
+		switch ev {
+		case http1.Head:
+			a.response(c, s, p)
+		case http1.End:
+			a.responseEnds(c, s, c.Last)
+		case http1.Lost:
+			if s.responses > 0 {
+				s.set(incomplete)
+			}
+		default:
+			return
+		}
+	}
+}
+
+// response takes a response whose head is complete: a.msg.
+func (a *Analyzer) response(c *reassembly.Conn, s *conn, p *http1.Parser) {
+	m := &a.msg
+	if m.Status/100 == 1 && m.Status != 101 {
+		return
+	}
+	s.responses++
+	q := &s.front
+	if s.outstanding == 0 || q.headed {
+		a.table.rare(s).unsolicited++
+		return
+	}
+	switch {
+	case m.Status == 101:
+	case q.method == http1.HEAD:
+		p.Bodyless()
+		m.Framing = http1.NoBody
+	case q.method == http1.CONNECT && m.Status/100 == 2:
+		p.TunnelFrom()
+		m.Framing = http1.Tunnel
+	}
+	a.advertised(s)
+	q.headed, q.status = true, m.Status
+	q.outcome = negotiate(q, m)
+	s.set(final)
+	if q.outcome != KeepAlive {
+		s.last = announced(q.outcome, m.Status, s.negotiated[KeepAlive])
+		if s.is(pooled) {
+			a.pools.Unusable(c.ID, pool.Reason(s.last))
+		}
+	} else {
+		s.last = ReasonOpen
+	}
+	s.negotiated[q.outcome]++
+	if q.outcome == Upgraded {
+		s.set(upgraded)
+		s.parser[http1.Request].TunnelFrom()
+		a.responseEnds(c, s, c.Last)
+	}
+}
+
+// advertised notes what the server's Keep-Alive field offers: the newest
+// timeout and the first max, which servers count down.
+func (a *Analyzer) advertised(s *conn) {
+	m := &a.msg
+	if m.HasKeepAliveTimeout {
+		a.table.rare(s).advertTimeout = m.KeepAliveTimeout
+		s.set(advTimeout)
+	}
+	if m.HasKeepAliveMax && !s.is(advMax) {
+		a.table.rare(s).advertMax = m.KeepAliveMax
+		s.set(advMax)
+	}
+}
+
+// responseEnds completes the oldest exchange if the response that ended at t
+// was its final one.
+func (a *Analyzer) responseEnds(c *reassembly.Conn, s *conn, t int64) {
+	if !s.is(final) {
+		return
+	}
+	s.unset(final)
+	s.lastEnd = t
+	a.tellExchange(c, s, t)
+	a.judged(c, s)
+	a.next(s)
+	if s.outstanding == 0 && s.is(pooled) {
+		a.pools.Idle(c.ID, t)
+		if c.ClosedAt != 0 {
+			a.closing(c, s)
+		}
+	}
+}
+
+// next takes the oldest outstanding request off.
+func (a *Analyzer) next(s *conn) {
+	s.outstanding--
+	if s.outstanding == 0 {
+		return
+	}
+	more := s.rare.more
+	a.atFront(s, &more[0])
+	s.rare.more = more[:copy(more, more[1:])]
+}
+
+func (a *Analyzer) tellExchange(c *reassembly.Conn, s *conn, end int64) {
+	client, server := s.sides(c)
+	q := &s.front
+	a.exchange = Exchange{
+		Client: c.Endpoint[client], Server: c.Endpoint[server], ServerName: s.name,
+		Opened: c.Start, Index: q.index, Start: q.start, End: end,
+		Method: q.method, Version: q.version, Status: q.status,
+		Outcome: q.outcome, Reuse: q.reuse, Idle: q.idle,
+	}
+	a.obs.Exchange(&a.exchange)
+}
+
+// Gap implements reassembly.Handler.
+func (a *Analyzer) Gap(c *reassembly.Conn, dir reassembly.Dir, n int64, _ reassembly.GapKind) {
+	s := a.table.at(c.ID)
+	switch s.protocol {
+	case ProtocolTLS:
+		a.encryptedGap(c, s, dir, n)
+		return
+	case ProtocolH2:
+		s.set(incomplete)
+		return
+	}
+	role := s.role(dir)
+	if role == http1.Response {
+		s.lastData = c.Last
+		s.set(answered)
+	}
+	ended, lost := s.parser[role].Gap(n)
+	if ended && role == http1.Response {
+		a.responseEnds(c, s, c.Last)
+	}
+	if lost {
+		s.set(incomplete)
+		if role == http1.Request {
+			s.reqStart = 0
+		}
+	}
+}
+
+// End implements reassembly.Handler.
+func (a *Analyzer) End(c *reassembly.Conn, dir reassembly.Dir, end reassembly.End) {
+	s := a.table.at(c.ID)
+	switch end {
+	case reassembly.EndFIN:
+		role := s.role(dir)
+		if s.protocol != ProtocolTLS && s.parser[role].Finish() == http1.End && role == http1.Response {
+			a.responseEnds(c, s, s.lastData)
+		}
+		a.closing(c, s)
+	case reassembly.EndReset:
+		a.closing(c, s)
+	default:
+		a.over(c, s, end)
+	}
+}
+
+// closing tells the pools that a connection is no longer open, unless an
+// exchange is still under way on it: a half-closed connection may carry a
+// response.
+func (a *Analyzer) closing(c *reassembly.Conn, s *conn) {
+	if !s.is(pooled) || s.is(closeTold) {
+		return
+	}
+	if s.outstanding > 0 && c.ClosedWith == reassembly.ByFIN {
+		return
+	}
+	s.set(closeTold)
+	if s.requests > 0 {
+		a.pools.Closed(c.ID, c.ClosedAt, pool.Reason(reasonOf(c, s, reassembly.EndClosed)))
+	}
+}

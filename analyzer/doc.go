@@ -1,0 +1,20 @@
+// Package analyzer pairs HTTP messages into exchanges on TCP connections, says
+// why each connection stopped being reusable, and judges which handshakes an
+// ideal pool would not have needed.
+//
+// An [Analyzer] is the [reassembly.Handler] of one worker. It keeps one record
+// per tracked connection, in a table indexed by [reassembly.Conn.ID], and tells
+// an [Observer] what it finds. It reads no clock: every time is that of a
+// packet. [Run] drives a [sniffer.Source] through one or more workers; the
+// facts are the same for any number of them.
+//
+// # What is bounded
+//
+//	what                            cap                      when full
+//	requests awaiting a response    maxOutstanding (1024)    further ones are counted, not paired; the connection is incomplete
+//	reuse idle times listed         Config.MaxReuseIdle      further ones are counted only
+//	bytes of cut header sections    Config.MaxHeaderBytes    that direction is parsed anew from the next message; the connection is incomplete
+//	host names remembered           maxNames (16384)         the table is emptied; names in use stay
+//	pairs and slots of the pools    package pool             the least recently used pair goes
+//	names seen in DNS answers       package dns              the least recently used goes
+package analyzer

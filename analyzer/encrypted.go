@@ -1,0 +1,159 @@
+package analyzer
+
+import (
+	"hash/fnv"
+
+	"github.com/keepscope/keepscope/analyzer/tls"
+	"github.com/keepscope/keepscope/reassembly"
+)
+
+// detectTLS says whether a connection that has carried nothing known carries
+// TLS from this payload on.
+func (a *Analyzer) detectTLS(c *reassembly.Conn, s *conn, payload []byte) bool {
+	mid := !c.SYNSeen() && !c.SYNACKSeen()
+	if !tls.IsClientHello(payload) && !(mid && tls.IsApplicationData(payload)) {
+		return false
+	}
+	s.protocol = ProtocolTLS
+	r := a.table.rare(s)
+	r.hello.Handshake = -1
+	if !tls.IsClientHello(payload) {
+		r.tls.Midstream()
+	}
+	return true
+}
+
+// encrypted follows the records of a TLS connection, and counts as one
+// estimated exchange each burst of the client's application data that a burst
+// of the server's answers.
+func (a *Analyzer) encrypted(c *reassembly.Conn, s *conn, dir reassembly.Dir, b []byte) {
+	r := s.rare
+	from := tls.Dir(s.role(dir))
+	if from == tls.Server {
+		s.lastData = c.Last
+	}
+	for {
+		n, ev := r.tls.Next(from, b, &a.info)
+		b = b[n:]
+		if ev == tls.NeedMore {
+			return
+		}
+		a.record(c, s, from, ev)
+	}
+}
+
+// encryptedGap is encrypted for n bytes that were not captured.
+func (a *Analyzer) encryptedGap(c *reassembly.Conn, s *conn, dir reassembly.Dir, n int64) {
+	from := tls.Dir(s.role(dir))
+	for {
+		used, ev := s.rare.tls.Gap(from, n, &a.info)
+		n -= used
+		if ev == tls.NeedMore {
+			return
+		}
+		a.record(c, s, from, ev)
+	}
+}
+
+// record takes what the TLS observer found.
+func (a *Analyzer) record(c *reassembly.Conn, s *conn, from tls.Dir, ev tls.Event) {
+	r := s.rare
+	switch ev {
+	case tls.ClientHello:
+		if r.helloAt == 0 {
+			r.helloAt = c.Last
+			a.clientHello(c, s)
+		}
+	case tls.ServerHello:
+		r.hello.Version, r.hello.Resumed = a.info.Version, a.info.Resumed
+		if len(a.info.ALPN) > 0 {
+			r.hello.ALPN = a.names.intern(a.info.ALPN)
+		}
+	case tls.HandshakeDone:
+		r.hello.Version, r.hello.Resumed = a.info.Version, a.info.Resumed
+		if r.helloAt != 0 {
+			r.hello.Handshake = max(c.Last-r.helloAt, 0)
+		}
+	case tls.ApplicationData:
+		if from == tls.Client {
+			a.asks(c, s)
+		} else {
+			a.answers(c, s)
+		}
+	case tls.ApplicationEnd:
+		if from == tls.Server {
+			a.answers(c, s)
+		}
+	case tls.Lost:
+		s.set(incomplete)
+	}
+}
+
+// clientHello names the connection and moves it to its name's pool.
+func (a *Analyzer) clientHello(c *reassembly.Conn, s *conn) {
+	if sni := a.info.SNI; len(sni) > 0 {
+		r := s.rare
+		r.hello.SNI = a.names.intern(sni)
+		s.name = r.hello.SNI
+		if s.is(pooled) {
+			h := fnv.New32a()
+			h.Write(sni)
+			client, server := &c.Endpoint[reassembly.Client], &c.Endpoint[reassembly.Server]
+			s.verdict, s.cause = a.verdict(a.pools.Move(c.ID, pairOf(client, server, h.Sum32()|1)))
+		}
+	}
+	a.opened(c, s)
+}
+
+// asks takes application data of the client: the first of a burst begins an
+// exchange.
+func (a *Analyzer) asks(c *reassembly.Conn, s *conn) {
+	if s.outstanding > 0 {
+		return
+	}
+	q := pending{start: c.Last, idle: -1}
+	switch {
+	case s.requests > 0:
+		q.reuse, q.idle = ReusedRequest, max(c.Last-s.lastEnd, 0)
+		s.reused++
+		a.reuseIdle(s, q.idle)
+		if s.is(pooled) {
+			a.pools.Request(c.ID, c.Last)
+		}
+	default:
+		a.opened(c, s)
+		a.confirm(c, s, c.Last)
+	}
+	s.requests++
+	s.outstanding = 1
+	s.front = q
+	s.unset(answered)
+}
+
+// answers takes application data of the server: the exchange ends with the
+// last of it before the client's next.
+func (a *Analyzer) answers(c *reassembly.Conn, s *conn) {
+	if s.requests == 0 {
+		return
+	}
+	s.lastEnd = c.Last
+	if s.outstanding > 0 {
+		s.outstanding = 0
+		s.responses++
+		a.judged(c, s)
+	}
+	if s.is(pooled) {
+		a.pools.Idle(c.ID, c.Last)
+	}
+}
+
+// fillTLS adds what was seen of a TLS handshake.
+func (a *Analyzer) fillTLS(s *conn, o *Connection) {
+	if s.protocol != ProtocolTLS {
+		return
+	}
+	r := s.rare
+	o.Estimated = true
+	o.TLS = &r.hello
+	o.Cost.TLS = max(r.hello.Handshake, 0)
+}

@@ -1,0 +1,139 @@
+package analyzer
+
+import (
+	"github.com/keepscope/keepscope/analyzer/http1"
+	"github.com/keepscope/keepscope/analyzer/pool"
+	"github.com/keepscope/keepscope/reassembly"
+)
+
+// over tells everything about a connection that has ended and forgets it.
+func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
+	reason := reasonOf(c, s, end)
+	race := reason == ReasonRace || reason == ReasonUpgraded && raced(c, s)
+	raceIdle := s.front.idle
+	unread := s.outstanding > 0 && s.is(final)
+	a.leavePool(c, s, reason)
+	if s.requests == 0 || !a.mayJudge(c, s) {
+		s.verdict = VerdictNone
+	}
+	a.opened(c, s)
+	a.judged(c, s)
+	if s.protocol == ProtocolTLS {
+		s.outstanding = 0 // estimated exchanges are never told one by one
+	}
+	for s.outstanding > 0 {
+		if !s.front.headed {
+			s.negotiated[Incomplete]++
+		}
+		a.tellExchange(c, s, 0)
+		a.next(s)
+	}
+	a.fill(c, s)
+	o := &a.conn
+	o.End, o.Reason = c.Last, reason
+	o.ClosedBy, o.ClosedWith = closeOf(c, s, end)
+	if c.ClosedAt != 0 && s.lastEnd != 0 {
+		o.CloseIdle = max(c.ClosedAt-s.lastEnd, 0)
+	}
+	if race {
+		o.Race, o.RaceIdle = true, raceIdle
+	}
+	o.BodyUnread = unread && o.ClosedBy == ByClient
+	a.obs.Connection(o)
+	for k := range s.parser {
+		s.parser[k].Release()
+	}
+	a.table.release(s)
+}
+
+// leavePool ends the connection's part in the pools.
+func (a *Analyzer) leavePool(c *reassembly.Conn, s *conn, reason Reason) {
+	if !s.is(pooled) {
+		return
+	}
+	t := c.ClosedAt
+	if t == 0 || s.outstanding > 0 {
+		t = c.Last
+	}
+	a.pools.Closed(c.ID, t, pool.Reason(reason))
+	a.pools.Release(c.ID, t)
+}
+
+// mayJudge says whether the connection's handshake can be needed or wasted.
+func (a *Analyzer) mayJudge(c *reassembly.Conn, s *conn) bool {
+	return a.pools != nil && !s.is(upgraded) && handshakeOf(c, s) == HandshakeComplete
+}
+
+// closeOf says who ended the connection, and how.
+func closeOf(c *reassembly.Conn, s *conn, end reassembly.End) (ClosedBy, ClosedWith) {
+	byServer, closed := s.closer(c)
+	switch {
+	case closed && byServer:
+		return ByServer, ClosedWith(c.ClosedWith)
+	case closed:
+		return ByClient, ClosedWith(c.ClosedWith)
+	case end == reassembly.EndEvicted:
+		return ByEviction, WithNothing
+	case end == reassembly.EndTimeout, end == reassembly.EndReplaced:
+		return ByTimeout, WithNothing
+	}
+	return ByEnd, WithNothing
+}
+
+// opened tells of the connection, once.
+func (a *Analyzer) opened(c *reassembly.Conn, s *conn) {
+	if s.is(opened) {
+		return
+	}
+	s.set(opened)
+	a.fill(c, s)
+	a.obs.Opened(&a.conn)
+}
+
+// judged tells the verdict, once.
+func (a *Analyzer) judged(c *reassembly.Conn, s *conn) {
+	if s.is(judged) {
+		return
+	}
+	s.set(judged)
+	if !a.mayJudge(c, s) {
+		s.verdict = VerdictNone
+	}
+	if s.verdict == VerdictNone {
+		return
+	}
+	a.fill(c, s)
+	a.obs.Judged(&a.conn)
+}
+
+// fill writes what is known of a connection so far into a.conn.
+func (a *Analyzer) fill(c *reassembly.Conn, s *conn) {
+	client, server := s.sides(c)
+	a.conn = Connection{
+		Client: c.Endpoint[client], Server: c.Endpoint[server], ServerName: s.name,
+		Start: c.Start, End: c.Last,
+		Handshake: handshakeOf(c, s), HandshakeTime: handshakeTime(c, s),
+		Protocol: s.protocol,
+		Requests: s.requests, Responses: s.responses, Reused: s.reused,
+		Negotiated: s.negotiated,
+		CloseIdle:  -1, RaceIdle: -1,
+		Incomplete: s.is(incomplete),
+		Missing:    c.Missing(0) + c.Missing(1), Truncated: c.Truncated(0) + c.Truncated(1),
+		Bytes:   [2]uint64{c.Bytes[client], c.Bytes[server]},
+		Packets: [2]uint32{c.Packets[client], c.Packets[server]},
+		Verdict: s.verdict, Cause: s.cause,
+	}
+	o := &a.conn
+	o.Cost.TCP = max(o.HandshakeTime, 0)
+	for v := http1.HTTP09; v <= http1.HTTP11; v++ {
+		o.Versions[v] = s.versions&(1<<v) != 0
+	}
+	if r := s.rare; r != nil {
+		o.Cost.DNS = r.dnsCost
+		o.Unsolicited, o.Pipelined = r.unsolicited, r.pipelined
+		o.ReuseIdle, o.MoreReuseIdle = r.reuseIdle, r.moreReuseIdle
+		o.HasAdvertisedTimeout, o.AdvertisedTimeout = s.is(advTimeout), r.advertTimeout
+		o.HasAdvertisedMax, o.AdvertisedMax = s.is(advMax), r.advertMax
+		a.fillTLS(s, o)
+	}
+}

@@ -1,0 +1,104 @@
+package analyzer
+
+import (
+	"time"
+
+	"github.com/keepscope/keepscope/reassembly"
+)
+
+const (
+	// discardLimit parts a connection that was thrown away after use from one
+	// that idled until somebody gave it up.
+	discardLimit = int64(time.Second)
+	// raceSlack is what a race may take beyond one handshake time.
+	raceSlack = int64(10 * time.Millisecond)
+)
+
+// closer returns which side's FIN or RST was captured first.
+func (s *conn) closer(c *reassembly.Conn) (byServer, closed bool) {
+	_, server := s.sides(c)
+	return c.ClosedBy == server, c.ClosedWith != reassembly.NotClosed
+}
+
+// handshakeOf says how much of the handshake was captured.
+func handshakeOf(c *reassembly.Conn, s *conn) Handshake {
+	switch {
+	case c.SYNSeen() && c.SYNACKSeen() && c.ACKSeen():
+		return HandshakeComplete
+	case c.Refused():
+		return HandshakeRefused
+	case !c.SYNSeen() && !c.SYNACKSeen():
+		return HandshakeMidstream
+	case c.SYNSeen() && !c.SYNACKSeen() && c.Packets[reassembly.Server] == 0 && c.Bytes[reassembly.Client] == 0:
+		return HandshakeUnanswered
+	}
+	return HandshakePartial
+}
+
+// handshakeTime returns first SYN to the client's ACK, -1 unless complete.
+func handshakeTime(c *reassembly.Conn, s *conn) int64 {
+	if handshakeOf(c, s) != HandshakeComplete {
+		return -1
+	}
+	return max(c.Established-c.SYN, 0)
+}
+
+// reasonOf says why the connection stopped being reusable: the first rule that
+// holds. end is why the tracker gave it up.
+func reasonOf(c *reassembly.Conn, s *conn, end reassembly.End) Reason {
+	byServer, closed := s.closer(c)
+	hs := handshakeOf(c, s)
+	used := s.requests > 0 || s.responses > 0
+	switch {
+	case hs == HandshakeUnanswered || hs == HandshakeRefused:
+		return ReasonHandshakeFailed
+	case !used && closed:
+		return ReasonNeverUsed
+	case s.is(upgraded):
+		return ReasonUpgraded
+	case raced(c, s):
+		return ReasonRace
+	case s.last != ReasonOpen:
+		return s.last
+	}
+	if !closed {
+		switch end {
+		case reassembly.EndEvicted:
+			return ReasonEvicted
+		case reassembly.EndTimeout, reassembly.EndReplaced:
+			return ReasonTimeout
+		}
+		return ReasonOpen
+	}
+	reason := ReasonClientAbort
+	switch {
+	case s.outstanding > 0:
+	case c.ClosedAt-s.idleSince() < discardLimit:
+		reason = ReasonClientDiscard
+	default:
+		reason = ReasonClientIdle
+	}
+	if byServer {
+		reason++ // each client reason is followed by the server's
+	}
+	return reason
+}
+
+// idleSince returns the last response's last byte; on a connection whose
+// requests were not captured, the server's newest data.
+func (s *conn) idleSince() int64 {
+	if s.lastEnd != 0 {
+		return s.lastEnd
+	}
+	return s.lastData
+}
+
+// raced says whether the oldest outstanding request crossed the server's
+// closing: it is a reused one, no byte of its response was seen, and the
+// server's FIN or RST was captured before its first byte or at most one
+// handshake time and raceSlack after it.
+func raced(c *reassembly.Conn, s *conn) bool {
+	byServer, closed := s.closer(c)
+	return closed && byServer && s.outstanding > 0 && s.front.reuse == ReusedRequest &&
+		!s.is(answered) && c.ClosedAt <= s.front.start+max(handshakeTime(c, s), 0)+raceSlack
+}

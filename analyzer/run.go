@@ -1,0 +1,251 @@
+package analyzer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/keepscope/keepscope/reassembly"
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+// sweepEvery is how often, in packet time, every worker collects what is past
+// its deadline. The sweep has its place in the order of packets, so that it
+// finds the same connections for any number of workers and any batch size.
+const sweepEvery = int64(time.Second)
+
+// sweep is the Protocol of a segment that stands for the time reaching
+// Segment.Time; it never leaves this package.
+const sweep = sniffer.Protocol(255)
+
+// A Worker owns everything of its share of the connections.
+type Worker struct {
+	Assembler *reassembly.Assembler
+	Analyzer  *Analyzer
+
+	batch sync.Mutex // held while a batch is processed
+}
+
+// Do calls f between two batches: f may read what the worker's packages hold.
+// The worker waits meanwhile, so f should copy and return.
+func (w *Worker) Do(f func()) {
+	w.batch.Lock()
+	defer w.batch.Unlock()
+	f()
+}
+
+// NewWorker returns a worker that tells obs what it finds.
+func NewWorker(rc reassembly.Config, ac Config, obs Observer) *Worker {
+	a := New(ac, obs)
+	return &Worker{Assembler: reassembly.New(rc, a), Analyzer: a}
+}
+
+func (w *Worker) process(s *sniffer.Segment) {
+	switch s.Protocol {
+	case sniffer.TCP:
+		w.Assembler.Process(s)
+	case sniffer.DNS:
+		w.Analyzer.Datagram(s)
+	case sweep:
+		w.Assembler.Sweep(s.Time)
+	}
+}
+
+func (w *Worker) processAll(segments []sniffer.Segment) {
+	w.batch.Lock()
+	defer w.batch.Unlock()
+	for i := range segments {
+		w.process(&segments[i])
+	}
+}
+
+// Progress is what a Run has read so far. Its fields may be read at any time.
+type Progress struct {
+	Packets, Bytes atomic.Uint64
+	First, Last    atomic.Int64 // times of the earliest and of the latest packet, 0 before there is one
+}
+
+// A Reader takes a source's frames to the workers. Source, Decoder and Workers
+// must be set.
+type Reader struct {
+	Source   sniffer.Source
+	Decoder  *sniffer.Decoder
+	Workers  []*Worker
+	Ports    []uint16 // analyse only segments from or to one of these; empty: all
+	Progress Progress
+
+	next int64 // time of the next sweep
+}
+
+// Run reads the source to its end, or until ctx is done, and gives each
+// segment to the worker that its two addresses name. It returns when every
+// worker has finished what was read, with the source's error, if any. The
+// workers still hold the connections that are open: Flush ends those.
+func (r *Reader) Run(ctx context.Context) error {
+	if len(r.Workers) == 1 {
+		return r.inline(ctx)
+	}
+	return r.parallel(ctx)
+}
+
+// Flush ends the connections that are still open, as the end of the capture
+// does.
+func (r *Reader) Flush() {
+	for _, w := range r.Workers {
+		w.Do(w.Assembler.Flush)
+	}
+}
+
+// wanted says whether a decoded segment is to be analysed.
+func (r *Reader) wanted(s *sniffer.Segment) bool {
+	return len(r.Ports) == 0 || s.Protocol == sniffer.DNS ||
+		slices.Contains(r.Ports, s.Src.Port) || slices.Contains(r.Ports, s.Dst.Port)
+}
+
+// read fills b and counts; done says that there is no more.
+func (r *Reader) read(ctx context.Context, b *sniffer.Batch) (done bool, err error) {
+	if ctx.Err() != nil {
+		return true, nil
+	}
+	err = r.Source.Read(b)
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		return true, err
+	}
+	p := &r.Progress
+	var bytes uint64
+	first, last := p.First.Load(), p.Last.Load()
+	for i := range b.Frames {
+		f := &b.Frames[i]
+		bytes += uint64(f.Length)
+		if first == 0 || f.Time < first {
+			first = f.Time
+		}
+		last = max(last, f.Time)
+	}
+	p.Packets.Add(uint64(len(b.Frames)))
+	p.Bytes.Add(bytes)
+	p.First.Store(first)
+	p.Last.Store(last)
+	return false, nil
+}
+
+// due says whether a sweep belongs before a segment of time t.
+func (r *Reader) due(t int64) bool {
+	if t < r.next {
+		return false
+	}
+	r.next = t + sweepEvery
+	return true
+}
+
+// inline decodes and processes in one goroutine, segment by segment.
+func (r *Reader) inline(ctx context.Context) error {
+	var b sniffer.Batch
+	var s sniffer.Segment
+	w := r.Workers[0]
+	for {
+		done, err := r.read(ctx, &b)
+		if done {
+			return err
+		}
+		w.batch.Lock()
+		for i := range b.Frames {
+			f := &b.Frames[i]
+			if r.due(f.Time) {
+				w.Assembler.Sweep(f.Time)
+			}
+			if r.Decoder.Decode(f, &s) && r.wanted(&s) {
+				w.process(&s)
+			}
+		}
+		if b.Now != 0 && r.due(b.Now) {
+			w.Assembler.Sweep(b.Now)
+		}
+		w.batch.Unlock()
+	}
+}
+
+// A load is a batch and what each worker has to do of it.
+type load struct {
+	batch sniffer.Batch
+	share [][]sniffer.Segment
+	left  atomic.Int32 // workers that have not finished
+}
+
+// parallel decodes in this goroutine and processes in one for each worker.
+func (r *Reader) parallel(ctx context.Context) error {
+	n := len(r.Workers)
+	free := make(chan *load, n+1)
+	for range cap(free) {
+		free <- &load{share: make([][]sniffer.Segment, n)}
+	}
+	queues := make([]chan *load, n)
+	var wg sync.WaitGroup
+	for i := range queues {
+		queues[i] = make(chan *load, cap(free))
+		wg.Go(func() {
+			for l := range queues[i] {
+				r.Workers[i].processAll(l.share[i])
+				if l.left.Add(-1) == 0 {
+					free <- l
+				}
+			}
+		})
+	}
+	defer wg.Wait()
+	defer func() {
+		for _, q := range queues {
+			close(q)
+		}
+	}()
+	for l := range free {
+		done, err := r.read(ctx, &l.batch)
+		if done {
+			return err
+		}
+		r.deal(l)
+		l.left.Store(int32(n))
+		for _, q := range queues {
+			q <- l
+		}
+	}
+	return nil
+}
+
+// deal decodes the batch and gives each worker its share.
+func (r *Reader) deal(l *load) {
+	for i := range l.share {
+		l.share[i] = l.share[i][:0]
+	}
+	all := func(s sniffer.Segment) {
+		for i := range l.share {
+			l.share[i] = append(l.share[i], s)
+		}
+	}
+	var s sniffer.Segment
+	for i := range l.batch.Frames {
+		f := &l.batch.Frames[i]
+		if r.due(f.Time) {
+			all(sniffer.Segment{Protocol: sweep, Time: f.Time})
+		}
+		if !r.Decoder.Decode(f, &s) || !r.wanted(&s) {
+			continue
+		}
+		if s.Protocol == sniffer.DNS {
+			all(s)
+			continue
+		}
+		w := s.Hash() % uint64(len(l.share))
+		l.share[w] = append(l.share[w], s)
+	}
+	if now := l.batch.Now; now != 0 && r.due(now) {
+		all(sniffer.Segment{Protocol: sweep, Time: now})
+	}
+}

@@ -1,0 +1,134 @@
+package analyzer
+
+import (
+	"github.com/keepscope/keepscope/analyzer/http1"
+	"github.com/keepscope/keepscope/analyzer/tls"
+)
+
+// maxOutstanding is how many requests of a connection may await their response.
+const maxOutstanding = 1024
+
+// A pending is a request that awaits the end of its response.
+type pending struct {
+	start   int64 // first byte
+	idle    int64 // response end before to start, -1 where there is none
+	index   uint32
+	status  uint16 // of the response, once its head is complete
+	method  http1.Method
+	version http1.Version
+	tokens  http1.Tokens
+	outcome Outcome
+	reuse   Reuse
+	headed  bool // its final response's head is complete
+}
+
+// state flags of a conn.
+type flags uint16
+
+const (
+	opened      flags = 1 << iota // Observer.Opened was called
+	judged                        // Observer.Judged was called
+	pooled                        // the pools know the connection
+	closeTold                     // the pools know that it was closed
+	flipped                       // the client is reassembly's Server: midstream, told by the first message
+	sided                         // which side is the client is settled
+	upgraded                      // HTTP ended
+	incomplete                    // bytes were lost where they mattered
+	answered                      // bytes of the oldest outstanding request's response were seen
+	final                         // the response being read is final and belongs to the oldest outstanding request
+	advTimeout                    // the server advertised Keep-Alive: timeout=
+	advMax                        // and max=
+	serverEnded                   // the server's FIN was delivered
+	noPair                        // a request could not be paired: maxOutstanding
+)
+
+// A conn is what the analyzer knows of one connection. What most connections
+// never need is in rare.
+type conn struct {
+	parser   [2]http1.Parser // of requests, of responses
+	name     string
+	rare     *rare
+	front    pending // the oldest outstanding request
+	reqStart int64   // first byte of the request being read, 0 between requests
+	lastEnd  int64   // last byte of the last response, 0 before
+	lastData int64   // newest server data
+
+	requests, responses, reused uint32
+	negotiated                  [NumOutcomes]uint32
+
+	outstanding uint16
+	flags       flags
+	protocol    Protocol
+	versions    uint8 // bit per http1.Version seen in requests
+	verdict     Verdict
+	cause       Cause
+	last        Reason // announced by the last answered exchange; ReasonOpen if none was
+}
+
+func (s *conn) is(f flags) bool { return s.flags&f != 0 }
+func (s *conn) set(f flags)     { s.flags |= f }
+func (s *conn) unset(f flags)   { s.flags &^= f }
+
+// A rare is what few connections need.
+type rare struct {
+	more          []pending // outstanding behind front
+	reuseIdle     []int64
+	moreReuseIdle uint32
+	unsolicited   uint32
+	pipelined     uint32
+	advertTimeout uint32
+	advertMax     uint32
+	dnsCost       int64
+	tls           tls.Observer
+	hello         TLS
+	helloAt       int64
+}
+
+// A table holds a conn for each reassembly.Conn.ID, in chunks that never move.
+type table struct {
+	chunks []*[chunkSize]conn
+	rares  []*rare // free
+}
+
+const chunkSize = 256
+
+// at returns the record of a connection.
+func (t *table) at(id uint32) *conn {
+	return &t.chunks[id/chunkSize][id%chunkSize]
+}
+
+// open returns a fresh record for a connection.
+func (t *table) open(id uint32) *conn {
+	for int(id/chunkSize) >= len(t.chunks) {
+		t.chunks = append(t.chunks, new([chunkSize]conn))
+	}
+	s := t.at(id)
+	*s = conn{last: ReasonOpen}
+	return s
+}
+
+// rare returns the rare part of s, taking one if it has none.
+func (t *table) rare(s *conn) *rare {
+	if s.rare == nil {
+		if n := len(t.rares); n > 0 {
+			s.rare, t.rares = t.rares[n-1], t.rares[:n-1]
+		} else {
+			s.rare = new(rare)
+		}
+	}
+	return s.rare
+}
+
+// release gives back what the record held.
+func (t *table) release(s *conn) {
+	if r := s.rare; r != nil {
+		*r = rare{more: r.more[:0], reuseIdle: r.reuseIdle[:0]}
+		if len(t.rares) < maxFreeRares && cap(r.more) <= 16 && cap(r.reuseIdle) <= 64 {
+			t.rares = append(t.rares, r)
+		}
+		s.rare = nil
+	}
+	s.name = ""
+}
+
+const maxFreeRares = 4096

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+)
+
+// A cli is the command line: its commands and the flags that all of them have.
+type cli struct {
+	LogFormat string     `enum:"text,json" default:"text" help:"Format of the log on stderr: ${enum}."`
+	LogLevel  slog.Level `default:"info" help:"Least severe log line that is written: debug, info, warn or error."`
+
+	Read    readCmd    `cmd:"" help:"Read capture files and print the report."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// analysis are the flags of every command that analyses packets.
+type analysis struct {
+	ReuseWindow    time.Duration `default:"60s" help:"How long the ideal pool keeps an idle connection."`
+	Ports          []uint16      `placeholder:"PORT" help:"Analyse only these TCP ports. Without it HTTP is found on any port."`
+	DecodeTunnels  bool          `default:"${tunnels}" negatable:"" help:"Look inside GRE, IP-in-IP, VXLAN and Geneve."`
+	MaxConnections int           `default:"262144" help:"Connections tracked at once; beyond, the least recently active is given up."`
+	MaxMemory      size          `default:"256MiB" help:"Bound on the memory for bytes that wait for others: out-of-order segments, cut headers, lines being sorted."`
+	Workers        int           `default:"1" help:"Goroutines that analyse. The output is the same for any number."`
+}
+
+func (a *analysis) check() error {
+	switch {
+	case a.Workers < 1 || a.Workers > 256:
+		return usageError{fmt.Errorf("--workers=%d: it takes 1 to 256", a.Workers)}
+	case a.MaxConnections < 1:
+		return usageError{fmt.Errorf("--max-connections=%d: it takes at least 1", a.MaxConnections)}
+	case a.ReuseWindow <= 0:
+		return usageError{fmt.Errorf("--reuse-window=%v: it takes a time above 0, as 60s", a.ReuseWindow)}
+	}
+	return nil
+}
+
+// version and commit are set by the linker (see Makefile); where they are not,
+// the build's own information tells.
+var version, commit string
+
+type versionCmd struct{}
+
+// Run prints the version.
+func (versionCmd) Run(con console) error {
+	v, c, goVersion := buildVersion()
+	_, err := fmt.Fprintf(con.out, "keepscope %s (commit %s, %s)\n", v, c, goVersion)
+	return err
+}
+
+// buildVersion says what this binary was built from.
+func buildVersion() (v, c, goVersion string) {
+	v, c = version, commit
+	if info, ok := debug.ReadBuildInfo(); ok {
+		goVersion = info.GoVersion
+		if v == "" {
+			v = info.Main.Version
+		}
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && c == "" {
+				c = s.Value
+			}
+		}
+	}
+	if v == "" {
+		v = "(devel)"
+	}
+	if c == "" {
+		c = "unknown"
+	}
+	return v, c, goVersion
+}

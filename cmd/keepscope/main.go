@@ -1,0 +1,91 @@
+// Command keepscope measures how well HTTP keep-alive works, from packets
+// alone. README.md describes its commands.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit statuses.
+const (
+	exitDone   = 0
+	exitFailed = 1 // it could not do its job
+	exitUsage  = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal ends the work in order; after it, the next one kills.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], console{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
+}
+
+// A console is where a command reads and writes.
+type console struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// run is the program: it returns the exit status.
+func run(ctx context.Context, args []string, con console) int {
+	var c cli
+	status, exited := 0, false
+	parser, err := kong.New(&c,
+		kong.Name("keepscope"),
+		kong.Description("Measures how well HTTP keep-alive works, from packets alone."),
+		kong.DefaultEnvars("KEEPSCOPE"),
+		kong.Vars{"tunnels": "true"},
+		kong.Writers(con.out, con.err),
+		kong.Exit(func(code int) { status, exited = code, true }),
+		kong.UsageOnError(),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(con),
+	)
+	if err != nil {
+		fmt.Fprintln(con.err, "keepscope:", err)
+		return exitUsage
+	}
+	k, err := parser.Parse(args)
+	if exited { // --help
+		return status
+	}
+	if err != nil {
+		fmt.Fprintln(con.err, "keepscope:", err)
+		fmt.Fprintln(con.err, "Run 'keepscope --help' for the commands and their flags.")
+		return exitUsage
+	}
+	log := c.logger(con.err)
+	k.Bind(log)
+	err = k.Run(ctx, con, log)
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &usage):
+		fmt.Fprintln(con.err, "keepscope:", err)
+		return exitUsage
+	}
+	fmt.Fprintln(con.err, "keepscope:", err)
+	return exitFailed
+}
+
+// A usageError is a wrong use of the command line that its parser can't see.
+type usageError struct{ error }
+
+// logger returns the logger that the flags ask for.
+func (c *cli) logger(w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: c.LogLevel}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"os"
+
+	"golang.org/x/term"
+
+	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/exporter/report"
+)
+
+// outputFlags are the flags of the commands that end with a report.
+type outputFlags struct {
+	Output    string `short:"o" enum:"text,json,ndjson" default:"text" help:"What to print: ${enum}."`
+	Exchanges bool   `help:"With --output ndjson: a line for each exchange, too."`
+}
+
+// maxReuseIdle is how many idle times a connection's line lists.
+const maxReuseIdle = 1024
+
+// An output prints a pipeline's findings in the form that was asked for.
+type output struct {
+	outputFlags
+	to        io.Writer
+	maxMemory int64 // for lines that wait to be sorted
+	workers   int
+	sorters   []*report.Sorter
+}
+
+func (f outputFlags) output(con console, maxMemory int64, workers int) *output {
+	return &output{outputFlags: f, to: con.out, maxMemory: maxMemory, workers: workers}
+}
+
+// listen says what the output has to hear while packets are read.
+func (o *output) listen() listen {
+	if o.Output != "ndjson" {
+		return listen{}
+	}
+	return listen{reuseIdle: maxReuseIdle, each: func(int) analyzer.Observer {
+		s := report.NewSorter(int(o.maxMemory)/o.workers, "")
+		o.sorters = append(o.sorters, s)
+		return &lines{sorter: s, exchanges: o.Exchanges}
+	}}
+}
+
+// print writes the output to its end.
+func (o *output) print(p *pipeline, capture report.Capture) error {
+	switch o.Output {
+	case "ndjson":
+		w := bufio.NewWriterSize(o.to, 64<<10)
+		if err := report.WriteSorted(w, o.sorters...); err != nil {
+			return err
+		}
+		return w.Flush()
+	case "json":
+		return p.report(capture).WriteJSON(o.to)
+	}
+	return p.report(capture).WriteText(o.to, textOptions(o.to))
+}
+
+// close removes what the output kept on disk.
+func (o *output) close() {
+	for _, s := range o.sorters {
+		s.Close()
+	}
+}
+
+// textOptions fits the text report to where it is shown.
+func textOptions(w io.Writer) report.TextOptions {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return report.TextOptions{}
+	}
+	_, noColor := os.LookupEnv("NO_COLOR")
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		width = 0
+	}
+	return report.TextOptions{Color: !noColor, Width: width}
+}
+
+// lines hands a worker's facts to its sorter.
+type lines struct {
+	sorter    *report.Sorter
+	exchanges bool
+}
+
+func (*lines) Opened(*analyzer.Connection) {}
+func (*lines) Judged(*analyzer.Connection) {}
+
+func (l *lines) Exchange(e *analyzer.Exchange) {
+	if l.exchanges {
+		l.sorter.Exchange(e)
+	}
+}
+
+func (l *lines) Connection(c *analyzer.Connection) { l.sorter.Connection(c) }

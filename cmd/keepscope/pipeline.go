@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/reassembly"
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+// A pipeline takes frames to facts: a decoder, the workers, and who listens to
+// each of them.
+type pipeline struct {
+	reader    analyzer.Reader
+	observers []*observer
+	window    time.Duration
+}
+
+// listen says who hears a pipeline's facts beside the report.
+type listen struct {
+	reuseIdle int // idle times to list for each connection
+	// lines and each return a worker's own listener; nil for none.
+	each func(worker int) analyzer.Observer
+}
+
+func (a *analysis) pipeline(l listen) *pipeline {
+	n := a.Workers
+	p := &pipeline{
+		reader: analyzer.Reader{
+			Decoder: sniffer.NewDecoder(sniffer.DecoderConfig{DNS: true, NoTunnels: !a.DecodeTunnels}),
+			Ports:   a.Ports,
+		},
+		window: a.ReuseWindow,
+	}
+	share := int(a.MaxMemory) / 4 / n
+	for i := range n {
+		o := &observer{aggregate: report.NewAggregate(report.Options{})}
+		if l.each != nil {
+			o.also = l.each(i)
+		}
+		p.observers = append(p.observers, o)
+		p.reader.Workers = append(p.reader.Workers, analyzer.NewWorker(
+			reassembly.Config{MaxConnections: max(a.MaxConnections/n, 1), MaxBuffered: 2 * share},
+			analyzer.Config{ReuseWindow: a.ReuseWindow, MaxReuseIdle: l.reuseIdle, MaxHeaderBytes: share},
+			o))
+	}
+	return p
+}
+
+// run analyses src to its end, or until ctx is done.
+func (p *pipeline) run(ctx context.Context, src sniffer.Source) error {
+	p.reader.Source = src
+	return p.reader.Run(ctx)
+}
+
+// finish ends the connections that are still open.
+func (p *pipeline) finish() { p.reader.Flush() }
+
+// report sums up what was seen; capture says where it comes from.
+func (p *pipeline) report(capture report.Capture) *report.Report {
+	sum := report.NewAggregate(report.Options{})
+	for _, o := range p.observers {
+		sum.Merge(o.aggregate)
+	}
+	p.account(&capture)
+	return report.Build(sum, capture)
+}
+
+// account fills in what the stages counted.
+func (p *pipeline) account(c *report.Capture) {
+	c.ReuseWindow = p.window.Seconds()
+	c.Packets, c.Bytes = p.reader.Progress.Packets.Load(), p.reader.Progress.Bytes.Load()
+	if first := p.reader.Progress.First.Load(); first != 0 {
+		c.FirstPacket = time.Unix(0, first).UTC()
+		c.LastPacket = time.Unix(0, p.reader.Progress.Last.Load()).UTC()
+	}
+	c.DecodeErrors = map[string]uint64{}
+	for kind, n := range p.reader.Decoder.Stats().Errors.All() {
+		if n > 0 {
+			c.DecodeErrors[kind.String()] = n
+		}
+	}
+	for _, w := range p.reader.Workers {
+		s := w.Assembler.Stats()
+		c.Reassembly.MissingBytes += s.MissingBytes
+		c.Reassembly.TruncatedBytes += s.TruncatedBytes
+		c.Reassembly.OutOfOrderSegments += s.OutOfOrder
+		c.Reassembly.Retransmissions += s.Retransmissions
+		c.Reassembly.EvictedConnections += s.Evicted
+	}
+}
+
+// An observer hands a worker's facts to the report, and to another listener if
+// there is one.
+type observer struct {
+	aggregate *report.Aggregate
+	also      analyzer.Observer
+}
+
+func (o *observer) Opened(c *analyzer.Connection) {
+	if o.also != nil {
+		o.also.Opened(c)
+	}
+}
+
+func (o *observer) Judged(c *analyzer.Connection) {
+	if o.also != nil {
+		o.also.Judged(c)
+	}
+}
+
+func (o *observer) Exchange(e *analyzer.Exchange) {
+	o.aggregate.Exchange(e)
+	if o.also != nil {
+		o.also.Exchange(e)
+	}
+}
+
+func (o *observer) Connection(c *analyzer.Connection) {
+	o.aggregate.Connection(c)
+	if o.also != nil {
+		o.also.Connection(c)
+	}
+}

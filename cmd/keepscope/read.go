@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/sniffer"
+	"github.com/keepscope/keepscope/sniffer/capfile"
+	"github.com/keepscope/keepscope/sniffer/pcap"
+)
+
+// readCmd is 'keepscope read'.
+type readCmd struct {
+	Files  []string `arg:"" name:"file" help:"pcap or pcapng, plain or compressed by gzip or zstd; '-' is standard input. Several files are one timeline."`
+	Filter string   `placeholder:"BPF" help:"Analyse only frames that match, in tcpdump's language."`
+	outputFlags
+	analysis
+}
+
+// Run reads the files and prints the report.
+func (r *readCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
+	if err := r.check(); err != nil {
+		return err
+	}
+	files, err := openFiles(r.Files)
+	if err != nil {
+		return err
+	}
+	merged := capfile.Merge(files...)
+	defer merged.Close()
+	var src sniffer.Source = merged
+	if r.Filter != "" {
+		if src, err = pcap.NewFilter(merged, r.Filter); err != nil {
+			return usageError{err}
+		}
+	}
+	out := r.outputFlags.output(con, int64(r.MaxMemory)/4, r.Workers)
+	defer out.close()
+	p := r.analysis.pipeline(out.listen())
+	bar := startProgress(con.err, merged)
+	readErr := p.run(ctx, src)
+	bar.stop()
+	if w := merged.Warning(); w != nil {
+		log.Warn(w.Error())
+	}
+	if ctx.Err() != nil {
+		log.Warn("interrupted: the report is of what was read before")
+	}
+	p.finish()
+	if err := out.print(p, r.capture(merged)); err != nil {
+		return err
+	}
+	return readErr
+}
+
+func openFiles(paths []string) ([]*capfile.File, error) {
+	files := make([]*capfile.File, 0, len(paths))
+	for _, path := range paths {
+		f, err := capfile.Open(path)
+		if err != nil {
+			for _, f := range files {
+				f.Close()
+			}
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// capture describes the files for the report.
+func (r *readCmd) capture(m *capfile.Merged) report.Capture {
+	c := report.Capture{Files: r.Files, Filter: r.Filter, CutShort: errors.Is(m.Warning(), capfile.ErrTruncated)}
+	for _, i := range m.Interfaces() {
+		if i.Name != "" && !slices.Contains(c.Interfaces, i.Name) {
+			c.Interfaces = append(c.Interfaces, i.Name)
+		}
+		if name := i.Link.String(); !slices.Contains(c.LinkTypes, name) {
+			c.LinkTypes = append(c.LinkTypes, name)
+		}
+	}
+	c.Dropped.Interface, c.Dropped.Kernel = m.Drops()
+	return c
+}
+
+// A progress draws how far reading has come, while stderr is a terminal.
+type progress struct{ done, drawn chan struct{} }
+
+// progressDelay is how long reading goes on before a bar is worth showing.
+const progressDelay = time.Second
+
+func startProgress(w io.Writer, m *capfile.Merged) progress {
+	p := progress{make(chan struct{}), make(chan struct{})}
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		close(p.drawn)
+		return p
+	}
+	go func() {
+		defer close(p.drawn)
+		start := time.Now()
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		shown := false
+		for {
+			select {
+			case <-p.done:
+				if shown {
+					fmt.Fprint(f, "\r\x1b[K")
+				}
+				return
+			case now := <-tick.C:
+				if now.Sub(start) >= progressDelay {
+					shown = true
+					read, total := m.Bytes()
+					fmt.Fprint(f, "\r", progressLine(read, total, now.Sub(start)), "\x1b[K")
+				}
+			}
+		}
+	}()
+	return p
+}
+
+// progressLine words a bar of 30 characters, or where the total is not known
+// (a pipe) the bytes alone.
+func progressLine(read, total int64, passed time.Duration) string {
+	const mb, width = 1e6, 30
+	rate := float64(read) / mb / passed.Seconds()
+	if total <= 0 {
+		return fmt.Sprintf("reading %.0f MB, %.0f MB/s", float64(read)/mb, rate)
+	}
+	part := min(float64(read)/float64(total), 1)
+	bar := make([]byte, width)
+	for i := range bar {
+		bar[i] = ' '
+		if float64(i) < part*width {
+			bar[i] = '#'
+		}
+	}
+	return fmt.Sprintf("reading [%s] %3.0f%% of %.0f MB, %.0f MB/s", bar, part*100, float64(total)/mb, rate)
+}
+
+func (p progress) stop() {
+	close(p.done)
+	<-p.drawn
+}
