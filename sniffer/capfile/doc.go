@@ -15,8 +15,6 @@
 // system once, for about as many bytes as BatchFrames frames took of late, and
 // delivers the frames which that completed; so a live pipe is never delayed.
 //
-// Cost, by BenchmarkRead and BenchmarkWalk in one run: see the figures there.
-//
 // # What ends a file
 //
 // The end of the file between two packets is io.EOF. A file that ends within a
@@ -24,8 +22,7 @@
 // true, an unknown interface, or data that does not decompress are an error
 // which names the file and the byte (of the decompressed data, where it is
 // compressed); what came before is delivered first. A packet longer than the
-// snaplen is such an error in pcap, where no other redundancy shows that the
-// file is damaged, but not in pcapng, whose block lengths do that.
+// snaplen is no such lie: real files have them, and they are delivered whole.
 //
 // # Caps
 //

@@ -76,9 +76,8 @@ type File struct {
 }
 
 type pcapState struct {
-	header   int    // bytes of a record header
-	limit    uint32 // bytes of a frame
-	fraction int64  // nanoseconds per unit of the fraction
+	header   int   // bytes of a record header
+	fraction int64 // nanoseconds per unit of the fraction
 }
 
 // Open opens the capture at path; "-" is standard input. An error is one line

@@ -67,6 +67,7 @@ func compression(head []byte) string {
 func (f *File) decompress() error {
 	f.pending = nil
 	head := bytes.NewReader(bytes.Clone(f.carry))
+	f.carry = f.carry[:0]
 	packed := bufio.NewReaderSize(io.MultiReader(head, &f.raw), packedBuffer)
 	if f.packed == "gzip" {
 		reader, err := gzip.NewReader(packed)

@@ -68,10 +68,6 @@ func (f *File) setPcap(p []byte, state pcapState) {
 		return
 	}
 	snaplen := u32(p[16:], f.swap)
-	state.limit = maxFrame
-	if snaplen != 0 {
-		state.limit = min(snaplen, maxFrame)
-	}
 	f.pcap = state
 	f.interfaces = []Interface{{
 		File: f.name,
@@ -84,7 +80,7 @@ func (f *File) setPcap(p []byte, state pcapState) {
 
 // parseRecords is parse for pcap.
 func (f *File) parseRecords(b *sniffer.Batch, data []byte) (used int) {
-	header, limit, fraction, swap := f.pcap.header, f.pcap.limit, f.pcap.fraction, f.swap
+	header, fraction, swap := f.pcap.header, f.pcap.fraction, f.swap
 	link := f.interfaces[0].Link
 	frames := b.Frames
 	for len(frames) < sniffer.BatchFrames {
@@ -94,8 +90,8 @@ func (f *File) parseRecords(b *sniffer.Batch, data []byte) (used int) {
 			break
 		}
 		captured := u32(rest[8:], swap)
-		if captured > limit {
-			f.malformed(used, "packet of %d bytes where at most %d were captured", captured, limit)
+		if captured > maxFrame {
+			f.malformed(used, "packet of %d bytes where %d are the most", captured, maxFrame)
 			break
 		}
 		size := header + int(captured)
