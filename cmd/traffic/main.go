@@ -3,6 +3,13 @@
 // measures programs on them.
 //
 //	traffic -kind small|bulk|churn|open -out FILE [-scale 1]
+//	traffic yardstick [-rounds 3] [-keepscope PROGRAM] [-only NAMES] FILE...
+//	traffic walk FILE
+//	traffic gopacket FILE
+//
+// The first makes a capture. yardstick measures cat, walk, keepscope, gopacket
+// and tshark on files; walk and gopacket are two of those: a reader of record
+// headers, and gopacket's reassembly with net/http.
 package main
 
 import (
@@ -40,7 +47,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) > 0 && args[0] == "hold" {
+	name := ""
+	if len(args) > 0 {
+		name = args[0]
+	}
+	switch name {
+	case "yardstick":
+		return yardstick(ctx, args[1:], stdout, stderr)
+	case "walk":
+		return walk(args[1:], stdout)
+	case "gopacket":
+		return baseline(args[1:], stdout)
+	case "hold":
 		return hold(ctx, args[1:], os.Stdin, stdout)
 	}
 	return record(ctx, args, stdout, stderr)

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/google/gopacket/pcapgo"
+	"github.com/google/gopacket/reassembly"
+)
+
+// baseline counts requests and responses the way that gopacket's own examples
+// do: its reassembly feeds two goroutines a connection, which read messages with
+// net/http. It is what Keepscope is compared with, so it is kept as quick as
+// that way allows: layers are decoded in place and bodies are only discarded.
+func baseline(args []string, stdout io.Writer) (err error) {
+	if len(args) != 1 {
+		return usageError{errors.New("gopacket FILE")}
+	}
+	f, err := os.Open(args[0])
+	if err != nil {
+		return fmt.Errorf("gopacket: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	r, err := pcapgo.NewReader(bufio.NewReaderSize(f, 256<<10))
+	if err != nil {
+		return fmt.Errorf("gopacket: %s: %w", args[0], err)
+	}
+	b := &baselineFactory{}
+	if err := b.assemble(r); err != nil {
+		return fmt.Errorf("gopacket: %s: %w", args[0], err)
+	}
+	b.readers.Wait()
+	_, err = fmt.Fprintf(stdout, "%d requests, %d responses\n", b.requests.Load(), b.responses.Load())
+	return err
+}
+
+// A baselineFactory makes the stream of each connection and holds the counts.
+type baselineFactory struct {
+	requests, responses atomic.Int64
+	readers             sync.WaitGroup
+}
+
+// flushEvery and idle are those of gopacket's reassemblydump.
+const (
+	flushEvery = 100_000
+	idle       = 2 * time.Minute
+)
+
+type baselineContext struct{ info gopacket.CaptureInfo }
+
+func (c *baselineContext) GetCaptureInfo() gopacket.CaptureInfo { return c.info }
+
+func (b *baselineFactory) assemble(r *pcapgo.Reader) error {
+	var eth layers.Ethernet
+	var ip4 layers.IPv4
+	var tcp layers.TCP
+	parser := gopacket.NewDecodingLayerParser(layers.LayerTypeEthernet, &eth, &ip4, &tcp)
+	parser.IgnoreUnsupported = true
+	assembler := reassembly.NewAssembler(reassembly.NewStreamPool(b))
+	decoded := make([]gopacket.LayerType, 0, 4)
+	for n := 1; ; n++ {
+		data, info, err := r.ZeroCopyReadPacketData()
+		if errors.Is(err, io.EOF) {
+			assembler.FlushAll()
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("packet %d: %w", n, err)
+		}
+		if err := parser.DecodeLayers(data, &decoded); err != nil {
+			return fmt.Errorf("packet %d: %w", n, err)
+		}
+		if len(decoded) == 3 {
+			assembler.AssembleWithContext(ip4.NetworkFlow(), &tcp, &baselineContext{info})
+		}
+		if n%flushEvery == 0 {
+			assembler.FlushCloseOlderThan(info.Timestamp.Add(-idle))
+		}
+	}
+}
+
+// New implements reassembly.StreamFactory.
+func (b *baselineFactory) New(_, _ gopacket.Flow, _ *layers.TCP, _ reassembly.AssemblerContext) reassembly.Stream {
+	s := &baselineStream{factory: b, client: newChunkReader(), server: newChunkReader()}
+	b.readers.Add(2)
+	go s.readRequests()
+	go s.readResponses()
+	return s
+}
+
+// A baselineStream is one connection.
+type baselineStream struct {
+	factory        *baselineFactory
+	client, server *chunkReader
+
+	mu      sync.Mutex
+	methods []string // of the requests without a response yet
+}
+
+// Accept implements reassembly.Stream.
+func (s *baselineStream) Accept(*layers.TCP, gopacket.CaptureInfo, reassembly.TCPFlowDirection, reassembly.Sequence, *bool, reassembly.AssemblerContext) bool {
+	return true
+}
+
+// ReassembledSG implements reassembly.Stream.
+func (s *baselineStream) ReassembledSG(sg reassembly.ScatterGather, _ reassembly.AssemblerContext) {
+	direction, _, _, skip := sg.Info()
+	n, _ := sg.Lengths()
+	if n == 0 || skip > 0 {
+		return
+	}
+	to := s.client
+	if direction == reassembly.TCPDirServerToClient {
+		to = s.server
+	}
+	// The assembler reuses its memory.
+	to.chunks <- append([]byte(nil), sg.Fetch(n)...)
+}
+
+// ReassemblyComplete implements reassembly.Stream.
+func (s *baselineStream) ReassemblyComplete(reassembly.AssemblerContext) bool {
+	close(s.client.chunks)
+	close(s.server.chunks)
+	return true
+}
+
+func (s *baselineStream) readRequests() {
+	defer s.factory.readers.Done()
+	defer s.client.drain()
+	r := bufio.NewReader(s.client)
+	for {
+		req, err := http.ReadRequest(r)
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		s.methods = append(s.methods, req.Method)
+		s.mu.Unlock()
+		s.factory.requests.Add(1)
+		if _, err := io.Copy(io.Discard, req.Body); err != nil {
+			return
+		}
+	}
+}
+
+func (s *baselineStream) readResponses() {
+	defer s.factory.readers.Done()
+	defer s.server.drain()
+	r := bufio.NewReader(s.server)
+	for {
+		// The method is needed for the framing, so wait for something to frame.
+		if _, err := r.Peek(1); err != nil {
+			return
+		}
+		resp, err := http.ReadResponse(r, &http.Request{Method: s.method()})
+		if err != nil {
+			return
+		}
+		if resp.StatusCode >= 200 {
+			s.factory.responses.Add(1)
+			s.answered()
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			return
+		}
+	}
+}
+
+func (s *baselineStream) method() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.methods) == 0 {
+		return http.MethodGet
+	}
+	return s.methods[0]
+}
+
+func (s *baselineStream) answered() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.methods) > 0 {
+		s.methods = s.methods[1:]
+	}
+}
+
+// A chunkReader is an io.Reader of what the assembler hands over.
+type chunkReader struct {
+	chunks chan []byte
+	rest   []byte
+}
+
+func newChunkReader() *chunkReader { return &chunkReader{chunks: make(chan []byte)} }
+
+// Read implements io.Reader.
+func (c *chunkReader) Read(p []byte) (int, error) {
+	for len(c.rest) == 0 {
+		chunk, ok := <-c.chunks
+		if !ok {
+			return 0, io.EOF
+		}
+		c.rest = chunk
+	}
+	n := copy(p, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+// drain keeps the assembler from waiting for a reader that has given up.
+func (c *chunkReader) drain() {
+	for range c.chunks {
+		continue
+	}
+}
