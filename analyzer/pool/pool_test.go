@@ -1,0 +1,399 @@
+package pool
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+const ids = 24 // connections alive at once in random streams
+
+// check holds the structure against itself.
+func check(t testing.TB, p *Pools) {
+	t.Helper()
+	connRefs := make([]int32, len(p.conns.all))
+	pairRefs := make([]int32, len(p.pairs.all))
+	inHeap := make([]bool, len(p.slots.all))
+	var walk func(i, pr int32)
+	walk = func(i, pr int32) {
+		for c, prev := p.slots.at(i).child, i; c != 0; c, prev = p.slots.at(c).next, c {
+			if p.slots.at(c).prev != prev || p.later(c, i) {
+				t.Fatalf("slot %d below %d: link or order broken", c, i)
+			}
+			walk(c, pr)
+		}
+		if s := p.slots.at(i); inHeap[i] || s.pair != pr || s.holder != 0 || s.rider == 0 {
+			t.Fatalf("slot %d: in a heap twice, of another pair, held or never ridden", i)
+		}
+		inHeap[i] = true
+	}
+	n := 0
+	for i := p.pairs.at(0).newer; i != 0; i = p.pairs.at(i).newer {
+		n++
+		if r := p.pairs.at(i); r.idle != 0 {
+			if s := p.slots.at(r.idle); s.prev != 0 || s.next != 0 {
+				t.Fatalf("top %d has siblings", r.idle)
+			}
+			walk(r.idle, i)
+		}
+	}
+	if n != len(p.byKey) {
+		t.Fatalf("%d pairs in the ring, %d in the map", n, len(p.byKey))
+	}
+	for _, i := range p.byID {
+		if i != 0 {
+			connRefs[i]++
+			pairRefs[p.conns.at(i).pair]++
+		}
+	}
+	live := 0
+	for i := range p.slots.all {
+		s := p.slots.at(int32(i))
+		if s.pair == 0 {
+			continue
+		}
+		live++
+		connRefs[s.rider]++
+		pairRefs[s.pair]++
+		if inHeap[i] != (s.holder == 0) {
+			t.Fatalf("slot %d: neither held nor idle", i)
+		}
+		if s.holder != 0 && p.conns.at(s.holder).slot != int32(i) {
+			t.Fatalf("slot %d: its holder holds another", i)
+		}
+	}
+	if live != p.slots.len() {
+		t.Fatalf("%d slots, %d counted", live, p.slots.len())
+	}
+	for i := 1; i < len(connRefs); i++ {
+		if c := p.conns.at(int32(i)); connRefs[i] > 0 && c.refs != connRefs[i] {
+			t.Fatalf("connection %d: %d references, %d counted", i, connRefs[i], c.refs)
+		}
+	}
+	for i := 1; i < len(pairRefs); i++ {
+		if r := p.pairs.at(int32(i)); pairRefs[i] > 0 && r.refs != pairRefs[i] {
+			t.Fatalf("pair %d: %d references, %d counted", i, pairRefs[i], r.refs)
+		}
+	}
+}
+
+// A stream is a legal sequence of events drawn from bytes, three an event.
+type stream struct {
+	data  []byte
+	now   int64
+	alive [ids]bool
+	syn   [ids]int64
+	asked [ids]bool // had a request
+	mid   [ids]bool
+	done  [ids]bool // closed
+}
+
+// run feeds a stream to pools and to a model, which must agree, and returns how
+// many verdicts of each kind were confirmed.
+func run(t testing.TB, data []byte, cfg Config, compare bool) (confirmed [3]int, seen int) {
+	t.Helper()
+	m := &model{window: cfg.Window, conns: map[uint32]*modelConn{}}
+	if len(data) > 0 && data[0]&1 == 1 {
+		m.limit = 3 * cfg.Window
+		cfg.Open = func(conn uint32, now int64) bool { return now-m.conns[conn].last <= m.limit }
+	}
+	p := New(cfg)
+	s := &stream{data: data}
+	var verdict [ids]Verdict
+	same := func(id uint32, v Verdict, why Reason, mv Verdict, mwhy Reason) {
+		if compare && (v != mv || why != mwhy) {
+			t.Fatalf("at %d connection %d: got %d, cause %d; the model says %d, cause %d", s.now, id, v, why, mv, mwhy)
+		}
+	}
+	for len(s.data) >= 3 {
+		op, id, arg := s.data[0]%10, uint32(s.data[1])%ids, s.data[2]
+		s.data = s.data[3:]
+		if arg&0x80 != 0 {
+			s.now += int64(arg & 0x0f)
+		}
+		key, why := Pair{Name: uint32(arg>>4) & 1}, Reason(arg&7)
+		if !s.alive[id] {
+			s.alive[id], s.asked[id], s.mid[id], s.done[id], s.syn[id] = true, false, false, false, s.now
+			if op == 0 {
+				s.asked[id], s.mid[id], verdict[id] = true, true, None
+				p.Midstream(id, key, s.now)
+				m.Midstream(id, key, s.now)
+				continue
+			}
+			v, c := p.SYN(id, key, s.now)
+			mv, mc := m.SYN(id, key, s.now)
+			same(id, v, c, mv, mc)
+			verdict[id] = v
+			continue
+		}
+		if m.limit > 0 && s.now-m.conns[id].last > m.limit {
+			op = 8 // what Open denies has no more events
+		}
+		switch op {
+		case 0, 1, 2, 3:
+			if !s.asked[id] && !s.done[id] {
+				confirmed[verdict[id]]++
+				seen++
+			}
+			s.asked[id] = true
+			p.Request(id, s.now)
+			m.Request(id, s.now)
+		case 4, 5:
+			p.Idle(id, s.now)
+			m.Idle(id, s.now)
+		case 6:
+			p.Unusable(id, why)
+			m.Unusable(id, why)
+		case 7:
+			s.done[id] = true
+			p.Closed(id, s.now, why)
+			m.Closed(id, s.now, why)
+		case 8:
+			s.alive[id] = false
+			p.Release(id, s.now)
+			m.Release(id, s.now)
+		case 9:
+			if s.now-s.syn[id] > cfg.Window {
+				continue // judged that late, the sweep may be ahead
+			}
+			v, c := p.Move(id, key)
+			mv, mc := m.Move(id, key)
+			same(id, v, c, mv, mc)
+			if fresh := !s.asked[id] && !s.done[id]; (v != None) != fresh {
+				t.Fatalf("at %d: Move of %d gives %d", s.now, id, v)
+			} else if fresh {
+				verdict[id] = v
+			}
+		}
+		check(t, p)
+	}
+	return confirmed, seen
+}
+
+func randomBytes(r *rand.Rand, n int) []byte {
+	b := make([]byte, 0, n+8)
+	for len(b) < n {
+		b = binary.LittleEndian.AppendUint64(b, r.Uint64())
+	}
+	return b[:n]
+}
+
+func TestAgainstModel(t *testing.T) {
+	for seed := range uint64(400) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		data := randomBytes(r, 3*800)
+		confirmed, seen := run(t, data, Config{Window: 1 + r.Int64N(60)}, true)
+		if confirmed[None] != 0 || confirmed[Needed]+confirmed[Wasted] != seen {
+			t.Fatalf("seed %d: verdicts %v for %d connections with a SYN and a request", seed, confirmed, seen)
+		}
+	}
+}
+
+// At the caps the model no longer applies, the structure and the caps do.
+func TestCaps(t *testing.T) {
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		cfg := Config{Window: 30, MaxPairs: 1, MaxSlots: 1 + r.IntN(8), MaxPairSlots: 1 + r.IntN(8)}
+		run(t, randomBytes(r, 3*500), cfg, false)
+	}
+	p := New(Config{MaxPairs: 100, MaxSlots: 150, MaxPairSlots: 20})
+	for i := range uint32(10_000) {
+		p.SYN(i, Pair{Port: uint16(i % 1000)}, int64(i))
+		p.Request(i, int64(i))
+		if i%2 == 0 {
+			p.Idle(i, int64(i))
+		}
+		if s := p.Stats(); s.Pairs > 100 || s.Slots > 150 && i < 150 {
+			t.Fatalf("after %d connections: %+v", i, s)
+		}
+	}
+	if s := p.Stats(); s.Evicted == 0 || s.Slots > 150 {
+		t.Errorf("at the end: %+v", s)
+	}
+	for i := range uint32(10_000) {
+		p.Release(i, 10_000)
+	}
+	check(t, p)
+	one := New(Config{MaxPairSlots: 20})
+	for i := range uint32(100) {
+		one.SYN(i, Pair{}, 0)
+	}
+	if s := one.Stats(); s.Slots != 20 || s.Slotless != 80 {
+		t.Errorf("one pair: %+v", s)
+	}
+}
+
+// oneRequest runs connections of one request each, closed with it, and returns
+// how many handshakes were needed; reuse adds later requests.
+func requests(seed uint64, window int64, reuse bool) (needed int) {
+	r := rand.New(rand.NewPCG(seed, 3))
+	p := New(Config{Window: window})
+	var state [8]int
+	now := int64(0)
+	for range 60 {
+		now += r.Int64N(8)
+		id := r.Uint32N(8)
+		again := r.IntN(2) == 0
+		switch state[id] {
+		case 0:
+			if v, _ := p.SYN(id, Pair{}, now); v == Needed {
+				needed++
+			}
+			p.Request(id, now)
+			state[id] = 1
+		case 1:
+			p.Idle(id, now)
+			state[id] = 2
+			if reuse && again {
+				continue
+			}
+			p.Closed(id, now, 1)
+			p.Release(id, now)
+			state[id] = 0
+		case 2:
+			p.Request(id, now)
+			state[id] = 1
+		}
+	}
+	return needed
+}
+
+func TestLongerWindowNeedsNoMore(t *testing.T) {
+	for seed := range uint64(5000) {
+		last := requests(seed, 1, false)
+		for window := int64(2); window < 60; window += 3 {
+			n := requests(seed, window, false)
+			if n > last {
+				t.Fatalf("seed %d: %d needed with window %d, %d with a shorter one", seed, n, window, last)
+			}
+			last = n
+		}
+	}
+}
+
+func TestLongerWindowWithReuse(t *testing.T) {
+	worse, total := 0, 0
+	for seed := range uint64(5000) {
+		last := requests(seed, 1, true)
+		for window := int64(2); window < 60; window += 3 {
+			n := requests(seed, window, true)
+			total++
+			if n > last {
+				if worse == 0 {
+					t.Logf("seed %d: %d needed with window %d, %d with a shorter one", seed, n, window, last)
+				}
+				worse++
+			}
+			last = n
+		}
+	}
+	t.Logf("%d of %d steps need more", worse, total)
+}
+
+func FuzzPools(f *testing.F) {
+	r := rand.New(rand.NewPCG(1, 4))
+	for range 8 {
+		f.Add(randomBytes(r, 300), uint8(r.Uint32()))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, window uint8) {
+		run(t, data[:min(len(data), 3000)], Config{Window: int64(window) + 1}, true)
+	})
+}
+
+// A window's worth of closed connections goes when SYNs go on elsewhere.
+func TestSweep(t *testing.T) {
+	p := New(Config{Window: 10})
+	for i := range uint32(1000) {
+		churn(p, i%8, Pair{Port: uint16(i)}, 0)
+	}
+	for i := range int64(1000) {
+		churn(p, 0, Pair{}, 100+i)
+	}
+	if s := p.Stats(); s.Slots != 1 || s.Pairs != 1 {
+		t.Errorf("left over: %+v", s)
+	}
+}
+
+func churn(p *Pools, id uint32, key Pair, t int64) {
+	p.SYN(id, key, t)
+	p.Request(id, t)
+	p.Idle(id, t)
+	p.Closed(id, t, 1)
+	p.Release(id, t)
+}
+
+func TestNoAllocations(t *testing.T) {
+	p := New(Config{Window: 1000})
+	now := int64(0)
+	round := func() {
+		for i := range uint32(100) {
+			now += 7
+			id := i % 10
+			p.SYN(id, Pair{Port: uint16(i)}, now)
+			p.Move(id, Pair{Port: uint16(i), Name: i % 3})
+			p.Request(id, now)
+			p.Idle(id, now)
+			p.Request(id, now+1)
+			p.Closed(id, now+2, 1)
+		}
+	}
+	round()
+	round()
+	if n := testing.AllocsPerRun(100, round); n != 0 {
+		t.Errorf("%v allocations a round, want 0", n)
+	}
+}
+
+// Withdrawn in the order of their SYNs, or at random, slots return into the
+// middle of the heap; ns/op is for a SYN and its withdrawal.
+func BenchmarkWithdraw(b *testing.B) {
+	for _, n := range []uint32{10, 1000, 50_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			p := New(Config{MaxPairs: 1})
+			for i := range n {
+				p.SYN(i, Pair{}, 0)
+				p.Request(i, 0)
+			}
+			for i := range n {
+				p.Idle(i, int64(i))
+			}
+			now := int64(n)
+			b.ResetTimer()
+			for k := 0; k < b.N; k += int(n) {
+				for i := range min(n, uint32(b.N-k)) {
+					p.SYN(n+i, Pair{}, now)
+				}
+				for i := range min(n, uint32(b.N-k)) {
+					p.Closed(n+i, now, 1)
+					p.Release(n+i, now)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkChurn(b *testing.B) {
+	for _, pairs := range []int{1, 1000} {
+		b.Run(fmt.Sprintf("pairs=%d", pairs), func(b *testing.B) {
+			p := New(Config{})
+			b.ReportAllocs()
+			for i := range b.N {
+				churn(p, uint32(i)%64, Pair{Port: uint16(i % pairs)}, int64(i)*1e5)
+			}
+		})
+	}
+}
+
+func BenchmarkReuse(b *testing.B) {
+	const conns = 64
+	p := New(Config{})
+	for id := range uint32(conns) {
+		p.SYN(id, Pair{}, 0)
+	}
+	b.ReportAllocs()
+	for i := range b.N {
+		p.Request(uint32(i)%conns, int64(i))
+		p.Idle(uint32(i)%conns, int64(i))
+	}
+}

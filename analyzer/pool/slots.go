@@ -1,0 +1,357 @@
+package pool
+
+// lookBack bounds how many slots that became idle after its SYN a connection
+// skips when it is judged late.
+const lookBack = 1024
+
+// A connection is kept until it is released and no slot has it for a rider.
+type connection struct {
+	syn         int64
+	id          uint32
+	pair        int32
+	slot        int32  // held, or held last; 0 for none
+	gen         uint32 // of that slot
+	refs        int32  // the caller's, and one for each slot that it was the last to ride
+	reason      Reason
+	provisional bool // it holds slot by its SYN alone
+	closed      bool
+}
+
+// A slot is free, or held, or in its pair's heap of idle slots.
+type slot struct {
+	since             int64  // when it became idle last; while held, what a withdrawal restores
+	seq               uint32 // orders slots that became idle at the same time
+	gen               uint32 // tells the uses of this index apart
+	pair              int32  // 0 when free
+	holder, rider     int32
+	child, next, prev int32 // in the heap; prev is the parent of a first child
+}
+
+// A pair is kept until it has neither slots nor connections.
+type pair struct {
+	key          Pair
+	idle         int32 // the slot that became idle last: the heap's top
+	slots, refs  int32 // refs are slots and connections
+	older, newer int32 // by use; a ring through pairs[0]
+	evicted      bool  // in no map and no ring, its slots vanish instead of becoming idle
+}
+
+// An arena holds values by index, and gives freed ones out again.
+type arena[T any] struct {
+	all  []T
+	free []int32
+}
+
+func (a *arena[T]) at(i int32) *T { return &a.all[i] }
+func (a *arena[T]) put(i int32)   { a.free = append(a.free, i) }
+func (a *arena[T]) len() int      { return len(a.all) - 1 - len(a.free) }
+
+// get returns an index; pointers into the arena are void afterwards.
+func (a *arena[T]) get() int32 {
+	if n := len(a.free); n > 0 {
+		i := a.free[n-1]
+		a.free = a.free[:n-1]
+		return i
+	}
+	var zero T
+	a.all = append(a.all, zero)
+	return int32(len(a.all) - 1)
+}
+
+// find returns the index of a connection, 0 if it is unknown.
+func (p *Pools) find(id uint32) int32 {
+	if uint64(id) < uint64(len(p.byID)) {
+		return p.byID[id]
+	}
+	return 0
+}
+
+// begin makes a connection in a pair, without a slot.
+func (p *Pools) begin(id uint32, key Pair, t int64) int32 {
+	p.Release(id, t) // a number used again without release
+	p.sweep(t)
+	for uint64(len(p.byID)) <= uint64(id) {
+		p.byID = append(p.byID, 0)
+	}
+	me := p.conns.get()
+	p.byID[id] = me
+	*p.conns.at(me) = connection{syn: t, id: id, refs: 1, reason: PoolMiss}
+	p.enter(me, key)
+	return me
+}
+
+// forget lets go of a connection, 0 for none.
+func (p *Pools) forget(me int32) {
+	if me == 0 {
+		return
+	}
+	c := p.conns.at(me)
+	if c.refs--; c.refs == 0 {
+		p.conns.put(me)
+	}
+}
+
+// enter puts a connection into the pair of that key, and makes it the last used.
+func (p *Pools) enter(me int32, key Pair) {
+	old := p.conns.at(me).pair
+	if old != 0 && !p.pairs.at(old).evicted && p.pairs.at(old).key == key {
+		p.touch(old)
+		return
+	}
+	i := p.byKey[key]
+	if i == 0 {
+		if len(p.byKey) >= p.cfg.MaxPairs {
+			p.evict(p.pairs.at(0).newer)
+		}
+		i = p.pairs.get()
+		*p.pairs.at(i) = pair{key: key, older: i, newer: i}
+		p.byKey[key] = i
+	}
+	p.pairs.at(i).refs++
+	p.touch(i)
+	p.conns.at(me).pair = i
+	if old != 0 {
+		p.leave(old)
+	}
+}
+
+// leave takes a slot or a connection from a pair.
+func (p *Pools) leave(i int32) {
+	r := p.pairs.at(i)
+	if r.refs--; r.refs > 0 {
+		return
+	}
+	if !r.evicted {
+		p.unlist(i)
+	}
+	p.pairs.put(i)
+}
+
+// evict forgets a pair. Its held slots go when their holders let go.
+func (p *Pools) evict(i int32) {
+	p.evicted++
+	p.unlist(i)
+	r := p.pairs.at(i)
+	r.evicted = true
+	r.refs++
+	for r.idle != 0 {
+		s := r.idle
+		p.unlink(s)
+		p.drop(s)
+	}
+	p.leave(i)
+}
+
+// unlist takes a pair out of the map and the ring.
+func (p *Pools) unlist(i int32) {
+	r := p.pairs.at(i)
+	delete(p.byKey, r.key)
+	p.pairs.at(r.older).newer, p.pairs.at(r.newer).older = r.newer, r.older
+}
+
+// touch makes a pair the last used.
+func (p *Pools) touch(i int32) {
+	r, head := p.pairs.at(i), p.pairs.at(0)
+	if head.older == i || r.evicted {
+		return
+	}
+	p.pairs.at(r.older).newer, p.pairs.at(r.newer).older = r.newer, r.older
+	r.older, r.newer = head.older, 0
+	p.pairs.at(r.older).newer, head.older = i, i
+}
+
+// grow adds a slot to a pair, or returns 0 if there is no room.
+func (p *Pools) grow(pr int32) int32 {
+	for p.slots.len() >= p.cfg.MaxSlots && p.pairs.at(0).newer != pr {
+		p.evict(p.pairs.at(0).newer)
+	}
+	r := p.pairs.at(pr)
+	if p.slots.len() >= p.cfg.MaxSlots || int(r.slots) >= p.cfg.MaxPairSlots {
+		p.slotless++
+		return 0
+	}
+	r.slots++
+	r.refs++
+	i := p.slots.get()
+	s := p.slots.at(i)
+	*s = slot{gen: s.gen, pair: pr}
+	return i
+}
+
+// drop frees a slot that is not in the heap.
+func (p *Pools) drop(i int32) {
+	s := p.slots.at(i)
+	p.forget(s.rider)
+	p.pairs.at(s.pair).slots--
+	p.leave(s.pair)
+	*s = slot{gen: s.gen + 1}
+	p.slots.put(i)
+}
+
+// hold gives a connection a slot, or 0.
+func (p *Pools) hold(i, me int32) {
+	c := p.conns.at(me)
+	c.slot = i
+	if i != 0 {
+		s := p.slots.at(i)
+		s.holder, c.gen = me, s.gen
+	}
+}
+
+// ride makes a connection the last that rode a slot.
+func (p *Pools) ride(i, me int32) {
+	if s := p.slots.at(i); i != 0 && s.rider != me {
+		p.forget(s.rider)
+		s.rider = me
+		p.conns.at(me).refs++
+	}
+}
+
+// rest makes a slot idle from t on.
+func (p *Pools) rest(i int32, t int64) {
+	p.seq++
+	s := p.slots.at(i)
+	s.since, s.seq = t, p.seq
+	p.push(i)
+}
+
+// alive says whether an idle slot can be taken at t.
+func (p *Pools) alive(i int32, t int64) bool {
+	s := p.slots.at(i)
+	if t-s.since <= p.cfg.Window {
+		return true
+	}
+	c := p.conns.at(s.rider)
+	return !c.closed && (p.cfg.Open == nil || p.cfg.Open(c.id, t))
+}
+
+// sweep drops what was dead a window ago, two slots a call. That saves memory and
+// changes no verdict, as long as none is judged later than a window after its SYN.
+func (p *Pools) sweep(t int64) {
+	for range 2 {
+		if p.hand++; int(p.hand) >= len(p.slots.all) {
+			p.hand = 0
+		}
+		s := p.slots.at(p.hand)
+		if s.pair != 0 && s.holder == 0 && !p.alive(p.hand, t-p.cfg.Window) {
+			p.unlink(p.hand)
+			p.drop(p.hand)
+		}
+	}
+}
+
+// newest takes out of the heap the slot that became idle last of those idle and
+// alive at t, 0 if there is none. What it finds dead on the way it drops.
+func (p *Pools) newest(pr int32, t int64) (found int32) {
+	var later int32 // a stack of those that became idle after t
+	for n := 0; n <= lookBack && found == 0; {
+		s := p.pairs.at(pr).idle
+		if s == 0 {
+			break
+		}
+		p.unlink(s)
+		switch {
+		case p.slots.at(s).since > t:
+			p.slots.at(s).next, later = later, s
+			n++
+		case p.alive(s, t):
+			found = s
+		default:
+			p.drop(s)
+		}
+	}
+	for later != 0 {
+		s := later
+		later = p.slots.at(s).next
+		p.push(s)
+	}
+	return found
+}
+
+// push puts a slot into its pair's heap, at the place of its idle time.
+func (p *Pools) push(i int32) {
+	s := p.slots.at(i)
+	s.holder, s.child, s.next, s.prev = 0, 0, 0, 0
+	r := p.pairs.at(s.pair)
+	if r.evicted {
+		p.drop(i)
+		return
+	}
+	r.idle = p.meld(r.idle, i)
+}
+
+// unlink takes a slot out of the heap; what was below takes its place.
+func (p *Pools) unlink(i int32) {
+	s := p.slots.at(i)
+	sub := p.combine(s.child)
+	if sub == 0 {
+		sub = s.next
+	} else if s.next != 0 {
+		p.slots.at(sub).next, p.slots.at(s.next).prev = s.next, sub
+	}
+	if sub != 0 {
+		p.slots.at(sub).prev = s.prev
+	}
+	switch up := p.slots.at(s.prev); {
+	case s.prev == 0:
+		p.pairs.at(s.pair).idle = sub
+	case up.child == i:
+		up.child = sub
+	default:
+		up.next = sub
+	}
+	s.child, s.next, s.prev = 0, 0, 0
+}
+
+// combine makes one heap of a list of siblings: melded two by two, then into one
+// from the last to the first, which is what bounds the pairing heap's cost.
+func (p *Pools) combine(first int32) int32 {
+	if first == 0 || p.slots.at(first).next == 0 {
+		return first
+	}
+	var twos int32
+	for a := first; a != 0; {
+		b := p.slots.at(a).next
+		var rest int32
+		if b != 0 {
+			rest = p.slots.at(b).next
+		}
+		top := p.meld(a, b)
+		p.slots.at(top).next, twos = twos, top
+		a = rest
+	}
+	var top int32
+	for twos != 0 {
+		a := twos
+		twos = p.slots.at(a).next
+		top = p.meld(top, a)
+	}
+	p.slots.at(top).next = 0
+	return top
+}
+
+// meld puts the older of two tops below the newer one, and returns that.
+func (p *Pools) meld(a, b int32) int32 {
+	if a == 0 || b == 0 {
+		return a | b
+	}
+	if p.later(b, a) {
+		a, b = b, a
+	}
+	top, sub := p.slots.at(a), p.slots.at(b)
+	sub.prev, sub.next = a, top.child
+	if top.child != 0 {
+		p.slots.at(top.child).prev = b
+	}
+	top.child = b
+	return a
+}
+
+// later says whether a became idle after b.
+func (p *Pools) later(a, b int32) bool {
+	x, y := p.slots.at(a), p.slots.at(b)
+	if x.since != y.since {
+		return x.since > y.since
+	}
+	return int32(x.seq-y.seq) > 0
+}
