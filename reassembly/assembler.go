@@ -22,7 +22,7 @@ type Config struct {
 	IdleTimeout  time.Duration // a connection without a packet for longer is over
 	GapWait      time.Duration // a hole older than this is declared lost
 	ResetLinger  time.Duration // silence after a RST that ends the connection
-	ClosedLinger time.Duration // how long late segments of a closed connection are absorbed
+	ClosedLinger time.Duration // silence after which segments of a closed connection are no more absorbed
 
 	// Seed makes the table's hash secret, so that nobody can choose 4-tuples
 	// that collide. What the Handler hears does not depend on it.
@@ -38,7 +38,7 @@ func (c Config) withDefaults() Config {
 		IdleTimeout:             cmp.Or(max(c.IdleTimeout, 0), 10*time.Minute),
 		GapWait:                 cmp.Or(max(c.GapWait, 0), 10*time.Second),
 		ResetLinger:             cmp.Or(max(c.ResetLinger, 0), 2*time.Second),
-		ClosedLinger:            cmp.Or(max(c.ClosedLinger, 0), time.Minute),
+		ClosedLinger:            cmp.Or(max(c.ClosedLinger, 0), 2*time.Minute),
 		Seed:                    c.Seed,
 	}
 }
@@ -195,9 +195,9 @@ func (a *Assembler) segment(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
 	a.irregular(c, dir, s, hash)
 }
 
-// owner folds an interface into what a Conn has room for; interfaces from
-// 65 534 on count as one.
-func owner(n uint32) uint16 { return uint16(min(n, 1<<16-2)) + 1 }
+// owner folds an interface into what a Conn has room for, never 0. Two that
+// fall together by chance only turn copies into retransmissions.
+func owner(n uint32) uint16 { return uint16(n*0x9e3779b1>>16) | 1 }
 
 // irregular takes any segment of a tracked connection.
 func (a *Assembler) irregular(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
@@ -213,7 +213,7 @@ func (a *Assembler) irregular(c *Conn, dir Dir, s *sniffer.Segment, hash uint32)
 	// clock: what Sweep would have told sooner is told with the same "now".
 	if c.rare != nil {
 		a.stopWaiting(c, s.Time)
-		if a.complete(c) {
+		if a.complete(c) || a.expired(c, s.Time) {
 			a.finish(c, EndClosed)
 			a.process(s, hash)
 			return
@@ -259,9 +259,14 @@ func (a *Assembler) take(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
 }
 
 // complete reports whether no more can come: both FINs were delivered, the SYN
-// was refused, or one side sent its FIN and the other a RST.
+// was refused, or one side sent its FIN and the other a RST. Where the SYN-ACK
+// was captured and the SYN was not, a capture out of order may bring the SYN
+// yet; such a connection lingers as after a RST.
 func (a *Assembler) complete(c *Conn) bool {
-	if c.state&bothEnded == bothEnded || c.state&refused != 0 {
+	if c.state&bothEnded == bothEnded {
+		return c.state&(synSeen|synackSeen) != synackSeen
+	}
+	if c.state&refused != 0 {
 		return true
 	}
 	if c.state&bothEnded == 0 || c.state&anyReset == 0 {
@@ -332,7 +337,7 @@ func (a *Assembler) finish(c *Conn, e End) {
 	if c.rare != nil {
 		a.drain(c)
 	}
-	if c.state&anyReset != 0 || c.state&bothEnded == bothEnded {
+	if c.over() {
 		e = EndClosed
 	}
 	switch e {
@@ -363,6 +368,7 @@ func (a *Assembler) late(s *sniffer.Segment, i, at, hash uint32) bool {
 	}
 	if a.absorbs(r, s) {
 		a.stats.Late++
+		r.last = max(r.last, s.Time)
 		return true
 	}
 	a.forget(r, at)

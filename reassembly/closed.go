@@ -10,7 +10,8 @@ const closedChunk = 1024
 // begin a connection.
 type closed struct {
 	last     int64
-	base     [2]uint32
+	base     [2]uint32 // first sequence number of each direction's bytes
+	next     [2]uint32 // and the one behind its end
 	hash     uint32
 	endpoint [2]sniffer.Endpoint
 	known    [2]bool
@@ -56,6 +57,7 @@ func (a *Assembler) bury(c *Conn, hash uint32) {
 	*r = closed{
 		last: c.Last, hash: hash, endpoint: c.Endpoint, used: true,
 		base:  [2]uint32{c.base(Client), c.base(Server)},
+		next:  c.next,
 		known: [2]bool{c.state&(known|guess) != 0, c.state&(knownServer|guessServer) != 0},
 	}
 	a.table.slots[at].ref = closedRef + i
@@ -87,12 +89,14 @@ func (a *Assembler) absorbs(r *closed, s *sniffer.Segment) bool {
 	if s.Time-r.last > a.closedLinger {
 		return false
 	}
-	if s.Flags&sniffer.SYN == 0 {
-		return true
-	}
 	d := Client
 	if !same(&s.Src, &r.endpoint[Client]) {
 		d = Server
+	}
+	if s.Flags&sniffer.SYN == 0 {
+		// Bytes from far off are a new connection's whose SYN was lost.
+		off := diff(s.Seq, r.next[d])
+		return !r.known[d] || s.Length <= 1 || off > -maxJump && off < rstWindow
 	}
 	if r.known[d] {
 		return r.base[d] == s.Seq+1

@@ -38,7 +38,7 @@ type Conn struct {
 
 	Endpoint [2]sniffer.Endpoint // of Client and Server
 
-	owner [2]uint16 // interface of each direction plus one, 0 before its first segment
+	owner [2]uint16 // folded interface of each direction, 0 before its first segment
 
 	state state
 

@@ -18,9 +18,14 @@ const (
 	evictScan = 32
 )
 
+// over reports whether a connection is over but for what is in flight still.
+func (c *Conn) over() bool {
+	return c.state&anyReset != 0 || c.state&bothEnded == bothEnded
+}
+
 // expired reports whether a connection was over before its own packet of time t.
 func (a *Assembler) expired(c *Conn, t int64) bool {
-	if c.state&anyReset != 0 {
+	if c.over() {
 		return t-c.Last > a.resetLinger
 	}
 	return t-c.Last > a.idle
@@ -29,7 +34,7 @@ func (a *Assembler) expired(c *Conn, t int64) bool {
 // overdue reports whether a connection is over, as others' packets of time now
 // tell: no packet of its own can come that would not find it expired.
 func (a *Assembler) overdue(c *Conn, now int64) bool {
-	if c.state&anyReset != 0 {
+	if c.over() {
 		return now-c.Last > a.resetLinger+lingerSlack
 	}
 	return now-c.Last > a.idle+idleSlack
@@ -40,14 +45,12 @@ func (a *Assembler) expire(c *Conn) { a.finish(c, EndTimeout) }
 
 // stopWaiting declares the holes lost that were waited for long enough at t.
 func (a *Assembler) stopWaiting(c *Conn, t int64) {
-	for d := range Dir(2) {
-		for {
-			first, waits := c.rare.first(d)
-			if !waits || t-c.rare.since[d] <= a.gapWait {
-				break
-			}
-			a.lose(c, d, first)
+	for {
+		d, first, waits := c.rare.oldest()
+		if !waits || t-c.rare.since[d] <= a.gapWait {
+			return
 		}
+		a.lose(c, d, first)
 	}
 }
 

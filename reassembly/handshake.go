@@ -35,10 +35,11 @@ func (a *Assembler) syn(c *Conn, dir Dir, s *sniffer.Segment) verdict {
 		c.startAt(dir, first)
 	case !answer || !c.fits(dir.Other(), s.Ack):
 		return replaces
-	case c.Bytes[dir] != 0 || c.rare != nil:
+	case c.Bytes[dir] != 0 || c.state&ackSeen != 0 || c.rare != nil:
 		return stray
 	default:
-		// The server answers once more, with another number (SYN cookies).
+		// The server answers once more, with another number (SYN cookies),
+		// before the client has acknowledged the first.
 		c.startAt(dir, first)
 	}
 	if answer {

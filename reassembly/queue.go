@@ -69,6 +69,18 @@ func (r *rare) first(d Dir) (seq uint32, ok bool) {
 	return r.fin[d], r.hasFIN[d]
 }
 
+// oldest returns the direction whose first hole is the oldest, and where that
+// hole ends. Holes are given up in this order at a deadline and at the end, so
+// that the order does not tell when the deadline was noticed.
+func (r *rare) oldest() (d Dir, first uint32, ok bool) {
+	x, waits := r.first(Client)
+	y, ok := r.first(Server)
+	if waits && (!ok || r.since[Client] <= r.since[Server]) {
+		return Client, x, true
+	}
+	return Server, y, ok
+}
+
 // reaches reports whether bytes behind seq wait.
 func (r *rare) reaches(d Dir, seq uint32) bool {
 	t := r.queue[d].tail

@@ -358,11 +358,18 @@ func (a *Assembler) lose(c *Conn, dir Dir, to uint32) {
 	a.advance(c, dir)
 }
 
-// drain delivers everything that is held of a connection, with its gaps.
+// drain delivers everything that is held of a connection, with its gaps, and
+// then what was acknowledged but never captured. c has a rare.
 func (a *Assembler) drain(c *Conn) {
+	r := c.rare
+	for {
+		d, first, waits := r.oldest()
+		if !waits {
+			break
+		}
+		a.lose(c, d, first)
+	}
 	for d := range Dir(2) {
-		a.drainDir(c, d)
-		r := c.rare
 		if !r.hasAck[d] || c.state&ended.of(d) != 0 {
 			continue
 		}
