@@ -1,6 +1,7 @@
 package report
 
 import (
+	"encoding/binary"
 	"strings"
 
 	"github.com/keepscope/keepscope/analyzer"
@@ -21,7 +22,7 @@ type Aggregate struct {
 	endpoints servers // by endpoint; fold into other
 	other     stats
 	pairs     pairs
-	recent    [256]*server // what find found, by a cheap hash
+	recent    [1 << recentBits]*server // what find found, by a cheap hash
 }
 
 // NewAggregate returns an empty Aggregate.
@@ -103,13 +104,23 @@ func (a *Aggregate) lookup(ep sniffer.Endpoint, name string) *server {
 	return a.names.byKey[serverKey{ep, name}]
 }
 
-func recentSlot(ep sniffer.Endpoint, name string) uint8 {
-	h := uint32(ep.Addr[15]) + uint32(ep.Addr[14])*31 + uint32(ep.Port)*7 + uint32(len(name))*13
-	if len(name) > 0 {
-		h += uint32(name[0])*17 + uint32(name[len(name)/2])*59
+// recentSlot hashes what tells servers of one capture apart: the end of the
+// address, the port, and both ends of the name (BenchmarkExchange).
+func recentSlot(ep sniffer.Endpoint, name string) uint64 {
+	h := binary.LittleEndian.Uint64(ep.Addr[8:]) ^ uint64(ep.Port)
+	h = (h ^ uint64(len(name))) * recentPrime
+	if n := len(name); n > 0 {
+		last := uint64(name[n-1]) | uint64(name[max(n-5, 0)])<<8 | uint64(name[n/2])<<16
+		h ^= (last | uint64(name[0])<<24 | uint64(name[min(4, n-1)])<<32 | uint64(name[n/4])<<40) * hashPrime
+		h *= recentPrime
 	}
-	return uint8(h ^ h>>8)
+	return h >> (64 - recentBits)
 }
+
+const (
+	recentBits  = 10
+	recentPrime = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
+)
 
 // resolve returns where the figures of a clean key belong, after making room
 // for it where its hash says that it stays.

@@ -33,7 +33,8 @@ type Change struct {
 }
 
 // A figure is something to compare. Captures differ in length, so what grows
-// with time is compared per 1000 requests.
+// with time is compared per 1000 requests; and in traffic, so only what an ideal
+// pool would have avoided is called better or worse.
 type figure struct {
 	name  string
 	good  float64 // 1 where more is better, -1 where less is, 0 where neither
@@ -44,8 +45,8 @@ type figure struct {
 var figures = []figure{
 	{"connections", 0, func(s *Summary) *float64 { return pointer(float64(s.Connections)) }, countText},
 	{"requests", 0, func(s *Summary) *float64 { return pointer(float64(s.Requests + s.estimatedRequests())) }, countText},
-	{"requests_per_connection", 1, func(s *Summary) *float64 { return positive(s.requests().Mean) }, perText},
-	{"reuse_ratio", 1, func(s *Summary) *float64 {
+	{"requests_per_connection", 0, func(s *Summary) *float64 { return positive(s.requests().Mean) }, perText},
+	{"reuse_ratio", 0, func(s *Summary) *float64 {
 		return s.either(s.ReuseRatio, func(e *Estimated) *float64 { return e.ReuseRatio })
 	}, percent},
 	{"effectiveness", 1, func(s *Summary) *float64 {
@@ -55,8 +56,8 @@ var figures = []figure{
 	{"wasted_handshakes_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(float64(s.wastedTotal())) }, perText},
 	{"wasted_seconds_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(s.wastedSeconds()) }, secondsText},
 	{"races_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(float64(s.Races)) }, perText},
-	{"tcp_handshake_p50_seconds", -1, func(s *Summary) *float64 { return s.Handshakes.TCP.P50 }, secondsText},
-	{"exchange_p50_seconds", -1, func(s *Summary) *float64 { return s.Exchanges.P50 }, secondsText},
+	{"tcp_handshake_p50_seconds", 0, func(s *Summary) *float64 { return s.Handshakes.TCP.P50 }, secondsText},
+	{"exchange_p50_seconds", 0, func(s *Summary) *float64 { return s.Exchanges.P50 }, secondsText},
 }
 
 func countText(v float64) string { return group3(uint64(v)) }
@@ -203,9 +204,14 @@ func (p *page) changes(title string, list []Change) {
 			continue
 		}
 		text := figures[i].text
-		p.line(pad(strings.ReplaceAll(c.Figure, "_", " "), 38), padLeft(valueText(c.Before, text), 12),
+		p.line(pad(words(c.Figure), 38), padLeft(valueText(c.Before, text), 12),
 			padLeft(valueText(c.After, text), 12), "  ", p.judgement(c))
 	}
+}
+
+// words is the figure's name for people, to whom the value says its unit.
+func words(name string) string {
+	return strings.ReplaceAll(strings.TrimSuffix(name, "_seconds"), "_", " ")
 }
 
 func valueText(v *float64, text func(float64) string) string {
@@ -228,7 +234,7 @@ func (p *page) judgement(c Change) string {
 const maxCompared = 20
 
 func (p *page) deltas(list []ServerDelta) {
-	nameWidth := p.width - 1 - 46
+	nameWidth := p.width - 1 - 48
 	p.line(p.in(dim, pad("SERVER", nameWidth)+padLeft("EFFECTIVENESS", 20)+padLeft("WASTED/1000 REQ.", 20)))
 	for i := range list[:min(len(list), maxCompared)] {
 		d := &list[i]

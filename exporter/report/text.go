@@ -18,8 +18,9 @@ type TextOptions struct {
 }
 
 const (
-	maxTableServers = 8
-	maxTextFindings = 4
+	maxTableServers = 6
+	maxTextFindings = 3
+	maxAdviceLines  = 2
 	maxCauses       = 5
 )
 
@@ -170,7 +171,12 @@ func (p *page) source(c *Capture) {
 		parts = append(parts, c.FirstPacket.UTC().Format(time.DateTime), secondsText(c.LastPacket.Sub(c.FirstPacket).Seconds()))
 	}
 	parts = append(parts, plural(c.Packets, "packet"), byteText(c.Bytes))
-	p.line(p.in(bold, "keepscope"), p.in(dim, "  "+strings.Join(parts, " · ")))
+	text := strings.Join(parts, " · ")
+	for len(parts) > 2 && utf8.RuneCountInString(text) > p.width-12 {
+		parts = slices.Delete(parts, 1, 2) // the date first
+		text = strings.Join(parts, " · ")
+	}
+	p.line(p.in(bold, "keepscope"), p.in(dim, "  "+text))
 }
 
 // headline says the two figures that matter, and what they rest on.
@@ -184,8 +190,8 @@ func (p *page) headline(t *Summary) {
 		p.effectiveness("  of encrypted, estimated", t.Estimated.Effectiveness)
 	}
 	if n := t.wastedTotal(); n > 0 {
-		p.line(p.in(bold, pluralWere(n, "handshake")+" wasted"), ", ", secondsText(t.wastedSeconds()),
-			" of waiting that an open connection would have saved.")
+		p.line(p.in(bold, pluralWere(n, "handshake")+" wasted"), ": ", secondsText(t.wastedSeconds()),
+			" of waiting that was not needed.")
 	} else {
 		p.line("No handshake was wasted.")
 	}
@@ -297,7 +303,7 @@ func (p *page) server(s *Server, nameWidth int, cause bool) {
 		per = mark + perText(s.requests().Mean)
 	}
 	row := []string{
-		pad(shorten(s.Name, nameWidth-1), nameWidth),
+		pad(shorten(printable(s.Name), nameWidth-1), nameWidth),
 		padLeft(group3(s.Connections), 9),
 		padLeft(mark+group3(s.Requests+s.estimatedRequests()), 11),
 		padLeft(per, 10),
@@ -426,18 +432,74 @@ func (p *page) findings(r *Report) {
 		return
 	}
 	p.line(p.in(dim, "WHAT TO CHANGE"))
-	for i, f := range r.Findings[:min(len(r.Findings), maxTextFindings)] {
-		text := f.Summary
-		if f.Server != "" {
-			text = shorten(f.Server, 48) + ": " + text
-		}
-		p.wrapped(plain, fmt.Sprintf("%d. ", i+1), f.Severity.style(), text)
-		if f.Severity != OK {
-			p.wrapped(dim, "   → ", dim, strings.ReplaceAll(f.Advice, "`", ""))
+	list := urgentFirst(r.Findings)
+	for i, f := range list[:min(len(list), maxTextFindings)] {
+		p.finding(i+1, &f)
+	}
+	if len(list) > maxTextFindings {
+		p.alsoFound(list[maxTextFindings:])
+	}
+}
+
+// urgentFirst moves what makes requests fail to the front: seconds do not say
+// how bad that is, and few findings fit on the screen.
+func urgentFirst(found []Finding) []Finding {
+	list := slices.Clone(found)
+	slices.SortStableFunc(list, func(a, b Finding) int {
+		return cmp.Compare(min(severityRank(a.Severity), 1), min(severityRank(b.Severity), 1))
+	})
+	return list
+}
+
+func (p *page) finding(number int, f *Finding) {
+	text := f.Summary
+	if f.Server != "" {
+		text = shorten(printable(f.Server), 48) + ": " + text
+	}
+	p.wrapped(plain, fmt.Sprintf("%d. ", number), f.Severity.style(), text)
+	if f.Severity == OK {
+		return
+	}
+	advice := wrap(strings.ReplaceAll(f.Advice, "`", ""), p.width-1-5)
+	if len(advice) > maxAdviceLines {
+		advice = advice[:maxAdviceLines]
+		last := &advice[maxAdviceLines-1]
+		*last = cutAtClause(*last, p.width-1-5-2) + " …"
+	}
+	lead := "   → "
+	for _, l := range advice {
+		p.line(p.in(dim, lead+l))
+		lead = "     "
+	}
+}
+
+// cutAtClause ends a line that goes on where a reader can stop.
+func cutAtClause(s string, width int) string {
+	if r := []rune(s); len(r) > width {
+		s = string(r[:width])
+	}
+	end := -1
+	for _, mark := range []string{", ", "; ", ": ", ". "} {
+		end = max(end, strings.LastIndex(s+" ", mark))
+	}
+	if end <= 0 {
+		return s
+	}
+	return s[:end]
+}
+
+// alsoFound names the findings for which there is no room.
+func (p *page) alsoFound(rest []Finding) {
+	var codes []string
+	for _, f := range rest {
+		if !slices.Contains(codes, f.Code) {
+			codes = append(codes, f.Code)
 		}
 	}
-	if more := len(r.Findings) - maxTextFindings; more > 0 {
-		p.line(p.in(dim, fmt.Sprintf("and %s: see --output json", plural(uint64(more), "more finding"))))
+	text := fmt.Sprintf("%s: ", plural(uint64(len(rest)), "more finding")) + strings.Join(codes, ", ")
+	lines := wrap(text+". All, with the whole advice: --output json", p.width-1)
+	for _, l := range lines {
+		p.line(p.in(dim, l))
 	}
 }
 

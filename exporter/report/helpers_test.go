@@ -1,0 +1,108 @@
+package report
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/http1"
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// golden compares got with testdata/name.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s differs (-want +got); -update rewrites it:\n%s", path, diff)
+	}
+}
+
+func endpoint(s string) sniffer.Endpoint {
+	ap := netip.MustParseAddrPort(s)
+	return sniffer.Endpoint{Addr: ap.Addr().As16(), Port: ap.Port()}
+}
+
+var epoch = time.Date(2026, 11, 22, 10, 0, 0, 1, time.UTC).UnixNano()
+
+// sample is the connection of the documented NDJSON line.
+func sample() *analyzer.Connection {
+	return &analyzer.Connection{
+		Client: endpoint("10.0.0.7:40112"), Server: endpoint("10.0.0.9:8080"), ServerName: "shop.example:8080",
+		Start: epoch, End: epoch + 5_100_000_000 - 1,
+		Handshake: analyzer.HandshakeComplete, HandshakeTime: 310_000,
+		TLS:      &analyzer.TLS{Version: 0x0304, SNI: "shop.example", ALPN: "h2", Handshake: 2_100_000},
+		Protocol: analyzer.ProtocolHTTP11, Versions: [4]bool{http1.HTTP11: true},
+		Requests: 3, Responses: 3, Reused: 2,
+		Negotiated:           [analyzer.NumOutcomes]uint32{analyzer.KeepAlive: 2, analyzer.ClientClose: 1},
+		HasAdvertisedTimeout: true, HasAdvertisedMax: true, AdvertisedTimeout: 5, AdvertisedMax: 100,
+		ReuseIdle: []int64{510_000_000, 1_020_000_000}, CloseIdle: 400_000,
+		ClosedBy: analyzer.ByClient, ClosedWith: analyzer.WithFIN, Reason: analyzer.ReasonClientClose,
+		Verdict: analyzer.VerdictWasted, Cause: analyzer.Cause(analyzer.ReasonServerClose),
+		Cost:  analyzer.Cost{TCP: 300_000, TLS: 2_100_000},
+		Bytes: [2]uint64{412, 9120}, Packets: [2]uint32{9, 8},
+	}
+}
+
+// traffic yields n connections with their exchanges, always the same ones for
+// a seed, over some servers, names, clients, reasons and verdicts.
+func randomConnection(r *rand.Rand, c *analyzer.Connection, names int) {
+	*c = analyzer.Connection{
+		Client: endpoint(fmt.Sprintf("10.1.%d.%d:%d", r.IntN(3), r.IntN(200), 1024+r.IntN(60000))),
+		Server: endpoint(fmt.Sprintf("10.0.0.%d:80", r.IntN(20))),
+		Start:  epoch + r.Int64N(600e9), Handshake: analyzer.Handshake(r.IntN(5)), HandshakeTime: r.Int64N(1e7) - 1,
+		Protocol: analyzer.ProtocolHTTP11, Versions: [4]bool{3: true},
+		Requests: uint32(r.IntN(5)), CloseIdle: r.Int64N(9e9) - 1,
+		Reason: analyzer.Reason(r.IntN(int(analyzer.NumReasons))), ClosedBy: analyzer.ClosedBy(r.IntN(5)),
+		ClosedWith: analyzer.ClosedWith(r.IntN(3)), Verdict: analyzer.Verdict(r.IntN(3)),
+		Cause: analyzer.Cause(r.IntN(int(analyzer.NumCauses))), Estimated: r.IntN(10) == 0,
+		Cost: analyzer.Cost{TCP: r.Int64N(1e6), TLS: r.Int64N(1e6)}, Race: r.IntN(50) == 0, RaceIdle: r.Int64N(1e10),
+		BodyUnread: r.IntN(40) == 0, Incomplete: r.IntN(40) == 0, HasAdvertisedTimeout: r.IntN(2) == 0, AdvertisedTimeout: 5,
+	}
+	if n := r.IntN(names * 2); n < names {
+		c.ServerName = fmt.Sprintf("name%d.example", n)
+	}
+	c.End = c.Start + r.Int64N(100e9)
+	c.Responses, c.Reused = c.Requests, max(c.Requests, 1)-1
+	for range c.Reused {
+		c.ReuseIdle = append(c.ReuseIdle, r.Int64N(2e9))
+	}
+	c.Negotiated[analyzer.KeepAlive] = c.Requests
+}
+
+func exchangeOf(c *analyzer.Connection, i uint32) *analyzer.Exchange {
+	return &analyzer.Exchange{
+		Client: c.Client, Server: c.Server, ServerName: c.ServerName, Index: i + 1,
+		Start: c.Start + int64(i)*1e6, End: c.Start + int64(i)*1e6 + 3e5, Method: http1.GET, Version: http1.HTTP11,
+		Status: 200, Outcome: analyzer.KeepAlive, Idle: -1,
+	}
+}
+
+func jsonOf(t *testing.T, r *Report) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := r.WriteJSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}

@@ -1,0 +1,163 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/keepscope/keepscope/analyzer"
+)
+
+// busyReport is a report in which most of what can be said is said.
+func busyReport() *Report {
+	a := NewAggregate(Options{})
+	for i := range 400 {
+		c := sample()
+		c.Client.Port = uint16(2000 + i)
+		c.Start += int64(i) * 20e6
+		c.End = c.Start + 5e9
+		c.HandshakeTime += int64(i) * 100
+		switch i % 8 {
+		case 0:
+			c.ServerName, c.Server, c.Requests, c.Reused = "api.payments.internal:8443", endpoint("10.0.0.20:8443"), 120, 119
+			c.Verdict, c.ReuseIdle = analyzer.VerdictNeeded, []int64{3e9}
+			c.Reason, c.ClosedBy, c.CloseIdle = analyzer.ReasonServerIdle, analyzer.ByServer, 5e9+int64(i)*1e5
+		case 1:
+			c.ServerName, c.TLS, c.Requests, c.Reused = "", nil, 1, 0
+			c.Server = endpoint("[2001:db8::15]:80")
+			c.Cause, c.Reason = analyzer.Cause(analyzer.ReasonHTTP10NotRequested), analyzer.ReasonHTTP10NotRequested
+		case 2:
+			c.Cause, c.Reason = analyzer.Cause(analyzer.ReasonClientDiscard), analyzer.ReasonClientDiscard
+		case 3:
+			c.Cause = analyzer.PoolMiss
+		case 4:
+			c.Race, c.RaceIdle, c.Reason = i == 4, 4_998_000_000, analyzer.ReasonRace
+			c.Verdict = analyzer.VerdictNeeded
+		case 5:
+			c.Handshake, c.HandshakeTime, c.Verdict, c.Incomplete = analyzer.HandshakeMidstream, -1, analyzer.VerdictNone, i < 100
+		case 6:
+			c.ServerName = fmt.Sprintf("tenant-%02d.very-long-name.of.a.service.in.some.cluster.example:8080", i%10)
+			c.Cause = analyzer.Cause(analyzer.ReasonClientClose)
+		case 7:
+			c.Estimated, c.ServerName, c.Server = true, "cdn.example", endpoint("192.0.2.80:443")
+			c.Cause = analyzer.Cause(analyzer.ReasonServerIdle)
+		}
+		a.Connection(c)
+		for k := range c.Requests {
+			a.Exchange(exchangeOf(c, k))
+		}
+	}
+	return Build(a, Capture{
+		Files: []string{"evening.pcapng", "night.pcapng"}, LinkTypes: []string{"ethernet"},
+		FirstPacket: time.Unix(0, epoch), LastPacket: time.Unix(0, epoch+13e9),
+		Packets: 18_204, Bytes: 9_120_000, Dropped: Dropped{Kernel: 12},
+		DecodeErrors: map[string]uint64{"ipv4": 3}, Reassembly: Reassembly{MissingBytes: 3400}, ReuseWindow: 60,
+	})
+}
+
+func quietReport() *Report {
+	a := NewAggregate(Options{})
+	for i := range 30 {
+		c := sample()
+		c.Client.Port, c.Verdict = uint16(i), analyzer.VerdictNeeded
+		a.Connection(c)
+	}
+	return Build(a, Capture{Interfaces: []string{"eth0"}, Packets: 500, Bytes: 70_000})
+}
+
+func TestText(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		report *Report
+		opts   TextOptions
+	}{
+		{"busy-80", busyReport(), TextOptions{Width: 80}},
+		{"busy-120", busyReport(), TextOptions{Width: 120}},
+		{"busy-80-color", busyReport(), TextOptions{Width: 80, Color: true}},
+		{"quiet", quietReport(), TextOptions{}},
+		{"empty", Build(NewAggregate(Options{}), Capture{Files: []string{"evil\x1b[2J.pcap"}}), TextOptions{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var b bytes.Buffer
+			if err := test.report.WriteText(&b, test.opts); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, test.name+".txt", b.Bytes())
+			fits(t, b.String(), newPage(test.opts).width)
+		})
+	}
+}
+
+var sgr = regexp.MustCompile("\x1b\\[[0-9]+m")
+
+// fits checks that text is at most a screen and holds no escape but colours.
+func fits(t *testing.T, text string, width int) {
+	t.Helper()
+	text = sgr.ReplaceAllString(text, "")
+	if n := strings.Count(text, "\n"); n > 42 {
+		t.Errorf("%d lines", n)
+	}
+	for l := range strings.Lines(text) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(l, "\n")); n > width {
+			t.Errorf("%d columns, want at most %d: %q", n, width, l)
+		}
+		if strings.ContainsRune(l, '\x1b') {
+			t.Errorf("escape in %q", l)
+		}
+	}
+}
+
+func TestJSON(t *testing.T) {
+	golden(t, "busy.json", []byte(jsonOf(t, busyReport())))
+	golden(t, "empty.json", []byte(jsonOf(t, Build(NewAggregate(Options{}), Capture{}))))
+}
+
+func TestCompare(t *testing.T) {
+	before := busyReport()
+	saved, err := ReadJSON(strings.NewReader(jsonOf(t, before)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name          string
+		before, after *Report
+	}{
+		{"compare-better", saved, quietReport()},
+		{"compare-worse", quietReport(), before},
+		{"compare-same", saved, before},
+		{"compare-empty", saved, Build(NewAggregate(Options{}), Capture{})},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := Compare(test.before, test.after)
+			var text, object bytes.Buffer
+			if err := c.WriteText(&text, TextOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.WriteJSON(&object); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, test.name+".txt", text.Bytes())
+			golden(t, test.name+".json", object.Bytes())
+			fits(t, text.String(), 80)
+		})
+	}
+}
+
+func TestWords(t *testing.T) {
+	for _, test := range []struct{ got, want string }{
+		{secondsText(5), "5.0 s"}, {secondsText(0.00031), "310 µs"}, {secondsText(0.0024), "2.4 ms"}, {secondsText(0), "0 s"},
+		{secondsText(99.96), "100 s"}, {secondsText(0.9996), "1.0 s"}, {secondsText(86400), "24.0 h"}, {secondsText(-2), "−2.0 s"},
+		{group3(999), "999"}, {group3(1000), "1000"}, {group3(10000), "10 000"}, {group3(1000546), "1 000 546"},
+		{percent(0.99999), "> 99.9 %"}, {percent(1), "100 %"}, {percent(0.00001), "< 0.1 %"}, {percent(0.672), "67.2 %"},
+		{byteText(1), "1 byte"}, {byteText(1_480_000_000), "1.48 GB"},
+		{shorten("abcdefghij", 5), "ab…ij"},
+	} {
+		if test.got != test.want {
+			t.Errorf("got %q, want %q", test.got, test.want)
+		}
+	}
+}
