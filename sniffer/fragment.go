@@ -10,9 +10,9 @@ const (
 	defaultFragmentBytes   = 4 << 20
 	defaultFragmentTimeout = 30 * time.Second // Linux, net.ipv4.ipfrag_time
 
-	maxParts        = 256
-	maxDatagram     = 65535
-	partOverhead    = 64 // what a part costs besides its bytes, rounded up
+	maxParts     = 256
+	maxDatagram  = 65535
+	partOverhead = 64 // what a part costs besides its bytes, rounded up
 	unknownTotal = -1
 )
 
