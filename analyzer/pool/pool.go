@@ -32,16 +32,18 @@
 //     withdraws it from the nameless pair and judges it in the right one as of its
 //     SYN: of the slots idle now, it may take one that was idle and alive then.
 //
-// A longer window never makes more handshakes needed where each connection
-// carries one request and closes with it. It can where connections are reused:
-// which slot a connection calls its own then depends on the window, and a slot
-// kept longer may draw away the one that would have been idle at the right time.
+// In random streams a longer window never made more handshakes needed where each
+// connection carries one request, closed with it or later. It can where
+// connections are reused (TestLongerWindowMayNeedMoreWithReuse: 5 become 6): whose
+// slot a SYN takes depends on the window, so in the one pool a reused request
+// finds its slot held and makes the pool grow uncounted, in the other it does not.
 //
 // # Cost and limits
 //
 // Each event costs a constant, amortised. Idle slots stand in a pairing heap with
 // the last used on top, which is a plain linked stack until a slot is withdrawn
-// into its middle; then it is O(log n). Only the top is looked at, and each SYN
+// into its middle; then it is O(log n). A Move also steps past the slots that
+// became idle since its SYN. Else only the top is looked at, and each SYN
 // sweeps two slots for dead ones. CPU time on a shared 2-core machine, 10 million
 // rounds: BenchmarkChurn 83 ns for the five events of a one-request connection
 // (98 ns over 1 000 pairs), BenchmarkReuse 28 ns for the two of a reused request,

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -204,7 +205,7 @@ func TestCaps(t *testing.T) {
 		if i%2 == 0 {
 			p.Idle(i, int64(i))
 		}
-		if s := p.Stats(); s.Pairs > 100 || s.Slots > 150 && i < 150 {
+		if s := p.Stats(); s.Pairs > 100 || s.Slots > 150 {
 			t.Fatalf("after %d connections: %+v", i, s)
 		}
 	}
@@ -224,9 +225,9 @@ func TestCaps(t *testing.T) {
 	}
 }
 
-// oneRequest runs connections of one request each, closed with it, and returns
-// how many handshakes were needed; reuse adds later requests.
-func requests(seed uint64, window int64, reuse bool) (needed int) {
+// oneRequest runs connections of one request each, closed with the response or,
+// if they linger, some time later, and returns how many handshakes were needed.
+func oneRequest(seed uint64, window int64, linger bool) (needed int) {
 	r := rand.New(rand.NewPCG(seed, 3))
 	p := New(Config{Window: window})
 	var state [8]int
@@ -234,7 +235,6 @@ func requests(seed uint64, window int64, reuse bool) (needed int) {
 	for range 60 {
 		now += r.Int64N(8)
 		id := r.Uint32N(8)
-		again := r.IntN(2) == 0
 		switch state[id] {
 		case 0:
 			if v, _ := p.SYN(id, Pair{}, now); v == Needed {
@@ -242,53 +242,85 @@ func requests(seed uint64, window int64, reuse bool) (needed int) {
 			}
 			p.Request(id, now)
 			state[id] = 1
+			continue
 		case 1:
 			p.Idle(id, now)
-			state[id] = 2
-			if reuse && again {
+			if linger {
+				state[id] = 2
 				continue
 			}
-			p.Closed(id, now, 1)
-			p.Release(id, now)
-			state[id] = 0
-		case 2:
-			p.Request(id, now)
-			state[id] = 1
 		}
+		p.Closed(id, now, 1)
+		p.Release(id, now)
+		state[id] = 0
 	}
 	return needed
 }
 
 func TestLongerWindowNeedsNoMore(t *testing.T) {
-	for seed := range uint64(5000) {
-		last := requests(seed, 1, false)
-		for window := int64(2); window < 60; window += 3 {
-			n := requests(seed, window, false)
-			if n > last {
-				t.Fatalf("seed %d: %d needed with window %d, %d with a shorter one", seed, n, window, last)
+	for seed := range uint64(2000) {
+		for _, linger := range []bool{false, true} {
+			last := oneRequest(seed, 1, linger)
+			for window := int64(2); window < 60; window += 3 {
+				n := oneRequest(seed, window, linger)
+				if n > last {
+					t.Fatalf("seed %d, linger %v: %d needed with window %d, %d with a shorter one", seed, linger, n, window, last)
+				}
+				last = n
 			}
-			last = n
 		}
 	}
 }
 
-func TestLongerWindowWithReuse(t *testing.T) {
-	worse, total := 0, 0
-	for seed := range uint64(5000) {
-		last := requests(seed, 1, true)
-		for window := int64(2); window < 60; window += 3 {
-			n := requests(seed, window, true)
-			total++
-			if n > last {
-				if worse == 0 {
-					t.Logf("seed %d: %d needed with window %d, %d with a shorter one", seed, n, window, last)
-				}
-				worse++
+// Where connections are reused the property does not hold: this is the smallest
+// stream found by shrinking random ones.
+func TestLongerWindowMayNeedMoreWithReuse(t *testing.T) {
+	const script = `
+		0 syn 1
+		0 request 1
+		6 syn 0
+		6 request 0
+		12 syn 2
+		12 request 2
+		16 idle 1
+		23 closed 1 1
+		23 release 1
+		33 syn 4
+		33 request 4
+		38 syn 1
+		38 request 1
+		44 idle 4
+		52 idle 0
+		53 idle 2
+		57 idle 1
+		57 closed 1 1
+		57 release 1
+		59 syn 1
+		59 request 1
+		61 closed 4 1
+		61 release 4
+		64 syn 4
+		64 request 4
+		67 request 0
+		68 idle 4
+		93 idle 1
+		98 request 2
+		102 closed 1 1
+		102 release 1
+		108 syn 1
+		108 request 1`
+	needed := func(window int64) (n int) {
+		p := New(Config{Window: window})
+		for line := range strings.Lines(strings.TrimSpace(script)) {
+			if play(t, p, line) == " -> needed" {
+				n++
 			}
-			last = n
 		}
+		return n
 	}
-	t.Logf("%d of %d steps need more", worse, total)
+	if short, long := needed(1), needed(2); short != 5 || long != 6 {
+		t.Errorf("%d needed with the shorter window, %d with the longer one; the package doc says 5 and 6", short, long)
+	}
 }
 
 func FuzzPools(f *testing.F) {
@@ -299,6 +331,26 @@ func FuzzPools(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, window uint8) {
 		run(t, data[:min(len(data), 3000)], Config{Window: int64(window) + 1}, true)
 	})
+}
+
+// Judged late, a connection skips lookBack slots and no more.
+func TestLookBack(t *testing.T) {
+	for later, want := range map[uint32]Verdict{lookBack: Wasted, lookBack + 1: Needed} {
+		p := New(Config{})
+		for i := range later + 1 {
+			p.SYN(i, Pair{Name: 1}, 0)
+			p.Request(i, 0)
+		}
+		p.Idle(0, 1)
+		p.SYN(later+1, Pair{}, 2)
+		for i := range later {
+			p.Idle(i+1, 3)
+		}
+		if got, _ := p.Move(later+1, Pair{Name: 1}); got != want {
+			t.Errorf("past %d slots: verdict %d, want %d", later, got, want)
+		}
+		check(t, p)
+	}
 }
 
 // A window's worth of closed connections goes when SYNs go on elsewhere.
