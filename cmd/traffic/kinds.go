@@ -66,6 +66,7 @@ func kinds() map[string]kind {
 		"small": {network: lab.Config{ClientAddrs: 2, Sysctls: ports}, server: server, traffic: small},
 		"bulk":  {server: server, traffic: bulk},
 		"churn": {network: lab.Config{ClientAddrs: len(habits), Sysctls: ports}, server: server, traffic: churn},
+		"demo":  {network: lab.Config{ClientAddrs: 2, Sysctls: ports}, server: server, traffic: demo},
 		"open":  {network: lab.Config{ClientAddrs: openAddrs, Sysctls: ports}, server: many, traffic: open, openAtEnd: true},
 	}
 }
@@ -249,6 +250,39 @@ func bulk(ctx context.Context, g *generator) error {
 	return nil
 }
 
+// demo is a little of everything, for a first look at a report.
+func demo(ctx context.Context, g *generator) error {
+	loads := []load{
+		{port: port1000, path: "/1k.html", requests: 1_000, connections: 8},
+		{port: port1000, path: "/1k.html", requests: 64, pipeline: 8, connections: 1},
+		{port: port1000, path: "/text.html", requests: 100, connections: 2, headers: []string{"Accept-Encoding=gzip"}},
+		{port: port10, path: "/1k.html", requests: 400, connections: 4},
+		{port: portClose, path: "/1k.html", requests: 100, connections: 2},
+	}
+	for _, l := range loads {
+		if err := g.wrk(ctx, l); err != nil {
+			return fmt.Errorf("%+v: %w", l, err)
+		}
+	}
+	for _, h := range habits {
+		if h.done == nil {
+			continue // ab's turn comes below
+		}
+		if err := g.spend(ctx, g.lab.Client.Addrs[1], h, 40); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		g.ab(ctx, g.lab.Client.Addrs[1], port100, 60, 2, false),
+		g.ab(ctx, g.lab.Client.Addrs[1], port100, 200, 2, true),
+		g.curl(ctx, port100, slices.Repeat([]string{"/1k.html"}, 5)),
+		g.heads(ctx, 20),
+		g.continues(ctx, 20),
+		g.neverUsed(ctx, 10),
+		g.refused(ctx, 5),
+	)
+}
+
 // A habit is how one client of churn spends its connections: each carries one
 // request, and the next is opened when the one before has been closed. So every
 // handshake but its first is wasted, and the cause is known.
@@ -294,19 +328,24 @@ func churn(ctx context.Context, g *generator) error {
 			if h.done == nil {
 				return g.ab(ctx, from, h.port, h.connections, 1, false)
 			}
-			return g.each(ctx, h.connections, func(int) error {
-				c, err := dial(from, g.server(h.port))
-				if err != nil {
-					return err
-				}
-				if err := c.exchange("GET", h.request, 200); err != nil {
-					return errors.Join(err, c.close())
-				}
-				return h.done(c)
-			})
+			return g.spend(ctx, from, h, h.connections)
 		})
 	}
 	return group.Wait()
+}
+
+// spend opens n connections of a habit, one after another.
+func (g *generator) spend(ctx context.Context, from netip.Addr, h habit, n int) error {
+	return g.each(ctx, n, func(int) error {
+		c, err := dial(from, g.server(h.port))
+		if err != nil {
+			return err
+		}
+		if err := c.exchange("GET", h.request, 200); err != nil {
+			return errors.Join(err, c.close())
+		}
+		return h.done(c)
+	})
 }
 
 const (

@@ -2,7 +2,7 @@
 // servers and clients, each with the truth of the server's log beside it; and it
 // measures programs on them.
 //
-//	traffic -kind small|bulk|churn|open -out FILE [-scale 1]
+//	traffic -kind small|bulk|churn|open|demo -out FILE [-scale 1]
 //	traffic yardstick [-rounds 3] [-keepscope PROGRAM] [-only NAMES] FILE...
 //	traffic walk FILE
 //	traffic gopacket FILE

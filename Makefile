@@ -1,0 +1,103 @@
+# Everything that is run on Keepscope: one target a gate, and `make test` is all
+# of what continuous integration runs. `make help` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+FUZZTIME    ?= 30s
+SOAKTIME    ?= 20m
+TESTFLAGS   ?= -race -timeout 30m
+BENCH       ?= .
+BENCH_DIR   ?= build/bench
+BENCH_SCALE ?= 1
+ROUNDS      ?= 3
+
+TOOLS := build/tools
+BENCH_FILES := $(foreach kind,small bulk churn open,$(BENCH_DIR)/$(kind).pcap)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build build/keepscope
+	@deploy/tools/packages.sh build
+	go build -trimpath -o build/keepscope ./cmd/keepscope
+
+.PHONY: demo
+demo: build ## report on a capture of clients with good and bad habits
+	build/keepscope read cmd/traffic/testdata/demo.pcap.gz
+
+.PHONY: test
+test: packages format vet modules generated lint unit ## everything that continuous integration runs
+
+.PHONY: packages
+packages: ## install the Debian packages that are missing
+	@deploy/tools/packages.sh test
+
+.PHONY: format
+format: ## check that gofmt has nothing to change
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt -w these:" $$files; exit 1; fi
+
+.PHONY: vet
+vet: packages ## go vet
+	go vet ./...
+
+.PHONY: modules
+modules: ## check that go.mod and go.sum are tidy and what was downloaded is genuine
+	go mod tidy -diff
+	go mod verify
+	cd deploy/tools && go mod tidy -diff
+
+.PHONY: generated
+generated: packages ## check that generated files are what their generators write
+	@deploy/tools/generated.sh
+
+.PHONY: lint
+lint: packages $(TOOLS)/golangci-lint ## golangci-lint, with staticcheck
+	$(TOOLS)/golangci-lint run
+
+.PHONY: unit
+unit: packages $(TOOLS)/gotestsum ## all Go tests, with the race detector; fuzz targets run their seeds
+	$(TOOLS)/gotestsum --format pkgname --format-hide-empty-pkg -- $(TESTFLAGS) ./...
+
+.PHONY: cover
+cover: packages ## test coverage, in build/cover.out
+	mkdir -p build
+	go test -coverpkg=./... -coverprofile=build/cover.out ./...
+	go tool cover -func=build/cover.out | tail -1
+
+.PHONY: fuzz
+fuzz: packages ## every fuzz target for FUZZTIME (30s) each
+	@deploy/tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: soak
+soak: packages ## the tests named TestSoak, for SOAKTIME (20m)
+	@go test -list '^TestSoak' ./... | grep -q '^TestSoak' || { echo "no test is named TestSoak"; exit 1; }
+	KEEPSCOPE_SOAK=$(SOAKTIME) go test -count=1 -timeout 0 -v -run '^TestSoak' ./...
+
+.PHONY: bench
+bench: packages ## Go benchmarks, then captures-bench
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+	$(MAKE) captures-bench
+
+.PHONY: captures-bench
+captures-bench: build build/traffic $(BENCH_FILES) ## whole files against cat, gopacket and tshark (root; makes 4 GB in BENCH_DIR)
+	build/traffic yardstick -rounds $(ROUNDS) -keepscope build/keepscope $(BENCH_FILES)
+
+.PHONY: build/traffic
+build/traffic:
+	go build -o $@ ./cmd/traffic
+
+$(BENCH_DIR)/%.pcap: | build/traffic
+	mkdir -p $(@D)
+	build/traffic -kind $* -scale $(BENCH_SCALE) -out $@
+
+$(TOOLS)/%: deploy/tools/go.mod deploy/tools/go.sum
+	cd deploy/tools && go build -o $(CURDIR)/$@ $$(go list tool | grep '/$*$$')
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf build
