@@ -64,8 +64,8 @@ func sample() *analyzer.Connection {
 	}
 }
 
-// traffic yields n connections with their exchanges, always the same ones for
-// a seed, over some servers, names, clients, reasons and verdicts.
+// randomConnection fills c with any of many servers, names, clients, reasons
+// and verdicts, always the same ones for a seed.
 func randomConnection(r *rand.Rand, c *analyzer.Connection, names int) {
 	*c = analyzer.Connection{
 		Client: endpoint(fmt.Sprintf("10.1.%d.%d:%d", r.IntN(3), r.IntN(200), 1024+r.IntN(60000))),
@@ -92,7 +92,7 @@ func randomConnection(r *rand.Rand, c *analyzer.Connection, names int) {
 
 func exchangeOf(c *analyzer.Connection, i uint32) *analyzer.Exchange {
 	return &analyzer.Exchange{
-		Client: c.Client, Server: c.Server, ServerName: c.ServerName, Index: i + 1,
+		Client: c.Client, Server: c.Server, ServerName: c.ServerName, Opened: c.Start, Index: i + 1,
 		Start: c.Start + int64(i)*1e6, End: c.Start + int64(i)*1e6 + 3e5, Method: http1.GET, Version: http1.HTTP11,
 		Status: 200, Outcome: analyzer.KeepAlive, Idle: -1,
 	}

@@ -217,10 +217,13 @@ func appendMissing(b []byte, c *analyzer.Connection) []byte {
 }
 
 // AppendExchange appends the JSON object of an exchange, without a newline.
-// Client, server and index say which request of which connection it is.
+// Client, server and the connection's start say which connection it rode, and
+// index which request of it this is.
 func AppendExchange(b []byte, x *analyzer.Exchange) []byte {
 	b = append(b, `{"type":"exchange",`...)
 	b = appendEnds(b, x.Client, x.Server, x.ServerName)
+	b = append(b, `,"connection_start":`...)
+	b = appendTime(b, x.Opened)
 	b = appendCount(b, `,"index":`, uint64(x.Index))
 	b = append(b, `,"start":`...)
 	b = appendTime(b, x.Start)

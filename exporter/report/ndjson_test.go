@@ -63,7 +63,7 @@ func TestExchangeLine(t *testing.T) {
 	x := exchangeOf(sample(), 1)
 	x.Reuse, x.Idle = analyzer.ReusedRequest, 700_000
 	const want = `{"type":"exchange","client":{"ip":"10.0.0.7","port":40112},"server":{"ip":"10.0.0.9","port":8080},` +
-		`"server_name":"shop.example:8080","index":2,"start":"2026-11-22T10:00:00.001000001Z","end":"2026-11-22T10:00:00.001300001Z",` +
+		`"server_name":"shop.example:8080","connection_start":"2026-11-22T10:00:00.000000001Z","index":2,"start":"2026-11-22T10:00:00.001000001Z","end":"2026-11-22T10:00:00.001300001Z",` +
 		`"seconds":0.0003,"method":"GET","http_version":"HTTP/1.1","status":200,"outcome":"keep_alive","reused":true,"idle_before_seconds":0.0007}`
 	if diff := cmp.Diff(want, string(AppendExchange(nil, x))); diff != "" {
 		t.Errorf("line (-want +got):\n%s", diff)
