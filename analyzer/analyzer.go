@@ -39,6 +39,7 @@ type Analyzer struct {
 
 	msg      http1.Message
 	info     tls.Info
+	question dns.Message
 	exchange Exchange
 	conn     Connection
 }
@@ -51,7 +52,7 @@ func New(cfg Config, obs Observer) *Analyzer {
 	if cfg.MaxHeaderBytes == 0 {
 		cfg.MaxHeaderBytes = 16 << 20
 	}
-	a := &Analyzer{cfg: cfg, obs: obs, names: names{}, dns: dns.NewCache(0)}
+	a := &Analyzer{cfg: cfg, obs: obs, names: names{}, dns: dns.NewCache(dns.Config{})}
 	a.heads.Max = int64(cfg.MaxHeaderBytes)
 	if !cfg.NoVerdicts {
 		a.pools = pool.New(pool.Config{Window: int64(cfg.ReuseWindow)})
