@@ -76,7 +76,8 @@ func (a *arena) chunkWithRoom() int {
 }
 
 // release gives a record back. One empty chunk is kept at hand, so that a
-// count around a chunk's edge does not allocate; the others are given up.
+// count around a chunk's edge does not allocate; the others are given up. The
+// one that is kept is the lowest: it is the next to be used.
 func (a *arena) release(c *Conn) {
 	n, i := int(c.ID/chunkConns), c.ID%chunkConns
 	ch := a.chunks[n]
@@ -88,11 +89,16 @@ func (a *arena) release(c *Conn) {
 	if ch.used > 0 {
 		return
 	}
-	if a.spare > 0 {
-		a.chunks[n] = nil
+	if a.spare == 0 {
+		a.spare++
 		return
 	}
-	a.spare++
+	for top := len(a.chunks) - 1; ; top-- {
+		if ch := a.chunks[top]; ch != nil && ch.used == 0 {
+			a.chunks[top] = nil
+			return
+		}
+	}
 }
 
 // span is one more than the highest ID that may be in use.
