@@ -44,10 +44,10 @@
 // the last used on top, which is a plain linked stack until a slot is withdrawn
 // into its middle; then it is O(log n). A Move also steps past the slots that
 // became idle since its SYN. Else only the top is looked at, and each SYN
-// sweeps two slots for dead ones. CPU time on a shared 2-core machine, 10 million
+// sweeps two slots for dead ones. User CPU time on a busy 2-core machine, 10 million
 // rounds: BenchmarkChurn 83 ns for the five events of a one-request connection
 // (98 ns over 1 000 pairs), BenchmarkReuse 28 ns for the two of a reused request,
-// BenchmarkWithdraw 105 ns for a connection withdrawn among 50 000 slots. Nothing
+// BenchmarkWithdraw 108 ns for a connection withdrawn among 50 000 slots. Nothing
 // is allocated in the steady state.
 //
 //	what                  cap           default  when full
