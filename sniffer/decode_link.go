@@ -182,17 +182,21 @@ func (d *Decoder) underLabels(p *packet, b []byte, wire int) outcome {
 	return isOther
 }
 
-// A MAC address too may begin with the version of IP, hence the second look.
+// A MAC address too may begin with the version of IP, hence the look at the
+// length.
 func looksLikeIPv4(b []byte, wire int) bool {
-	if len(b) < 20 || b[0]>>4 != 4 || b[0]&0xf < 5 {
-		return false
-	}
-	total := int(binary.BigEndian.Uint16(b[2:]))
-	return total == 0 || total >= int(b[0]&0xf)*4 && total <= wire
+	return len(b) >= 20 && b[0]>>4 == 4 && b[0]&0xf >= 5 && nearly(wire, int(binary.BigEndian.Uint16(b[2:])))
 }
 
 func looksLikeIPv6(b []byte, wire int) bool {
-	return len(b) >= 40 && b[0]>>4 == 6 && 40+int(binary.BigEndian.Uint16(b[4:])) <= wire
+	return len(b) >= 40 && b[0]>>4 == 6 && nearly(wire, 40+int(binary.BigEndian.Uint16(b[4:])))
+}
+
+// nearly says whether a datagram of n bytes fills wire bytes, but for the
+// padding of a shortest Ethernet frame or a checksum of Ethernet.
+func nearly(wire, n int) bool {
+	const padded, checksum = 60 - 14, 4
+	return n <= wire && (wire <= padded || wire-n <= checksum)
 }
 
 func looksLikeEthernet(b []byte) bool {
