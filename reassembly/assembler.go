@@ -158,7 +158,7 @@ func (a *Assembler) process(s *sniffer.Segment, hash uint32) {
 			}
 		default:
 			id := e.ref - 1
-			c := &a.arena.chunks[id/chunkConns].conns[id%chunkConns]
+			c := &a.arena.chunks[id/chunkConns][id%chunkConns]
 			if same(&s.Src, &c.Endpoint[Client]) && same(&s.Dst, &c.Endpoint[Server]) {
 				a.segment(c, Client, s, hash)
 				return
@@ -201,14 +201,6 @@ func owner(n uint32) uint16 { return uint16(n*0x9e3779b1>>16) | 1 }
 
 // irregular takes any segment of a tracked connection.
 func (a *Assembler) irregular(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
-	switch c.owner[dir] {
-	case owner(s.Interface):
-	case 0:
-		c.owner[dir] = owner(s.Interface)
-	default:
-		a.stats.Copies++
-		return
-	}
 	// A hole's deadline is judged before this packet moves the connection's
 	// clock: what Sweep would have told sooner is told with the same "now".
 	if c.rare != nil {
@@ -218,6 +210,14 @@ func (a *Assembler) irregular(c *Conn, dir Dir, s *sniffer.Segment, hash uint32)
 			a.process(s, hash)
 			return
 		}
+	}
+	switch c.owner[dir] {
+	case owner(s.Interface):
+	case 0:
+		c.owner[dir] = owner(s.Interface)
+	default:
+		a.stats.Copies++
+		return
 	}
 	if s.Flags&sniffer.SYN != 0 {
 		switch a.syn(c, dir, s) {

@@ -79,8 +79,8 @@ func (a *Assembler) Sweep(now int64) {
 		}
 		i := a.sweepHand / chunkConns
 		run := min(n, chunkConns-a.sweepHand%chunkConns)
-		if ch := a.arena.chunks[i]; ch != nil && ch.used > 0 {
-			a.sweepRun(ch, a.sweepHand%chunkConns, run, now)
+		if a.arena.uses[i].used > 0 {
+			a.sweepRun(a.arena.chunks[i], a.sweepHand%chunkConns, run, now)
 		}
 		a.sweepHand += run
 		n -= run
@@ -89,7 +89,7 @@ func (a *Assembler) Sweep(now int64) {
 
 func (a *Assembler) sweepRun(ch *chunk, from, n uint32, now int64) {
 	for i := from; i < from+n; i++ {
-		c := &ch.conns[i]
+		c := &ch[i]
 		switch {
 		case c.state&live == 0:
 		case a.overdue(c, now):
@@ -108,15 +108,20 @@ func (a *Assembler) sweepRun(ch *chunk, from, n uint32, now int64) {
 // itself), else the longest silent.
 func (a *Assembler) evict() {
 	var victim *Conn
-	for seen := 0; seen < evictScan || victim == nil; seen++ {
+	for seen := 0; seen < evictScan || victim == nil; a.evictHand++ {
 		if a.evictHand >= a.arena.span() {
 			a.evictHand = 0
 		}
-		c := a.Conn(a.evictHand)
-		a.evictHand++
-		if c == nil {
+		i := a.evictHand / chunkConns
+		if a.arena.uses[i].used == 0 {
+			a.evictHand |= chunkConns - 1
 			continue
 		}
+		c := &a.arena.chunks[i][a.evictHand%chunkConns]
+		if c.state&live == 0 {
+			continue
+		}
+		seen++
 		if a.overdue(c, a.now) {
 			a.expire(c)
 			return

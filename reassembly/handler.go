@@ -1,8 +1,9 @@
 package reassembly
 
 // A Dir is a direction of a connection: who sends. The client is who sent the
-// SYN; where none was seen, the side with the higher port (semantics may turn
-// out otherwise; that is the Handler's to remember).
+// SYN; where none was seen when the connection began, the side with the higher
+// port. What it carries, or Conn.SYNByServer, may tell otherwise later; that is
+// the Handler's to remember.
 type Dir uint8
 
 // The two directions, each named for its sender.
@@ -17,10 +18,10 @@ func (d Dir) Other() Dir { return d ^ 1 }
 // An End says how a direction, or the whole connection, ended.
 type End uint8
 
-// The ends. EndFIN and EndReset are told at their place in the order of bytes
-// and do not stop the connection from being tracked; EndClosed and the ones after it are the last word
-// on a connection, told once, with dir Client, after both directions'
-// remaining data and gaps.
+// The ends. EndFIN is told at its place in the order of bytes and EndReset when
+// the RST is captured; after either the connection goes on. EndClosed and the
+// ones after it are the last word on a connection, told once, with dir Client,
+// after both directions' remaining data and gaps.
 const (
 	EndFIN      End = iota // all bytes of dir up to its FIN were delivered
 	EndReset               // dir sent a RST
@@ -40,11 +41,18 @@ const (
 	Cut                 // captured without their end: a snaplen
 )
 
-// A Handler receives what happens on connections, in order of capture. Payload is valid
-// during the call only.
+// A Handler receives what happens on connections: for each, Open first, with
+// the facts of its first packet in place, and one last End. It must not call
+// the Assembler's Process, Sweep or Flush.
 type Handler interface {
 	Open(c *Conn)
+
+	// Data hands on the next bytes of a direction; payload is valid during the
+	// call only.
 	Data(c *Conn, dir Dir, payload []byte)
+
+	// Gap says that the next n bytes, at least 1, will not come.
 	Gap(c *Conn, dir Dir, n int64, kind GapKind)
+
 	End(c *Conn, dir Dir, end End)
 }
