@@ -396,7 +396,7 @@ func (a *Analyzer) responseEnds(c *reassembly.Conn, s *conn, t int64) {
 	a.tellExchange(c, s, t)
 	a.judged(c, s)
 	a.next(s)
-	if s.outstanding == 0 && s.is(pooled) {
+	if s.outstanding == 0 && s.flags&(pooled|upgraded) == pooled {
 		a.pools.Idle(c.ID, t)
 		if c.ClosedAt != 0 {
 			a.closing(c, s)
