@@ -312,14 +312,16 @@ func (f *File) end(rest int) error {
 	case f.pending != io.EOF && !errors.Is(f.pending, io.ErrUnexpectedEOF):
 		return f.readError(f.pending)
 	case rest > 0 || f.midBlock() || f.pending != io.EOF:
-		what := "packet"
+		what, at := "packet", f.offset
 		if f.ng {
 			what = "block"
 		}
-		if rest == 0 && !f.midBlock() {
+		if f.midBlock() {
+			at = f.began
+		} else if rest == 0 {
 			what = f.packed + " stream"
 		}
-		f.warn("%s: %w within a %s at byte %d; everything before it was read", f.name, ErrTruncated, what, f.offset)
+		f.warn("%s: %w within a %s at byte %d; everything before it was read", f.name, ErrTruncated, what, at)
 	}
 	return io.EOF
 }

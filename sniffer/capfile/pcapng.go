@@ -76,7 +76,9 @@ type pcapngState struct {
 
 	// A block that is not held whole is passed over: skip bytes, then the
 	// length again, which must be trailer.
+	// It began at byte began of the stream.
 	skip, trailer uint32
+	began         int64
 	keep          uint32 // of skip, bytes that are secrets
 	secrets       []byte
 	full          bool // secrets were dropped
@@ -101,7 +103,7 @@ func (f *File) parseBlocks(b *sniffer.Batch, data []byte) (used int) {
 	for len(b.Frames) < sniffer.BatchFrames && f.err == nil {
 		rest := data[used:]
 		if f.trailer != 0 {
-			n := f.passOver(rest, used)
+			n := f.passOver(rest)
 			used += n
 			if f.trailer != 0 {
 				return used
@@ -121,7 +123,7 @@ func (f *File) parseBlocks(b *sniffer.Batch, data []byte) (used int) {
 			f.malformed(used, "block of %d bytes", total)
 			return used
 		}
-		if uint32(len(rest)) >= total {
+		if total <= min(maxHeld, uint32(len(rest))) {
 			if again := u32(rest[total-4:], f.swap); again != total {
 				f.malformed(used, "block of %d bytes that ends with a length of %d", total, again)
 				return used
@@ -138,7 +140,7 @@ func (f *File) parseBlocks(b *sniffer.Batch, data []byte) (used int) {
 			f.need = int(held)
 			return used
 		}
-		f.trailer, f.skip = total, total-4-held
+		f.trailer, f.skip, f.began = total, total-4-held, f.offset+int64(used)
 		f.block(b, kind, rest[:held], total, used)
 		if f.err != nil {
 			return used
@@ -167,7 +169,7 @@ func heldBytes(kind, total uint32) uint32 {
 }
 
 // passOver consumes bytes of a block that is not of interest.
-func (f *File) passOver(rest []byte, at int) int {
+func (f *File) passOver(rest []byte) int {
 	n := min(f.skip, uint32(len(rest)))
 	if f.keep > 0 {
 		kept := min(f.keep, n)
@@ -183,7 +185,7 @@ func (f *File) passOver(rest []byte, at int) int {
 		return int(n)
 	}
 	if again := u32(rest, f.swap); again != f.trailer {
-		f.malformed(at+int(n), "block of %d bytes that ends with a length of %d", f.trailer, again)
+		f.malformed(int(f.began-f.offset), "block of %d bytes that ends with a length of %d", f.trailer, again)
 	}
 	f.trailer = 0
 	return int(n) + 4
