@@ -73,7 +73,6 @@ type recorder struct {
 	lines  []string
 	number map[uint32]int
 	opened int
-	sizes  bool
 }
 
 func (r *recorder) add(c *Conn, dir string, what string) {
