@@ -117,11 +117,12 @@ func TestCaptures(t *testing.T) {
 		t.Run(c.File, func(t *testing.T) {
 			lines := connections(t, filepath.Join(dir, c.File))
 			for _, s := range c.Truth {
-				if why, ok := notStreams[fmt.Sprint(c.File, " ", s.Stream)]; ok {
+				key := fmt.Sprint(c.File, " ", s.Stream)
+				if why, ok := notStreams[key]; ok {
 					t.Logf("stream %d left out: %s", s.Stream, why)
 					continue
 				}
-				checkStream(t, s, lines)
+				checkStream(t, key, s, lines)
 			}
 			for _, l := range lines {
 				if !l.matched {
@@ -135,6 +136,11 @@ func TestCaptures(t *testing.T) {
 // notStreams are entries of the truth that are no TCP stream of the capture.
 var notStreams = map[string]string{
 	"PcapPlusPlus__tcp-reassembly.pcap 6": "frame 66 is an sFlow datagram that quotes the header of a segment sampled elsewhere",
+}
+
+// notMissing are entries whose missing bytes are in the capture after all.
+var notMissing = map[string]string{
+	"tcptrace__http.dmp.gz 49": "frame 1002, a FIN with 1432 bytes of data, is captured whole",
 }
 
 // endpoint parses "address:port", of which IPv6 addresses may lack brackets.
@@ -166,7 +172,7 @@ func find(lines []line, client, server string) (l *line, turned bool) {
 	return nil, false
 }
 
-func checkStream(t *testing.T, s stream, lines []line) {
+func checkStream(t *testing.T, key string, s stream, lines []line) {
 	t.Helper()
 	l, turned := find(lines, endpoint(s.Client), endpoint(s.Server))
 	where := fmt.Sprintf("stream %d, %s → %s", s.Stream, s.Client, s.Server)
@@ -197,7 +203,11 @@ func checkStream(t *testing.T, s stream, lines []line) {
 		got = l.ClosedWith + " " + by
 	}
 	check("first close", got, want)
-	check("missing bytes", l.Missing, s.TCP.MissingBytes[0]+s.TCP.MissingBytes[1])
+	if why, ok := notMissing[key]; ok {
+		t.Logf("missing bytes of stream %d left out: %s", s.Stream, why)
+	} else {
+		check("missing bytes", l.Missing, s.TCP.MissingBytes[0]+s.TCP.MissingBytes[1])
+	}
 	h := s.HTTP
 	if h == nil || h.Unsure || h.Proto != "http/1" && h.Proto != "http/1 in SOCKS5" {
 		if h == nil {
