@@ -111,8 +111,8 @@ func (m *Message) answers(msg []byte, at, count int) {
 					return
 				}
 				n, end := readName(msg, r.data, &m.target)
-				if end < 0 {
-					return
+				if end != next {
+					return // not the whole of its RDATA
 				}
 				target = m.target[:n]
 				moved = true
