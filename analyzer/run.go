@@ -16,7 +16,8 @@ import (
 // sweepEvery is how often, in packet time, every worker collects what is past
 // its deadline. The sweep has its place in the order of packets, so that it
 // finds the same connections for any number of workers and any batch size.
-const sweepEvery = int64(time.Second)
+// A sweep visits every connection once this much time has passed.
+const sweepEvery = int64(4 * time.Second)
 
 // sweep is the Protocol of a segment that stands for the time reaching
 // Segment.Time; it never leaves this package.
@@ -96,7 +97,10 @@ func (r *Reader) Run(ctx context.Context) error {
 // does.
 func (r *Reader) Flush() {
 	for _, w := range r.Workers {
-		w.Do(w.Assembler.Flush)
+		w.Do(func() {
+			w.Assembler.Sweep(r.Progress.Last.Load())
+			w.Assembler.Flush()
+		})
 	}
 }
 

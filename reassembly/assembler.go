@@ -258,13 +258,14 @@ func (a *Assembler) take(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
 	}
 }
 
-// complete reports whether no more can come: both FINs were delivered, the SYN
-// was refused, or one side sent its FIN and the other a RST. Where the SYN-ACK
+// complete reports whether no more can come: both FINs were delivered and the
+// last one acknowledged, the SYN was refused, or one side sent its FIN and the
+// other a RST. Without that acknowledgment a connection lingers as after a RST. Where the SYN-ACK
 // was captured and the SYN was not, a capture out of order may bring the SYN
 // yet; such a connection lingers as after a RST.
 func (a *Assembler) complete(c *Conn) bool {
 	if c.state&bothEnded == bothEnded {
-		return c.state&(synSeen|synackSeen) != synackSeen
+		return c.state&(lastACK|anyReset) != 0 && c.state&(synSeen|synackSeen) != synackSeen
 	}
 	if c.state&refused != 0 {
 		return true

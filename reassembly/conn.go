@@ -57,6 +57,7 @@ const (
 	synByServer // the SYN came after the roles had been guessed, and guessed wrong
 	settled     // no handshake ACK is waited for
 	live        // the record is in use
+	lastACK     // a FIN was acknowledged after both were delivered
 
 	// Two of each: the second one, for Server, follows the first.
 	known       // next holds this direction's own sequence number

@@ -62,6 +62,9 @@ func (a *Assembler) acknowledge(c *Conn, dir Dir, s *sniffer.Segment) {
 		c.Established = s.Time
 	}
 	o := dir.Other()
+	if c.state&bothEnded == bothEnded && s.Flags&sniffer.FIN == 0 && s.Ack == c.next[o] {
+		c.state |= lastACK
+	}
 	if c.state&known.of(o) == 0 {
 		if c.state&guess.of(o) == 0 || after(s.Ack, c.next[o]) {
 			c.next[o] = s.Ack
