@@ -18,6 +18,11 @@ type pipeline struct {
 	window    time.Duration
 }
 
+// idleTimeout is the silence after which a connection is given up. It is never
+// shorter than the reuse window: the ideal pool must be able to tell a
+// connection that is open from one that was given up.
+const idleTimeout = 10 * time.Minute
+
 // listen says who hears a pipeline's facts beside the report.
 type listen struct {
 	reuseIdle int // idle times to list for each connection
@@ -42,7 +47,7 @@ func (a *analysis) pipeline(l listen) *pipeline {
 		}
 		p.observers = append(p.observers, o)
 		p.reader.Workers = append(p.reader.Workers, analyzer.NewWorker(
-			reassembly.Config{MaxConnections: max(a.MaxConnections/n, 1), MaxBuffered: 2 * share},
+			reassembly.Config{MaxConnections: max(a.MaxConnections/n, 1), MaxBuffered: 2 * share, IdleTimeout: max(idleTimeout, a.ReuseWindow)},
 			analyzer.Config{ReuseWindow: a.ReuseWindow, MaxReuseIdle: l.reuseIdle, MaxHeaderBytes: share},
 			o))
 	}
