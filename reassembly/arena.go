@@ -83,7 +83,8 @@ func (a *arena) chunkWithRoom() int {
 }
 
 // release gives a record back. One empty chunk is kept at hand, so that a
-// count around a chunk's edge does not allocate; the others are given up.
+// count around a chunk's edge does not allocate; the others are given up. The
+// one that is kept is the lowest: it is the next to be used.
 func (a *arena) release(c *Conn) {
 	n, i := int(c.ID/chunkConns), c.ID%chunkConns
 	c.state, c.rare = 0, nil
@@ -95,11 +96,15 @@ func (a *arena) release(c *Conn) {
 	if use.used > 0 {
 		return
 	}
-	if a.spare > 0 {
-		a.chunks[n] = nil
+	if a.spare == 0 {
+		a.spare++
 		return
 	}
-	a.spare++
+	top := len(a.chunks) - 1
+	for a.chunks[top] == nil || a.uses[top].used > 0 {
+		top--
+	}
+	a.chunks[top] = nil
 }
 
 // span is one more than the highest ID that may be in use.
