@@ -1,0 +1,225 @@
+package exporter
+
+import (
+	"encoding/binary"
+
+	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/http1"
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+// A Recorder counts the facts of one worker. It is that worker's
+// analyzer.Observer. Exporter.NewRecorder makes one.
+type Recorder struct {
+	servers    *servers
+	local      func(sniffer.Addr) bool
+	byNetwork  bool // client networks are told apart
+	blocks     map[key]*block
+	cache      [1 << cacheBits]cached
+	incomplete uint64
+}
+
+// A cached remembers where the facts of a server go.
+type cached struct {
+	server      sniffer.Endpoint
+	clientLocal bool
+	network     sniffer.Addr // zero unless client networks are told apart
+	name        string
+	block       *block
+}
+
+const cacheBits = 10
+
+// slot hashes what tells the servers of one host apart: the end of the address,
+// the port, and a few bytes of the name.
+func slot(server *sniffer.Endpoint, name string, network *sniffer.Addr) uint64 {
+	const prime = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
+	h := binary.LittleEndian.Uint64(server.Addr[8:]) ^ uint64(server.Port)
+	h = (h ^ binary.LittleEndian.Uint64(network[8:]) ^ binary.LittleEndian.Uint64(network[:])>>7) * prime
+	if n := len(name); n > 0 {
+		h ^= (uint64(n) | uint64(name[n-1])<<8 | uint64(name[n/2])<<16 |
+			uint64(name[0])<<24 | uint64(name[n/4])<<32 | uint64(name[n*3/4])<<40) * 0xff51afd7ed558ccd
+		h *= prime
+	}
+	return h >> (64 - cacheBits)
+}
+
+// find returns where the facts of a connection go; t is the time of the fact.
+func (r *Recorder) find(client, server *sniffer.Endpoint, name string, t int64) *block {
+	var net sniffer.Addr
+	if r.byNetwork {
+		net = network(client.Addr)
+	}
+	clientLocal := r.local(client.Addr)
+	c := &r.cache[slot(server, name, &net)]
+	if c.block != nil && c.server == *server && c.clientLocal == clientLocal && c.name == name && c.network == net {
+		c.block.active = t
+		return c.block
+	}
+	b := r.lookup(r.servers.key(clientLocal, r.local(server.Addr), server, name, net), t)
+	*c = cached{server: *server, clientLocal: clientLocal, network: net, name: name, block: b}
+	b.active = t
+	return b
+}
+
+// lookup returns the block of a key or, where that is beyond a cap, of what it
+// is folded into.
+func (r *Recorder) lookup(k key, t int64) *block {
+	if b := r.blocks[k]; b != nil {
+		return b
+	}
+	k = r.servers.admit(k)
+	b := r.blocks[k]
+	if b == nil {
+		b = &block{created: t}
+		r.blocks[k] = b
+	}
+	return b
+}
+
+// forget drops a server.
+func (r *Recorder) forget(k key) {
+	delete(r.blocks, k)
+	clear(r.cache[:])
+}
+
+// Opened implements analyzer.Observer.
+func (r *Recorder) Opened(c *analyzer.Connection) {
+	b := r.find(&c.Client, &c.Server, c.ServerName, c.Start)
+	b.opened[c.Handshake]++
+	b.open++
+	b.encrypted = b.encrypted || c.TLS != nil
+	if c.HandshakeTime >= 0 {
+		b.histograms[histHandshake+kindTCP].add(timeScale, c.HandshakeTime)
+	}
+}
+
+// Judged implements analyzer.Observer.
+func (r *Recorder) Judged(c *analyzer.Connection) {
+	b := r.find(&c.Client, &c.Server, c.ServerName, c.End)
+	b.tls(c)
+	v := &b.counted
+	if c.Estimated {
+		v = &b.estimated
+	}
+	switch c.Verdict {
+	case analyzer.VerdictNeeded:
+		v.needed++
+	case analyzer.VerdictWasted:
+		v.wasted[c.Cause]++
+		v.ns[costTCP] += c.Cost.TCP
+		v.ns[costTLS] += c.Cost.TLS
+		v.ns[costDNS] += c.Cost.DNS
+		v.last[c.Cause] = example{c.Client, c.Server, c.End}
+	}
+}
+
+// tls counts a TLS handshake.
+func (b *block) tls(c *analyzer.Connection) {
+	if c.TLS == nil || c.TLS.Handshake < 0 {
+		return
+	}
+	kind := histHandshake + kindTLSFull
+	if c.TLS.Resumed {
+		kind = histHandshake + kindTLSResumed
+	}
+	b.histograms[kind].add(timeScale, c.TLS.Handshake)
+}
+
+// protocolOf is the index in protocols of a version.
+var protocolOf = [...]uint8{http1.HTTP09: 1, http1.HTTP10: 2, http1.HTTP11: 3}
+
+// Exchange implements analyzer.Observer. It does not allocate once the server
+// is known.
+func (r *Recorder) Exchange(e *analyzer.Exchange) {
+	b := r.find(&e.Client, &e.Server, e.ServerName, max(e.Start, e.End))
+	protocol := uint8(0)
+	if int(e.Version) < len(protocolOf) {
+		protocol = protocolOf[e.Version]
+	}
+	b.requests[protocol][e.Reuse]++
+	b.exchanges[e.Outcome]++
+	if e.Idle >= 0 {
+		b.histograms[histReuseIdle].add(timeScale, e.Idle)
+	}
+}
+
+// Connection implements analyzer.Observer. It does not allocate once the server
+// is known.
+func (r *Recorder) Connection(c *analyzer.Connection) {
+	b := r.find(&c.Client, &c.Server, c.ServerName, c.End)
+	b.closed[c.ClosedBy][c.Reason]++
+	b.open--
+	b.unsolicited += uint64(c.Unsolicited)
+	b.histograms[histDuration].add(timeScale, c.End-c.Start)
+	if c.Incomplete {
+		r.incomplete++
+	}
+	if c.Race {
+		b.races++
+		b.raced = example{c.Client, c.Server, c.End}
+	}
+	if c.HasAdvertisedTimeout && c.End >= b.advertisedAt {
+		b.advertised, b.advertisedAt = c.AdvertisedTimeout, c.End
+	}
+	b.closeIdle(c)
+	if !judged(c) {
+		b.tls(c)
+	}
+	if c.Requests == 0 {
+		return
+	}
+	if c.Estimated {
+		b.estimate(c)
+		return
+	}
+	b.histograms[histRequests].add(countScale, int64(c.Requests))
+	b.unpaired(c)
+}
+
+// judged says whether Judged was called for a connection. One that was upgraded
+// by a later exchange than its first lost its verdict after that.
+func judged(c *analyzer.Connection) bool {
+	return c.Verdict != analyzer.VerdictNone || c.Negotiated[analyzer.Upgraded] > 0 && c.Responses > 1
+}
+
+func (b *block) closeIdle(c *analyzer.Connection) {
+	if c.CloseIdle < 0 || c.ClosedBy >= numSides {
+		return
+	}
+	b.histograms[histCloseIdle+int(c.ClosedBy)].add(timeScale, c.CloseIdle)
+	if c.Reason == analyzer.ReasonClientIdle || c.Reason == analyzer.ReasonServerIdle {
+		b.idleClosing[c.ClosedBy].add(c.CloseIdle)
+	}
+}
+
+// estimate counts the requests of a connection that are guesses.
+func (b *block) estimate(c *analyzer.Connection) {
+	first := uint64(c.Requests) - min(uint64(c.Reused), uint64(c.Requests))
+	b.guesses[analyzer.ReusedRequest] += uint64(c.Reused)
+	if c.Handshake == analyzer.HandshakeMidstream {
+		b.guesses[analyzer.UnknownReuse] += first
+	} else {
+		b.guesses[analyzer.FirstRequest] += first
+	}
+}
+
+// unpaired counts requests that were too many at once to be paired with their
+// responses: no Exchange told of them.
+func (b *block) unpaired(c *analyzer.Connection) {
+	n := c.Requests
+	for _, told := range c.Negotiated {
+		n -= min(told, n)
+	}
+	if n == 0 {
+		return
+	}
+	protocol := uint8(0)
+	for version, seen := range c.Versions {
+		if seen && version < len(protocolOf) {
+			protocol = protocolOf[version]
+		}
+	}
+	b.requests[protocol][analyzer.ReusedRequest] += uint64(n)
+	b.exchanges[analyzer.Incomplete] += uint64(n)
+}
