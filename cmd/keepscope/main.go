@@ -10,9 +10,12 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/keepscope/keepscope/sniffer/pcap"
 )
 
 // Exit statuses.
@@ -43,7 +46,7 @@ func run(ctx context.Context, args []string, con console) int {
 		kong.Name("keepscope"),
 		kong.Description("Measures how well HTTP keep-alive works, from packets alone."),
 		kong.DefaultEnvars("KEEPSCOPE"),
-		kong.Vars{"tunnels": "true"},
+		kong.Vars{"tunnels": "true", "snaplen": strconv.Itoa(pcap.DefaultSnaplen)},
 		kong.Writers(con.out, con.err),
 		kong.Exit(func(code int) { status, exited = code, true }),
 		kong.UsageOnError(),

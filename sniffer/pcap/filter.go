@@ -100,3 +100,11 @@ func compile(link sniffer.LinkType, expr string) ([]bpf.Instruction, error) {
 }
 
 var errNoMemory = errors.New("libpcap is out of memory")
+
+// CheckFilter says whether libpcap accepts a filter, for Ethernet.
+func CheckFilter(expr string) error {
+	if _, err := compile(sniffer.LinkEthernet, expr); err != nil {
+		return &FilterError{expr, err.Error()}
+	}
+	return nil
+}

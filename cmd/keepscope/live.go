@@ -1,0 +1,263 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/keepscope/keepscope/sniffer"
+	"github.com/keepscope/keepscope/sniffer/pcap"
+)
+
+// liveFlags are the flags of the commands that capture.
+type liveFlags struct {
+	Interface   []string `short:"i" default:"any" placeholder:"NAME" help:"Interface to capture on, or 'any'. May be given several times."`
+	Filter      string   `placeholder:"BPF" help:"Analyse only packets that match, in tcpdump's language. In any case only TCP, DNS and, with --decode-tunnels, tunnels are captured."`
+	Snaplen     int      `default:"${snaplen}" help:"Bytes kept of each packet. Fewer are cheaper, and lose chunked bodies and long header sections."`
+	BufferSize  size     `default:"64MiB" help:"Memory of the kernel for packets not analysed yet, for each interface."`
+	Promiscuous bool     `help:"Capture also what is not for this host. Takes CAP_NET_ADMIN in a container."`
+	User        string   `placeholder:"NAME" help:"User to become once capture has begun, where started as root. By default nobody."`
+}
+
+// A liveConfig is what a command says about its capture beside the flags.
+type liveConfig struct {
+	Tunnels      bool        // capture tunnelled traffic, too
+	ExcludePorts []uint16    // own ports: their TCP traffic is left out
+	Retry        bool        // try lost and missing interfaces again for ever
+	Confine      confinement // what the process may still do once capture has begun
+	Log          *slog.Logger
+}
+
+// The times of a live capture.
+const (
+	retryFirst      = 500 * time.Millisecond
+	retryMost       = 30 * time.Second
+	refreshAddrs    = 10 * time.Second
+	maxExcludePorts = 64
+)
+
+// A live is a running capture. Read and Close are for one goroutine, the rest
+// for any.
+type live struct {
+	src      *pcap.Source
+	cfg      liveConfig
+	drop     func() error // gives up what rights are left; nil once done
+	failed   error        // for the next Read
+	attempts []attempt    // by interface
+
+	refreshed time.Time
+	local     atomic.Pointer[map[sniffer.Addr]struct{}]
+	unready   atomic.Pointer[error]
+}
+
+// An attempt is the trying to capture again on one interface.
+type attempt struct {
+	next  time.Time
+	wait  time.Duration
+	words string // last said about it
+}
+
+// openLive starts the capture that the flags describe, and gives up every right
+// that it took. Where cfg.Retry is set, interfaces that can't be captured on are
+// no error; rights are then kept until all can.
+func (f *liveFlags) openLive(cfg liveConfig) (*live, error) {
+	filter, err := f.filter(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	drop, err := cfg.Confine.prepare(f.User)
+	if err != nil {
+		return nil, err
+	}
+	names := slices.Clone(f.Interface)
+	slices.Sort(names)
+	src, err := pcap.Open(pcap.Config{
+		Interfaces: slices.Compact(names), Filter: filter, Tagged: true, Snaplen: f.Snaplen,
+		Buffer: int(f.BufferSize), Promiscuous: f.Promiscuous, Await: cfg.Retry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	l := &live{src: src, cfg: cfg, drop: drop, attempts: make([]attempt, len(src.Interfaces()))}
+	l.refresh(time.Now())
+	if err := l.reopen(time.Now()); err != nil {
+		src.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// captured is what is analysed: TCP, DNS, and fragments and IPv6 extension
+// headers behind which either may stand.
+const captured = "tcp or udp port 53 or (udp and ip[6:2] & 0x1fff != 0) or ip proto 51" +
+	" or ip6[6] = 0 or ip6[6] = 43 or ip6[6] = 44 or ip6[6] = 51 or ip6[6] = 60"
+
+// tunnels is what may carry it: IP in IP, GRE, EtherIP, MPLS in IP, VXLAN,
+// Geneve, GRE and MPLS in UDP, and MPLS and PPPoE frames.
+const tunnels = " or proto 4 or proto 41 or proto 47 or proto 97 or proto 137" +
+	" or udp port 4789 or udp port 8472 or udp port 6081 or udp port 4754 or udp port 6635" +
+	" or ether proto 0x8847 or ether proto 0x8848 or ether proto 0x8864"
+
+// filter composes what the kernel is to pass on.
+func (f *liveFlags) filter(cfg *liveConfig) (string, error) {
+	expr := captured
+	if cfg.Tunnels {
+		expr += tunnels
+	}
+	expr = "(" + expr + ")"
+	if f.Filter != "" {
+		if err := pcap.CheckFilter(f.Filter); err != nil {
+			return "", usageError{err}
+		}
+		expr += " and (" + f.Filter + ")"
+	}
+	if n := len(cfg.ExcludePorts); n > maxExcludePorts {
+		return "", usageError{fmt.Errorf("%d ports to exclude: at most %d", n, maxExcludePorts)}
+	}
+	for _, port := range cfg.ExcludePorts {
+		expr += fmt.Sprintf(" and not tcp port %d", port)
+	}
+	return expr, nil
+}
+
+// Read implements sniffer.Source.
+func (l *live) Read(b *sniffer.Batch) error {
+	if l.failed != nil {
+		return l.failed
+	}
+	now := time.Now()
+	if now.Sub(l.refreshed) >= refreshAddrs {
+		l.refresh(now)
+	}
+	if l.unready.Load() != nil {
+		if err := l.reopen(now); err != nil {
+			return err
+		}
+	}
+	err := l.src.Read(b)
+	if err == nil {
+		return nil
+	}
+	if lost, ok := errors.AsType[*pcap.InterfaceError](err); ok && l.cfg.Retry {
+		l.report(lost, now)
+		return nil
+	}
+	// The batch holds what came before.
+	l.failed = err
+	return nil
+}
+
+// reopen tries the interfaces whose time has come, and once it has all of them
+// gives up the rights that this took.
+func (l *live) reopen(now time.Time) error {
+	var unready error
+	for i, name := range l.src.Interfaces() {
+		a := &l.attempts[i]
+		if !l.src.Lost(i) && a.words != "" {
+			*a = attempt{}
+		}
+		if l.src.Lost(i) && now.Before(a.next) {
+			unready = errors.New(a.words)
+			continue
+		}
+		if !l.src.Lost(i) {
+			continue
+		}
+		if err := l.src.Reopen(i); err != nil {
+			if _, ok := errors.AsType[*pcap.FilterError](err); ok {
+				return usageError{err}
+			}
+			l.report(err, now)
+			unready = err
+			continue
+		}
+		if a.words != "" {
+			l.cfg.Log.Info("capturing", "interface", name)
+		}
+		*a = attempt{}
+	}
+	if unready != nil {
+		l.unready.Store(&unready)
+		return nil
+	}
+	l.unready.Store(nil)
+	return l.dropRights()
+}
+
+func (l *live) dropRights() error {
+	if l.drop == nil {
+		return nil
+	}
+	drop := l.drop
+	l.drop = nil
+	if err := drop(); err != nil {
+		return fmt.Errorf("give up rights: %w", err)
+	}
+	l.cfg.Log.Info("capturing", "interface", strings.Join(l.src.Interfaces(), ","))
+	return nil
+}
+
+// report says that an interface can't be captured on, once for each reason, and
+// sets the time for the next attempt.
+func (l *live) report(err error, now time.Time) {
+	failed, ok := errors.AsType[*pcap.InterfaceError](err)
+	if !ok {
+		return
+	}
+	a := &l.attempts[failed.Index]
+	a.wait = min(max(2*a.wait, retryFirst), retryMost)
+	a.next = now.Add(a.wait)
+	if a.words != err.Error() {
+		a.words = err.Error()
+		l.cfg.Log.Warn(a.words, "retry_after", a.wait)
+	}
+	l.unready.Store(&err)
+}
+
+// Ready returns nil while every interface is captured on, or why not.
+func (l *live) Ready() error {
+	if err := l.unready.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Interfaces returns the names of the interfaces.
+func (l *live) Interfaces() []string { return l.src.Interfaces() }
+
+// Drops returns what was lost on the i-th interface.
+func (l *live) Drops(i int) pcap.Drops { return l.src.Drops(i) }
+
+// Local says whether an address is one of this host's (in a pod: the pod's).
+func (l *live) Local(a sniffer.Addr) bool {
+	if addrs := l.local.Load(); addrs != nil {
+		if _, ok := (*addrs)[a]; ok {
+			return true
+		}
+	}
+	return a.Netip().IsLoopback()
+}
+
+// refresh reads the addresses anew, for they come and go.
+func (l *live) refresh(now time.Time) {
+	l.refreshed = now
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return // the old ones are the best guess
+	}
+	set := make(map[sniffer.Addr]struct{}, len(addrs))
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To16() != nil {
+			set[sniffer.Addr(n.IP.To16())] = struct{}{}
+		}
+	}
+	l.local.Store(&set)
+}
+
+// Close ends the capture.
+func (l *live) Close() { l.src.Close() }
