@@ -169,7 +169,8 @@ func (s *baselineStream) readResponses() {
 			s.factory.responses.Add(1)
 			s.answered()
 		}
-		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+		if closeErr := resp.Body.Close(); err != nil || closeErr != nil {
 			return
 		}
 	}

@@ -35,7 +35,7 @@ func (g *generator) wrk(ctx context.Context, l load) error {
 	if connections == 0 {
 		connections = 32
 	}
-	batches := g.scaled(l.requests) / pipeline
+	batches := max(1, g.scaled(l.requests)/pipeline)
 	connections = min(connections, batches)
 	method := l.method
 	if method == "" {
@@ -55,6 +55,7 @@ func (g *generator) wrk(ctx context.Context, l load) error {
 // runWrk interrupts wrk when its script says that everything is answered.
 func runWrk(cmd *exec.Cmd) error {
 	var out bytes.Buffer
+	var complaints strings.Builder
 	cmd.Stdout = &out
 	said, err := cmd.StderrPipe()
 	if err != nil {
@@ -65,7 +66,7 @@ func runWrk(cmd *exec.Cmd) error {
 	}
 	answered := false
 	for lines := bufio.NewScanner(said); lines.Scan(); {
-		out.WriteString(lines.Text())
+		complaints.WriteString(lines.Text())
 		if lines.Text() == "answered" {
 			answered = true
 			if err := cmd.Process.Signal(os.Interrupt); err != nil {
@@ -74,7 +75,7 @@ func runWrk(cmd *exec.Cmd) error {
 		}
 	}
 	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("wrk: %w: %s", err, out.Bytes())
+		return fmt.Errorf("wrk: %w: %s%s", err, out.Bytes(), complaints.String())
 	}
 	if text := out.String(); !answered || strings.Contains(text, "Socket errors") || strings.Contains(text, "Non-2xx") {
 		return fmt.Errorf("wrk: not every request was answered well: %s", text)

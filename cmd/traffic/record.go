@@ -43,7 +43,7 @@ func record(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		flags.Usage()
 		return usageError{errors.New("wrong usage")}
 	}
-	if err := lab.Check("nginx", "tcpdump", "wrk", "ab", "curl", "sysctl"); err != nil {
+	if err := lab.Check(ctx, "nginx", "tcpdump", "wrk", "ab", "curl", "sysctl"); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)

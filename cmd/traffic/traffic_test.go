@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 // TestRecord makes each kind of file, a thousandth of its size, and has the
 // yardstick's readers read it.
 func TestRecord(t *testing.T) {
-	if err := lab.Check("nginx", "tcpdump", "wrk", "ab", "curl", "sysctl"); err != nil {
+	if err := lab.Check(t.Context(), "nginx", "tcpdump", "wrk", "ab", "curl", "sysctl"); err != nil {
 		t.Skip(err)
 	}
 	for kind := range kinds() {

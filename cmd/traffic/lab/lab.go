@@ -35,20 +35,18 @@ var labs atomic.Int64
 
 // Check returns an error that names what this machine lacks for a lab, or nil.
 // Programs are those needed besides ip and ethtool.
-func Check(programs ...string) error {
+func Check(ctx context.Context, programs ...string) error {
 	for _, name := range append([]string{"ip", "ethtool"}, programs...) {
 		if _, err := exec.LookPath(name); err != nil {
 			return fmt.Errorf("lab: %s is not installed: %w", name, err)
 		}
 	}
-	name := fmt.Sprintf("ks-%d-check", os.Getpid())
-	if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
-		return fmt.Errorf("lab: cannot make a network namespace (needs root, or CAP_NET_ADMIN and CAP_SYS_ADMIN): %w: %s", err, out)
+	name := fmt.Sprintf("ks-%d-%d-check", os.Getpid(), labs.Add(1))
+	if err := run(ctx, "ip", "netns", "add", name); err != nil {
+		return fmt.Errorf("no network namespace can be made (that needs root, or CAP_NET_ADMIN and CAP_SYS_ADMIN): %w", err)
 	}
-	if err := exec.Command("ip", "netns", "del", name).Run(); err != nil {
-		return fmt.Errorf("lab: remove namespace %s: %w", name, err)
-	}
-	return nil
+	// Not bound to the context: cleaning up must happen after a cancel too.
+	return run(context.WithoutCancel(ctx), "ip", "netns", "del", name)
 }
 
 // New makes a lab. The caller closes it.

@@ -151,7 +151,7 @@ func (n *Nginx) start(ctx context.Context, namespace *Namespace, conf string) er
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if _, err := n.Accepted(); err == nil {
+		if _, err := n.Accepted(ctx); err == nil {
 			return nil
 		}
 		select {
@@ -181,8 +181,12 @@ var accepts = regexp.MustCompile(`(?m)^ (\d+) \d+ \d+ $`)
 
 // Accepted is how many connections nginx has accepted, used or not. The
 // question goes through a Unix socket, so it leaves no packet.
-func (n *Nginx) Accepted() (int, error) {
-	resp, err := n.client.Get("http://status/")
+func (n *Nginx) Accepted(ctx context.Context) (int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://status/", nil)
+	if err != nil {
+		return 0, fmt.Errorf("lab: nginx status: %w", err)
+	}
+	resp, err := n.client.Do(req)
 	if err != nil {
 		return 0, fmt.Errorf("lab: nginx status: %w", err)
 	}
@@ -211,7 +215,7 @@ func (n *Nginx) AllAccepted(ctx context.Context) (int, error) {
 	defer tick.Stop()
 	last, same := -1, 0
 	for same < 10 {
-		now, err := n.Accepted()
+		now, err := n.Accepted(ctx)
 		if err != nil {
 			return 0, err
 		}
@@ -262,6 +266,5 @@ func stop(p *os.Process, done <-chan error, signal os.Signal) error {
 	if err := p.Kill(); err != nil {
 		return err
 	}
-	<-done
-	return fmt.Errorf("killed, as it did not end within %v", stopTimeout)
+	return fmt.Errorf("killed, as it did not end within %v: %w", stopTimeout, <-done)
 }
