@@ -230,7 +230,6 @@ func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
 			q.reuse = UnknownReuse
 		}
 	} else {
-		s.reused++
 		q.reuse = ReusedRequest
 	}
 	s.requests++
@@ -356,14 +355,14 @@ func (a *Analyzer) response(c *reassembly.Conn, s *conn, p *http1.Parser) {
 	q.outcome = negotiate(q, m)
 	s.set(final)
 	if q.outcome != KeepAlive {
-		s.last = announced(q.outcome, m.Status, s.negotiated[KeepAlive])
+		s.last = announced(q.outcome, m.Status, s.kept)
 		if s.is(pooled) {
 			a.pools.Unusable(c.ID, pool.Reason(s.last))
 		}
 	} else {
 		s.last = ReasonOpen
 	}
-	s.negotiated[q.outcome]++
+	a.table.count(s, q.outcome)
 	if q.outcome == Upgraded {
 		s.set(upgraded)
 		s.parser[http1.Request].TunnelFrom()
@@ -419,7 +418,7 @@ func (a *Analyzer) tellExchange(c *reassembly.Conn, s *conn, end int64) {
 	client, server := s.sides(c)
 	q := &s.front
 	a.exchange = Exchange{
-		Client: c.Endpoint[client], Server: c.Endpoint[server], ServerName: s.name,
+		Client: c.Endpoint[client], Server: c.Endpoint[server], ServerName: s.serverName(),
 		Opened: c.Start, Index: q.index, Start: q.start, End: end,
 		Method: q.method, Version: q.version, Status: q.status,
 		Outcome: q.outcome, Reuse: q.reuse, Idle: q.idle,

@@ -67,7 +67,7 @@ func (a *Analyzer) record(c *reassembly.Conn, s *conn, from tls.Dir, ev tls.Even
 	case tls.ServerHello:
 		r.hello.Version, r.hello.Resumed = a.info.Version, a.info.Resumed
 		if len(a.info.ALPN) > 0 {
-			r.hello.ALPN = a.names.intern(a.info.ALPN)
+			r.hello.ALPN = *a.names.intern(a.info.ALPN)
 		}
 	case tls.HandshakeDone:
 		r.hello.Version, r.hello.Resumed = a.info.Version, a.info.Resumed
@@ -93,8 +93,8 @@ func (a *Analyzer) record(c *reassembly.Conn, s *conn, from tls.Dir, ev tls.Even
 func (a *Analyzer) clientHello(c *reassembly.Conn, s *conn) {
 	if sni := a.info.SNI; len(sni) > 0 {
 		r := s.rare
-		r.hello.SNI = a.names.intern(sni)
-		s.name = r.hello.SNI
+		s.name = a.names.intern(sni)
+		r.hello.SNI = *s.name
 		if s.is(pooled) {
 			h := fnv.New32a()
 			h.Write(sni)
@@ -115,7 +115,6 @@ func (a *Analyzer) asks(c *reassembly.Conn, s *conn) {
 	switch {
 	case s.requests > 0:
 		q.reuse, q.idle = ReusedRequest, max(c.Last-s.lastEnd, 0)
-		s.reused++
 		a.reuseIdle(s, q.idle)
 		if s.is(pooled) {
 			a.pools.Request(c.ID, c.Last)

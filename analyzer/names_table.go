@@ -9,12 +9,12 @@ const (
 
 // names gives equal byte strings one string. When it is full it starts over:
 // the strings handed out live on with those who hold them.
-type names map[string]string
+type names map[string]*string
 
 // intern returns b as a host name fit to be shown: lower case, at most maxName
 // bytes of the characters that RFC 3986 §3.2 allows in an authority, the others
 // replaced by '_'.
-func (t names) intern(b []byte) string {
+func (t names) intern(b []byte) *string {
 	var buf [maxName]byte
 	n := copy(buf[:], b)
 	for i, c := range buf[:n] {
@@ -33,6 +33,6 @@ func (t names) intern(b []byte) string {
 		clear(t)
 	}
 	s := string(buf[:n])
-	t[s] = s
-	return s
+	t[s] = &s
+	return &s
 }

@@ -23,7 +23,7 @@ func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
 	}
 	for s.outstanding > 0 {
 		if !s.front.headed {
-			s.negotiated[Incomplete]++
+			a.table.count(s, Incomplete)
 		}
 		a.tellExchange(c, s, 0)
 		a.next(s)
@@ -110,12 +110,12 @@ func (a *Analyzer) judged(c *reassembly.Conn, s *conn) {
 func (a *Analyzer) fill(c *reassembly.Conn, s *conn) {
 	client, server := s.sides(c)
 	a.conn = Connection{
-		Client: c.Endpoint[client], Server: c.Endpoint[server], ServerName: s.name,
+		Client: c.Endpoint[client], Server: c.Endpoint[server], ServerName: s.serverName(),
 		Start: c.Start, End: c.Last,
 		Handshake: handshakeOf(c, s), HandshakeTime: handshakeTime(c, s),
 		Protocol: s.protocol,
-		Requests: s.requests, Responses: s.responses, Reused: s.reused,
-		Negotiated: s.negotiated,
+		Requests: s.requests, Responses: s.responses, Reused: s.reused(),
+		Negotiated: s.negotiated(),
 		CloseIdle:  -1, RaceIdle: -1,
 		Incomplete: s.is(incomplete),
 		Missing:    c.Missing(0) + c.Missing(1), Truncated: c.Truncated(0) + c.Truncated(1),

@@ -13,9 +13,9 @@ const ids = 24 // connections alive at once in random streams
 // check holds the structure against itself.
 func check(t testing.TB, p *Pools) {
 	t.Helper()
-	connRefs := make([]int32, len(p.conns.all))
-	pairRefs := make([]int32, len(p.pairs.all))
-	inHeap := make([]bool, len(p.slots.all))
+	connRefs := make([]int32, p.conns.made)
+	pairRefs := make([]int32, p.pairs.made)
+	inHeap := make([]bool, p.slots.made)
 	var walk func(i, pr int32)
 	walk = func(i, pr int32) {
 		for c, prev := p.slots.at(i).child, i; c != 0; c, prev = p.slots.at(c).next, c {
@@ -49,8 +49,8 @@ func check(t testing.TB, p *Pools) {
 		}
 	}
 	live := 0
-	for i := range p.slots.all {
-		s := p.slots.at(int32(i))
+	for i := range p.slots.made {
+		s := p.slots.at(i)
 		if s.pair == 0 {
 			continue
 		}

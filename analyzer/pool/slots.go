@@ -36,26 +36,33 @@ type pair struct {
 	evicted      bool  // in no map and no ring, its slots vanish instead of becoming idle
 }
 
+// arenaChunk is how many values an arena allocates at a time: chunks of whole
+// pages, which never move.
+const arenaChunk = 1024
+
 // An arena holds values by index, and gives freed ones out again.
 type arena[T any] struct {
-	all  []T
-	free []int32
+	chunks []*[arenaChunk]T
+	made   int32 // indexes ever given out
+	free   []int32
 }
 
-func (a *arena[T]) at(i int32) *T { return &a.all[i] }
+func (a *arena[T]) at(i int32) *T { return &a.chunks[uint32(i)/arenaChunk][uint32(i)%arenaChunk] }
 func (a *arena[T]) put(i int32)   { a.free = append(a.free, i) }
-func (a *arena[T]) len() int      { return len(a.all) - 1 - len(a.free) }
+func (a *arena[T]) len() int      { return int(a.made) - 1 - len(a.free) }
 
-// get returns an index; pointers into the arena are void afterwards.
+// get returns an index.
 func (a *arena[T]) get() int32 {
 	if n := len(a.free); n > 0 {
 		i := a.free[n-1]
 		a.free = a.free[:n-1]
 		return i
 	}
-	var zero T
-	a.all = append(a.all, zero)
-	return int32(len(a.all) - 1)
+	if int(a.made) == len(a.chunks)*arenaChunk {
+		a.chunks = append(a.chunks, new([arenaChunk]T))
+	}
+	a.made++
+	return a.made - 1
 }
 
 // find returns the index of a connection, 0 if it is unknown.
@@ -229,7 +236,7 @@ func (p *Pools) alive(i int32, t int64) bool {
 // changes no verdict, as long as none is judged later than a window after its SYN.
 func (p *Pools) sweep(t int64) {
 	for range 2 {
-		if p.hand++; int(p.hand) >= len(p.slots.all) {
+		if p.hand++; p.hand >= p.slots.made {
 			p.hand = 0
 		}
 		s := p.slots.at(p.hand)
