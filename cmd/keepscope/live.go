@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -37,6 +39,7 @@ type liveConfig struct {
 const (
 	retryFirst      = 500 * time.Millisecond
 	retryMost       = 30 * time.Second
+	drainMost       = time.Second
 	refreshAddrs    = 10 * time.Second
 	maxExcludePorts = 64
 )
@@ -48,6 +51,7 @@ type live struct {
 	cfg      liveConfig
 	drop     func() error // gives up what rights are left; nil once done
 	failed   error        // for the next Read
+	stopped  atomic.Int64 // when the context was done, 0 before
 	attempts []attempt    // by interface
 
 	refreshed time.Time
@@ -64,8 +68,9 @@ type attempt struct {
 
 // openLive starts the capture that the flags describe, and gives up every right
 // that it took. Where cfg.Retry is set, interfaces that can't be captured on are
-// no error; rights are then kept until all can.
-func (f *liveFlags) openLive(cfg liveConfig) (*live, error) {
+// no error; rights are then kept until all can. Once ctx is done, Read returns
+// what was captured before, for a second at most, and then io.EOF.
+func (f *liveFlags) openLive(ctx context.Context, cfg liveConfig) (*live, error) {
 	filter, err := f.filter(&cfg)
 	if err != nil {
 		return nil, err
@@ -89,6 +94,7 @@ func (f *liveFlags) openLive(cfg liveConfig) (*live, error) {
 		src.Close()
 		return nil, err
 	}
+	context.AfterFunc(ctx, func() { l.stopped.Store(time.Now().UnixNano()) })
 	return l, nil
 }
 
@@ -131,6 +137,10 @@ func (l *live) Read(b *sniffer.Batch) error {
 		return l.failed
 	}
 	now := time.Now()
+	stopped := l.stopped.Load()
+	if stopped != 0 && now.UnixNano()-stopped > int64(drainMost) {
+		return io.EOF
+	}
 	if now.Sub(l.refreshed) >= refreshAddrs {
 		l.refresh(now)
 	}
@@ -140,6 +150,9 @@ func (l *live) Read(b *sniffer.Batch) error {
 		}
 	}
 	err := l.src.Read(b)
+	if stopped != 0 && (len(b.Frames) == 0 || b.Frames[len(b.Frames)-1].Time > stopped) {
+		l.failed = io.EOF
+	}
 	if err == nil {
 		return nil
 	}
