@@ -5,13 +5,14 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 )
 
 //go:embed wrk.lua
@@ -64,23 +65,40 @@ func runWrk(cmd *exec.Cmd) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("wrk: %w", err)
 	}
-	answered := false
+	answered, ended := false, make(chan struct{})
+	var interrupting sync.WaitGroup
 	for lines := bufio.NewScanner(said); lines.Scan(); {
-		complaints.WriteString(lines.Text())
 		if lines.Text() == "answered" {
 			answered = true
-			if err := cmd.Process.Signal(os.Interrupt); err != nil {
-				return errors.Join(fmt.Errorf("wrk: interrupt: %w", err), cmd.Wait())
-			}
+			interrupting.Go(func() { interrupt(cmd.Process, ended) })
+			continue
 		}
+		complaints.WriteString(lines.Text())
 	}
-	if err := cmd.Wait(); err != nil {
+	close(ended)
+	interrupting.Wait()
+	// Interrupted before it has set its handler, wrk ends by the signal.
+	if err := cmd.Wait(); err != nil && !answered {
 		return fmt.Errorf("wrk: %w: %s%s", err, out.Bytes(), complaints.String())
 	}
 	if text := out.String(); !answered || strings.Contains(text, "Socket errors") || strings.Contains(text, "Non-2xx") {
 		return fmt.Errorf("wrk: not every request was answered well: %s", text)
 	}
 	return nil
+}
+
+// interrupt signals wrk until it has ended: it sleeps through a signal that
+// comes between its setting of the handler and its sleep.
+func interrupt(p *os.Process, ended <-chan struct{}) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for p.Signal(os.Interrupt) == nil {
+		select {
+		case <-tick.C:
+		case <-ended:
+			return
+		}
+	}
 }
 
 // ab runs a fixed number of HTTP/1.0 requests; with keep-alive where asked.
