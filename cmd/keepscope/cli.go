@@ -12,8 +12,10 @@ type cli struct {
 	LogFormat string     `enum:"text,json" default:"text" help:"Format of the log on stderr: ${enum}."`
 	LogLevel  slog.Level `default:"info" help:"Least severe log line that is written: debug, info, warn or error."`
 
-	Read    readCmd    `cmd:"" help:"Read capture files and print the report."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Read       readCmd       `cmd:"" help:"Read capture files and print the report."`
+	Watch      watchCmd      `cmd:"" set:"tunnels=false" help:"Capture on this host, show figures while it runs, and print the report."`
+	Interfaces interfacesCmd `cmd:"" help:"List the interfaces that can be captured on."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // analysis are the flags of every command that analyses packets.

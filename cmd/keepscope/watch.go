@@ -1,0 +1,304 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/sniffer"
+	"github.com/keepscope/keepscope/sniffer/capfile"
+	"github.com/keepscope/keepscope/sniffer/pcap"
+)
+
+// watchCmd is 'keepscope watch'.
+type watchCmd struct {
+	liveFlags
+	Duration time.Duration `placeholder:"TIME" help:"Stop after this time, e.g. 30s."`
+	Requests uint64        `placeholder:"N" help:"Stop after this many requests."`
+	Write    string        `placeholder:"FILE" help:"Keep what was captured in this pcap file."`
+	Plain    bool          `help:"Print a line now and then instead of the live table."`
+	outputFlags
+	analysis
+}
+
+// Run captures until it is told to stop, and prints the report.
+func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
+	if err := w.check(); err != nil {
+		return err
+	}
+	if w.Duration < 0 {
+		return usageError{fmt.Errorf("--duration=%v: it takes a time above 0", w.Duration)}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	out := w.outputFlags.output(con, int64(w.MaxMemory)/4, w.Workers)
+	defer out.close()
+	s := newSession(out.listen(), &w.analysis)
+	s.limit, s.stop = w.Requests, cancel
+	file, err := createFile(w.Write)
+	if err != nil {
+		return err
+	}
+	defer file.close()
+	l, err := w.openLive(ctx, liveConfig{Tunnels: w.DecodeTunnels, Log: log, Confine: w.confine()})
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	src, err := file.tee(l)
+	if err != nil {
+		return err
+	}
+	if w.Duration > 0 {
+		timer := time.AfterFunc(w.Duration, cancel)
+		defer timer.Stop()
+	}
+	s.live = l
+	readErr := s.show(ctx, con, src, w.Plain || w.Output != "text")
+	s.pipeline.finish()
+	l.Close()
+	if err := file.close(); err != nil {
+		return err
+	}
+	return errors.Join(out.print(s.pipeline, w.capture(l)), readErr)
+}
+
+// confine says what watching takes of the file system: a terminal, and where
+// lines are sorted room for them.
+func (w *watchCmd) confine() confinement {
+	c := confinement{Read: []string{"/dev/tty", "/etc/localtime", "/usr/share/zoneinfo", "/usr/share/terminfo", "/lib/terminfo", "/etc/terminfo"}}
+	if w.Output == "ndjson" {
+		c.Write = append(c.Write, os.TempDir())
+	}
+	return c
+}
+
+// capture describes the interfaces for the report.
+func (f *liveFlags) capture(l *live) report.Capture {
+	c := report.Capture{Interfaces: l.Interfaces(), Filter: f.Filter}
+	for _, link := range l.src.Links() {
+		if name := link.String(); !slices.Contains(c.LinkTypes, name) {
+			c.LinkTypes = append(c.LinkTypes, name)
+		}
+	}
+	d := l.dropped()
+	c.Dropped.Kernel, c.Dropped.Interface = d.Kernel, d.Interface
+	return c
+}
+
+// dropped sums up the drops of all interfaces.
+func (l *live) dropped() (sum pcap.Drops) {
+	for i := range l.Interfaces() {
+		d := l.Drops(i)
+		sum.Kernel += d.Kernel
+		sum.Interface += d.Interface
+	}
+	return sum
+}
+
+// A session is a pipeline that is watched while it runs.
+type session struct {
+	pipeline *pipeline
+	boards   []*board
+	requests atomic.Uint64
+	limit    uint64 // of requests; 0 for none
+	stop     func()
+	live     *live
+	start    time.Time
+}
+
+// newSession returns a session whose facts are heard by l, too.
+func newSession(l listen, a *analysis) *session {
+	s := &session{start: time.Now()}
+	each := l.each
+	l.each = func(i int) analyzer.Observer {
+		var also analyzer.Observer
+		if each != nil {
+			also = each(i)
+		}
+		b := newBoard(&s.requests, also)
+		s.boards = append(s.boards, b)
+		return b
+	}
+	s.pipeline = a.pipeline(l)
+	return s
+}
+
+// show analyses src to its end, and shows figures meanwhile where somebody sees
+// them.
+func (s *session) show(ctx context.Context, con console, src sniffer.Source, plain bool) error {
+	done := make(chan error, 1)
+	go func() { done <- s.pipeline.run(context.WithoutCancel(ctx), s.limited(src)) }()
+	in, inOK := con.in.(*os.File)
+	out, outOK := con.out.(*os.File)
+	if !plain && inOK && outOK && term.IsTerminal(int(in.Fd())) && term.IsTerminal(int(out.Fd())) {
+		return s.screen(in, out, done)
+	}
+	return s.lines(con.err, done)
+}
+
+// limited stops the session once it has seen enough requests.
+func (s *session) limited(src sniffer.Source) sniffer.Source {
+	if s.limit == 0 {
+		return src
+	}
+	return sourceFunc(func(b *sniffer.Batch) error {
+		if s.requests.Load() >= s.limit {
+			s.stop()
+			return io.EOF
+		}
+		return src.Read(b)
+	})
+}
+
+// A sourceFunc is a function as a source.
+type sourceFunc func(*sniffer.Batch) error
+
+// Read implements sniffer.Source.
+func (f sourceFunc) Read(b *sniffer.Batch) error { return f(b) }
+
+// A snapshot is a session's state at one moment.
+type snapshot struct {
+	at             time.Time
+	servers        []boardServer
+	total          boardServer
+	packets, bytes uint64
+	dropped        pcap.Drops
+}
+
+// snapshot copies the figures, between two batches of each worker.
+func (s *session) snapshot() snapshot {
+	shot := snapshot{at: time.Now()}
+	sum := map[string]*boardServer{}
+	for i, w := range s.pipeline.reader.Workers {
+		w.Do(func() { s.boards[i].copyTo(sum) })
+	}
+	for _, server := range sum {
+		shot.servers = append(shot.servers, *server)
+		shot.total.add(server)
+	}
+	p := &s.pipeline.reader.Progress
+	shot.packets, shot.bytes = p.Packets.Load(), p.Bytes.Load()
+	if s.live != nil {
+		shot.dropped = s.live.dropped()
+	}
+	return shot
+}
+
+// linesEvery is the time between two lines where there is no terminal.
+const linesEvery = 5 * time.Second
+
+// lines prints a line now and then until the pipeline is done.
+func (s *session) lines(w io.Writer, done <-chan error) error {
+	tick := time.NewTicker(linesEvery)
+	defer tick.Stop()
+	last := s.snapshot()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+			now := s.snapshot()
+			if _, err := fmt.Fprintln(w, now.line(&last, s.start)); err != nil {
+				return err
+			}
+			last = now
+		}
+	}
+}
+
+// line words the figures so far, and those since last.
+func (n *snapshot) line(last *snapshot, start time.Time) string {
+	t := &n.total
+	text := fmt.Sprintf("%s  %d packets, %d connections (%d open), %d requests (%.0f/s)",
+		n.at.Sub(start).Round(time.Second), n.packets, t.opened, t.open, t.allRequests(), n.rate(last, func(s *snapshot) uint64 { return s.total.allRequests() }))
+	if v, ok := t.effectiveness(); ok {
+		text += fmt.Sprintf(", effectiveness %.1f %%", 100*v)
+	}
+	text += fmt.Sprintf(", %d wasted handshakes", t.wasted)
+	if cause := t.topCause(); cause != "" {
+		text += " (mostly " + cause + ")"
+	}
+	if d := n.dropped.Kernel + n.dropped.Interface; d > 0 {
+		text += fmt.Sprintf(", %d packets DROPPED", d)
+	}
+	return text
+}
+
+// rate is how fast a count grew, a second.
+func (n *snapshot) rate(last *snapshot, of func(*snapshot) uint64) float64 {
+	passed := n.at.Sub(last.at).Seconds()
+	if passed <= 0 {
+		return 0
+	}
+	return float64(of(n)-of(last)) / passed
+}
+
+// A keptFile is the pcap file of --write; nil without.
+type keptFile struct {
+	f      *os.File
+	w      *capfile.Writer
+	closed bool
+}
+
+func createFile(path string) (*keptFile, error) {
+	if path == "" {
+		return nil, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("--write: %w", err)
+	}
+	return &keptFile{f: f}, nil
+}
+
+// tee returns a source that keeps the frames of l.
+func (k *keptFile) tee(l *live) (sniffer.Source, error) {
+	if k == nil {
+		return l, nil
+	}
+	links := l.src.Links()
+	for _, link := range links {
+		if link != links[0] {
+			return nil, usageError{errors.New("--write: a file holds interfaces of one kind; capture on 'any', or on fewer")}
+		}
+	}
+	var err error
+	if k.w, err = capfile.NewWriter(k.f, links[0], pcap.MaxSnaplen); err != nil {
+		return nil, err
+	}
+	return sourceFunc(func(b *sniffer.Batch) error {
+		if err := l.Read(b); err != nil {
+			return err
+		}
+		for i := range b.Frames {
+			if err := k.w.Write(&b.Frames[i]); err != nil {
+				return fmt.Errorf("--write: %w", err)
+			}
+		}
+		return nil
+	}), nil
+}
+
+// close writes the file to its end.
+func (k *keptFile) close() error {
+	if k == nil || k.closed {
+		return nil
+	}
+	k.closed = true
+	var err error
+	if k.w != nil {
+		err = k.w.Flush()
+	}
+	return errors.Join(err, k.f.Close())
+}
