@@ -264,7 +264,7 @@ func (b *builder) histogram(name string, s *scale, h *histogram, bounds []float6
 		d.Bucket = s.classic(h, bounds)
 	}
 	if !b.cfg.NoNative {
-		s.nativeBuckets(h, d)
+		s.nativeBuckets(h, d, maxNative)
 	}
 	b.add(name, &dto.Metric{Histogram: d}, labels...)
 }
@@ -295,8 +295,8 @@ type populated struct {
 }
 
 // nativeBuckets fills in the native buckets. Their resolution is halved until
-// no more than maxNative are populated.
-func (s *scale) nativeBuckets(h *histogram, d *dto.Histogram) {
+// no more than limit are populated.
+func (s *scale) nativeBuckets(h *histogram, d *dto.Histogram, limit int) {
 	var list []populated
 	var zero uint64
 	for cell, n := range h.cells {
@@ -309,7 +309,7 @@ func (s *scale) nativeBuckets(h *histogram, d *dto.Histogram) {
 		}
 	}
 	resolution := int32(schema)
-	for len(list) > maxNative && resolution > coarsestSchema {
+	for len(list) > limit && resolution > coarsestSchema {
 		resolution--
 		half := list[:0]
 		for _, p := range list {

@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/analyzer/http1"
@@ -16,7 +17,29 @@ type Recorder struct {
 	byNetwork  bool // client networks are told apart
 	blocks     map[key]*block
 	cache      [1 << cacheBits]cached
+	locals     [1 << localBits]locality
 	incomplete uint64
+}
+
+// A locality remembers for a second of packet time whether an address is one
+// of the host's.
+type locality struct {
+	addr  sniffer.Addr
+	until int64
+	local bool
+}
+
+const (
+	localBits   = 8
+	localityFor = int64(time.Second)
+)
+
+func (r *Recorder) isLocal(a *sniffer.Addr, t int64) bool {
+	l := &r.locals[(a[15]^a[14]*31^a[7]*17)&(1<<localBits-1)]
+	if l.addr != *a || uint64(l.until-t) > uint64(localityFor) {
+		*l = locality{addr: *a, until: t + localityFor, local: r.local(*a)}
+	}
+	return l.local
 }
 
 // A cached remembers where the facts of a server go.
@@ -50,13 +73,13 @@ func (r *Recorder) find(client, server *sniffer.Endpoint, name string, t int64) 
 	if r.byNetwork {
 		net = network(client.Addr)
 	}
-	clientLocal := r.local(client.Addr)
+	clientLocal := r.isLocal(&client.Addr, t)
 	c := &r.cache[slot(server, name, &net)]
 	if c.block != nil && c.server == *server && c.clientLocal == clientLocal && c.name == name && c.network == net {
 		c.block.active = t
 		return c.block
 	}
-	b := r.lookup(r.servers.key(clientLocal, r.local(server.Addr), server, name, net), t)
+	b := r.lookup(r.servers.key(clientLocal, r.isLocal(&server.Addr, t), server, name, net), t)
 	*c = cached{server: *server, clientLocal: clientLocal, network: net, name: name, block: b}
 	b.active = t
 	return b

@@ -136,7 +136,7 @@ type histogram struct {
 }
 
 func (h *histogram) add(s *scale, v int64) {
-	if h.cells == nil {
+	if len(h.cells) == 0 {
 		h.cells = make([]uint64, len(s.native))
 	}
 	v = max(v, 0)
@@ -148,11 +148,9 @@ func (h *histogram) add(s *scale, v int64) {
 func (h *histogram) merge(o *histogram) {
 	h.n += o.n
 	h.sum += o.sum
-	if o.cells == nil {
+	if len(h.cells) == 0 {
+		h.cells = append(h.cells, o.cells...)
 		return
-	}
-	if h.cells == nil {
-		h.cells = make([]uint64, len(o.cells))
 	}
 	for i, n := range o.cells {
 		h.cells[i] += n

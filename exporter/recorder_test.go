@@ -1,0 +1,415 @@
+package exporter
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/http1"
+	"github.com/keepscope/keepscope/reassembly"
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+func endpoint(text string) sniffer.Endpoint {
+	a := netip.MustParseAddrPort(text)
+	return sniffer.Endpoint{Addr: sniffer.Addr(a.Addr().As16()), Port: a.Port()}
+}
+
+// facts are those of one connection, wasted or needed, of two requests.
+type facts struct {
+	opened, judged, closed analyzer.Connection
+	first, second          analyzer.Exchange
+}
+
+func factsOf(client, server, name string, start int64) *facts {
+	c := analyzer.Connection{
+		Client: endpoint(client), Server: endpoint(server), ServerName: name,
+		Start: start, End: start + 1e9, HandshakeTime: 1e6, CloseIdle: -1, RaceIdle: -1,
+	}
+	f := &facts{opened: c, judged: c, closed: c}
+	f.judged.Verdict, f.judged.Cause, f.judged.Cost.TCP = analyzer.VerdictWasted, analyzer.PoolMiss, 1e6
+	f.closed.Verdict = analyzer.VerdictWasted
+	f.closed.Requests, f.closed.Responses, f.closed.Reused = 2, 2, 1
+	f.closed.Negotiated[analyzer.KeepAlive] = 2
+	f.closed.End, f.closed.CloseIdle = start+6e9, 5e9
+	f.closed.ClosedBy, f.closed.Reason = analyzer.ByServer, analyzer.ReasonServerIdle
+	e := analyzer.Exchange{
+		Client: c.Client, Server: c.Server, ServerName: name, Opened: start, Index: 1,
+		Start: start + 1e6, End: start + 2e6, Version: http1.HTTP11, Outcome: analyzer.KeepAlive, Idle: -1,
+	}
+	f.first, f.second = e, e
+	f.second.Index, f.second.Reuse, f.second.Idle = 2, analyzer.ReusedRequest, 1e9
+	return f
+}
+
+func (f *facts) tell(o analyzer.Observer) {
+	o.Opened(&f.opened)
+	o.Exchange(&f.first)
+	o.Judged(&f.judged)
+	o.Exchange(&f.second)
+	o.Connection(&f.closed)
+}
+
+// attached returns an Exporter and a Recorder for a test that records and
+// gathers by turns.
+func attached(cfg Config) (*Exporter, *Recorder) {
+	if cfg.Local == nil {
+		cfg.Local = local
+	}
+	cfg.MaxAge = -1
+	e := New(cfg)
+	r := e.NewRecorder()
+	e.Attach(r, nil)
+	return e, r
+}
+
+func TestRecorderDoesNotAllocate(t *testing.T) {
+	_, r := attached(Config{})
+	f := factsOf("10.0.0.1:40000", "10.0.0.2:80", "shop.example", 1e18)
+	f.tell(r)
+	if n := testing.AllocsPerRun(1000, func() { f.tell(r) }); n != 0 {
+		t.Errorf("%v allocations a connection", n)
+	}
+}
+
+// TestServersAreBounded has clients invent names, and addresses, without end.
+func TestServersAreBounded(t *testing.T) {
+	tests := []struct {
+		name   string
+		cfg    Config
+		names  bool
+		client func(i int) string
+		server func(i int) string
+		blocks int
+	}{
+		{"names in outbound Host fields", Config{}, true,
+			func(int) string { return "10.0.0.1:40000" }, func(int) string { return "10.0.0.2:80" }, 201},
+		{"addresses and ports of servers", Config{}, false,
+			func(int) string { return "10.0.0.1:40000" }, func(i int) string { return fmt.Sprintf("10.%d.%d.%d:%d", 1+i>>16, i>>8&255, i&255, i&0xffff) }, 201},
+		{"client networks", Config{ByNetwork: true}, false,
+			func(i int) string { return fmt.Sprintf("[2001:db8:%x:%x::1]:40000", i>>16, i&0xffff) }, func(int) string { return "10.0.0.1:80" }, 801},
+		{"client networks and servers", Config{ByNetwork: true}, false,
+			func(i int) string { return fmt.Sprintf("192.%d.%d.1:40000", i>>8&255, i&255) },
+			func(i int) string { return fmt.Sprintf("10.%d.%d.%d:%d", 1+i>>16, i>>8&255, i&255, i&0xffff) }, 1001},
+		{"names that inbound clients send", Config{}, true,
+			func(i int) string { return fmt.Sprintf("192.0.2.1:%d", i&0xffff) }, func(int) string { return "10.0.0.1:80" }, 1},
+	}
+	n := 1_000_000
+	if testing.Short() {
+		n = 50_000
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e, r := attached(tt.cfg)
+			f := factsOf(tt.client(0), tt.server(0), "", 1e18)
+			attack := func(from, to int) {
+				for i := from; i < to; i++ {
+					if tt.names {
+						f.first.ServerName = fmt.Sprintf("host-%d.example", i)
+					} else if i&15 == 0 {
+						f.first.Client, f.first.Server = endpoint(tt.client(i)), endpoint(tt.server(i))
+					}
+					r.Exchange(&f.first)
+				}
+			}
+			attack(0, n/2)
+			series, memory := seriesCount(e), heap()
+			attack(n/2, n)
+			if got := len(r.blocks); got > tt.blocks {
+				t.Errorf("%d servers, want at most %d", got, tt.blocks)
+			}
+			if got := seriesCount(e); got > series {
+				t.Errorf("series grew from %d to %d", series, got)
+			}
+			if got := heap(); got > memory+2<<20 {
+				t.Errorf("memory grew from %d to %d bytes", memory, got)
+			}
+			if per := series / min(tt.blocks, len(r.blocks)); per > 300 {
+				t.Errorf("%d series a server", per)
+			}
+			t.Logf("%d servers, %d series, heap %d KiB", len(r.blocks), series, memory>>10)
+			runtime.KeepAlive(e)
+		})
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func TestLabels(t *testing.T) {
+	tests := []struct {
+		name           string
+		cfg            Config
+		client, server string
+		host           string
+		want           string
+	}{
+		{"outbound by name", Config{}, "10.0.0.1:40000", "10.0.0.2:80", "shop.example:80", "direction=outbound server=shop.example:80"},
+		{"outbound by address", Config{}, "10.0.0.1:40000", "[2001:db8::1]:80", "", "direction=outbound server=[2001:db8::1]:80"},
+		{"inbound by address", Config{}, "192.0.2.1:40000", "10.0.0.1:80", "evil.example", "direction=inbound server=10.0.0.1:80"},
+		{"inbound by flag", Config{ServerName: "shop \"x\""}, "192.0.2.1:40000", "10.0.0.1:80", "evil.example", "direction=inbound server=shop__x_"},
+		{"loopback", Config{}, "127.0.0.1:40000", "127.0.0.1:80", "a.example", "direction=loopback server=a.example"},
+		{"own address is loopback, too", Config{}, "10.0.0.1:40000", "10.0.0.1:80", "", "direction=loopback server=10.0.0.1:80"},
+		{"forwarded", Config{}, "192.0.2.1:40000", "192.0.2.2:80", "a.example", "direction=forwarded server=a.example"},
+		{"name too long", Config{}, "10.0.0.1:40000", "10.0.0.2:80", strings.Repeat("a", 300), "direction=outbound server=" + strings.Repeat("a", 128)},
+		{"name of bad bytes", Config{}, "10.0.0.1:40000", "10.0.0.2:80", "a\xff\n\"}ü", "direction=outbound server=a_____"},
+		{"client network v4", Config{ByNetwork: true}, "192.0.2.77:40000", "10.0.0.1:80", "", "client=192.0.2.0/24 direction=inbound server=10.0.0.1:80"},
+		{"client network v6", Config{ByNetwork: true}, "[2001:db8::77]:40000", "10.0.0.1:80", "", "client=2001:db8::/64 direction=inbound server=10.0.0.1:80"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e, r := attached(tt.cfg)
+			factsOf(tt.client, tt.server, tt.host, 1e18).tell(r)
+			if diff := cmp.Diff([]string{tt.want}, serversOf(t, e)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestIdleServersMakeRoom fills the table, lets an hour pass and expects the
+// idle ones, but none with an open connection, to go.
+func TestIdleServersMakeRoom(t *testing.T) {
+	e, r := attached(Config{MaxServers: 3})
+	const hour = int64(time.Hour)
+	open := factsOf("10.0.0.1:1", "10.0.0.2:1", "open.example", 1e18)
+	r.Opened(&open.opened)
+	factsOf("10.0.0.1:1", "10.0.0.2:1", "idle.example", 1e18).tell(r)
+	factsOf("10.0.0.1:1", "10.0.0.2:1", "busy.example", 1e18).tell(r)
+	late := 1e18 + 2*hour
+	factsOf("10.0.0.1:1", "10.0.0.2:1", "busy.example", late).tell(r)
+	factsOf("10.0.0.1:1", "10.0.0.2:1", "new.example", late).tell(r)
+	serversOf(t, e) // gathers, and makes room
+	factsOf("10.0.0.1:1", "10.0.0.2:1", "new.example", late+1e9).tell(r)
+	want := []string{
+		"direction=outbound server=busy.example", "direction=outbound server=new.example",
+		"direction=outbound server=open.example", "direction=outbound server=other",
+	}
+	if diff := cmp.Diff(want, serversOf(t, e)); diff != "" {
+		t.Error(diff)
+	}
+	if got := series(t, e, Servers)[""]; got != 3 {
+		t.Errorf("%v servers, want 3", got)
+	}
+}
+
+// TestFactsBecomeMetrics tells facts that conversations rarely bring.
+func TestFactsBecomeMetrics(t *testing.T) {
+	const labels = "direction=outbound server=a.example"
+	tests := []struct {
+		name   string
+		change func(f *facts)
+		metric string
+		want   map[string]float64
+	}{
+		{"requests that could not be paired", func(f *facts) {
+			f.closed.Requests, f.closed.Versions[http1.HTTP10] = 5, true
+		}, Requests, map[string]float64{
+			"direction=outbound protocol=http/1.0 reused=true server=a.example":    3,
+			"direction=outbound protocol=http/1.0 reused=false server=a.example":   0,
+			"direction=outbound protocol=http/1.0 reused=unknown server=a.example": 0,
+			"direction=outbound protocol=http/1.1 reused=true server=a.example":    1,
+			"direction=outbound protocol=http/1.1 reused=false server=a.example":   1,
+			"direction=outbound protocol=http/1.1 reused=unknown server=a.example": 0,
+		}},
+		{"TLS handshake at the verdict", func(f *facts) {
+			tls := &analyzer.TLS{Handshake: 3e6, Resumed: true}
+			f.opened.TLS, f.judged.TLS, f.closed.TLS = tls, tls, tls
+		}, HandshakeSeconds, map[string]float64{
+			"direction=outbound kind=tcp server=a.example":         1,
+			"direction=outbound kind=tls_full server=a.example":    0,
+			"direction=outbound kind=tls_resumed server=a.example": 1,
+		}},
+		{"TLS handshake without verdict", func(f *facts) {
+			tls := &analyzer.TLS{Handshake: 3e6}
+			f.opened.TLS, f.closed.TLS = tls, tls
+			f.closed.Verdict, f.closed.Requests = analyzer.VerdictNone, 0
+		}, HandshakeSeconds, map[string]float64{
+			"direction=outbound kind=tcp server=a.example":         1,
+			"direction=outbound kind=tls_full server=a.example":    1,
+			"direction=outbound kind=tls_resumed server=a.example": 0,
+		}},
+		{"race", func(f *facts) { f.closed.Race = true }, Races, map[string]float64{labels: 1}},
+		{"advertised timeout", func(f *facts) {
+			f.closed.HasAdvertisedTimeout, f.closed.AdvertisedTimeout = true, 0
+		}, AdvertisedTimeout, map[string]float64{labels: 0}},
+		{"unsolicited", func(f *facts) { f.closed.Unsolicited = 2 }, Unsolicited, map[string]float64{labels: 2}},
+		{"version unknown", func(f *facts) { f.first.Version, f.second.Version = 77, 77 }, Exchanges, map[string]float64{
+			"direction=outbound negotiated=keep_alive server=a.example": 2, "direction=outbound negotiated=client_close server=a.example": 0,
+			"direction=outbound negotiated=http10_declined server=a.example": 0, "direction=outbound negotiated=http10_not_requested server=a.example": 0,
+			"direction=outbound negotiated=incomplete server=a.example": 0, "direction=outbound negotiated=no_length server=a.example": 0,
+			"direction=outbound negotiated=server_close server=a.example": 0, "direction=outbound negotiated=upgraded server=a.example": 0,
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e, r := attached(Config{})
+			f := factsOf("10.0.0.1:1", "10.0.0.2:1", "a.example", 1e18)
+			tt.change(f)
+			if f.closed.Verdict == analyzer.VerdictNone {
+				r.Opened(&f.opened)
+				r.Connection(&f.closed)
+			} else {
+				f.tell(r)
+			}
+			if diff := cmp.Diff(tt.want, series(t, e, tt.metric)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestObservedTimeout(t *testing.T) {
+	e, r := attached(Config{})
+	for i := range int64(6) {
+		f := factsOf("10.0.0.1:1", "10.0.0.2:1", "a.example", 1e18)
+		f.closed.CloseIdle = 75e9 + i
+		f.tell(r)
+	}
+	want := map[string]float64{"direction=outbound server=a.example side=server": 75.000000002}
+	if diff := cmp.Diff(want, series(t, e, ObservedTimeout)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestFirstEventIsAnIncrease checks that the series of closed label sets are
+// there before anything has happened.
+func TestFirstEventIsAnIncrease(t *testing.T) {
+	e, r := attached(Config{})
+	f := factsOf("10.0.0.1:1", "10.0.0.2:1", "a.example", 1e18)
+	r.Opened(&f.opened)
+	for name, want := range map[string]int{
+		ConnectionsOpened: 5, Exchanges: int(analyzer.NumOutcomes), Requests: 3, WastedHandshakes: int(analyzer.NumCauses) - 3,
+		ConnectionsClosed: 30, WastedSeconds: 3, NeededHandshakes: 1, Races: 1, CloseIdle: 2, HandshakeSeconds: 1,
+	} {
+		if got := len(series(t, e, name)); got != want {
+			t.Errorf("%s has %d series, want %d", name, got, want)
+		}
+	}
+}
+
+func TestNativeAndClassicCanBeLeftOut(t *testing.T) {
+	for _, cfg := range []Config{{}, {NoNative: true}, {NoClassic: true}} {
+		e, r := attached(cfg)
+		factsOf("10.0.0.1:1", "10.0.0.2:1", "a.example", 1e18).tell(r)
+		families, err := e.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() != ReuseIdle {
+				continue
+			}
+			h := f.Metric[0].Histogram
+			if got := h.Schema == nil && h.PositiveSpan == nil; got != cfg.NoNative {
+				t.Errorf("%+v: native buckets left out: %v", cfg, got)
+			}
+			if got := h.Bucket == nil; got != cfg.NoClassic {
+				t.Errorf("%+v: classic buckets left out: %v", cfg, got)
+			}
+		}
+	}
+}
+
+// TestGatherWhileRecording gathers from many sides while facts come in; the
+// race detector watches.
+func TestGatherWhileRecording(t *testing.T) {
+	e := New(Config{Local: local, MaxAge: time.Nanosecond, MaxServers: 20})
+	r := e.NewRecorder()
+	w := analyzer.NewWorker(reassembly.Config{}, analyzer.Config{}, r)
+	e.Attach(r, w)
+	stop := make(chan struct{})
+	var recording, gathering sync.WaitGroup
+	recording.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			f := factsOf("10.0.0.1:40000", "10.0.0.2:80", fmt.Sprintf("host-%d", i%40), 1e18+int64(i)*int64(time.Minute))
+			w.Do(func() { f.tell(r) })
+		}
+	})
+	for range 20 {
+		gathering.Go(func() {
+			for range 5 {
+				families, err := e.Gather()
+				if err != nil || len(families) == 0 {
+					t.Error(len(families), err)
+				}
+				for _, f := range families {
+					for _, m := range f.Metric {
+						if m.Histogram != nil && m.Histogram.Bucket[len(m.Histogram.Bucket)-1].GetCumulativeCount() != m.Histogram.GetSampleCount() {
+							t.Errorf("%s is torn", f.GetName())
+						}
+					}
+				}
+			}
+		})
+	}
+	gathering.Wait()
+	close(stop)
+	recording.Wait()
+}
+
+func BenchmarkExchange(b *testing.B) {
+	for _, servers := range []int{1, 200} {
+		b.Run(fmt.Sprintf("servers=%d", servers), func(b *testing.B) {
+			_, r := attached(Config{})
+			list := make([]analyzer.Exchange, 1024)
+			for i := range list {
+				f := factsOf(fmt.Sprintf("10.0.0.1:%d", 20000+i), fmt.Sprintf("10.1.0.%d:80", i%servers), fmt.Sprintf("host-%d.example", i%servers), 1e18)
+				list[i] = f.second
+				list[i].Idle = rand.Int64N(1 << (10 + rand.IntN(30)))
+			}
+			i := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				r.Exchange(&list[i&1023])
+				i++
+			}
+		})
+	}
+}
+
+func BenchmarkConnection(b *testing.B) {
+	_, r := attached(Config{})
+	f := factsOf("10.0.0.1:40000", "10.0.0.2:80", "shop.example", 1e18)
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Opened(&f.opened)
+		r.Judged(&f.judged)
+		r.Connection(&f.closed)
+	}
+}
+
+func BenchmarkGather(b *testing.B) {
+	for _, servers := range []int{1, 10, 200} {
+		b.Run(fmt.Sprintf("servers=%d", servers), func(b *testing.B) {
+			e, r := attached(Config{})
+			for i := range servers {
+				factsOf("10.0.0.1:1", "10.0.0.2:1", fmt.Sprintf("host-%d", i), 1e18).tell(r)
+			}
+			b.ReportMetric(float64(seriesCount(e)), "series")
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := e.Gather(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
