@@ -31,11 +31,11 @@ type Config struct {
 type Analyzer struct {
 	cfg   Config
 	obs   Observer
+	watch Watcher // obs, if it is one
 	pools *pool.Pools
 	dns   *dns.Cache
 	table table
 	names names
-	heads http1.Pool
 
 	msg      http1.Message
 	info     tls.Info
@@ -52,8 +52,9 @@ func New(cfg Config, obs Observer) *Analyzer {
 	if cfg.MaxHeaderBytes == 0 {
 		cfg.MaxHeaderBytes = 16 << 20
 	}
-	a := &Analyzer{cfg: cfg, obs: obs, names: names{}, dns: dns.NewCache(dns.Config{})}
-	a.heads.Max = int64(cfg.MaxHeaderBytes)
+	watch, _ := obs.(Watcher)
+	a := &Analyzer{cfg: cfg, obs: obs, watch: watch, names: names{}, dns: dns.NewCache(dns.Config{})}
+	a.table.heads.Max = int64(cfg.MaxHeaderBytes)
 	if !cfg.NoVerdicts {
 		a.pools = pool.New(pool.Config{Window: int64(cfg.ReuseWindow)})
 	}
@@ -64,9 +65,8 @@ func New(cfg Config, obs Observer) *Analyzer {
 func (a *Analyzer) Open(c *reassembly.Conn) {
 	s := a.table.open(c.ID)
 	mid := !c.SYNSeen() && !c.SYNACKSeen()
-	for kind := range s.parser {
-		s.parser[kind].Pool = &a.heads
-		s.parser[kind].Reset(http1.Kind(kind), mid)
+	if mid {
+		a.table.joinMidstream(s)
 	}
 	if !mid {
 		s.set(sided)
@@ -155,10 +155,16 @@ func (a *Analyzer) Data(c *reassembly.Conn, dir reassembly.Dir, payload []byte) 
 		a.encrypted(c, s, dir, payload)
 	case ProtocolH2:
 	default:
+		if s.flight == nil {
+			a.table.takeOff(s)
+		}
 		if s.role(dir) == http1.Request {
 			a.requests(c, s, payload)
 		} else {
 			a.responses(c, s, payload)
+		}
+		if s.idle() {
+			a.table.land(s)
 		}
 	}
 }
@@ -176,7 +182,8 @@ func (a *Analyzer) detect(c *reassembly.Conn, s *conn, dir reassembly.Dir, paylo
 
 // requests reads what the client sent.
 func (a *Analyzer) requests(c *reassembly.Conn, s *conn, b []byte) {
-	p := &s.parser[http1.Request]
+	f := s.flight
+	p := &f.parser[http1.Request]
 	for {
 		n, ev := p.Next(b, &a.msg)
 		b = b[n:]
@@ -184,10 +191,10 @@ func (a *Analyzer) requests(c *reassembly.Conn, s *conn, b []byte) {
 		case http1.Head:
 			a.requestBegins(c, s)
 			a.request(c, s)
-			s.reqStart = 0
+			f.reqStart = 0
 		case http1.End:
 		case http1.Lost:
-			s.reqStart = 0
+			f.reqStart = 0
 			if p.Preface() {
 				s.protocol = ProtocolH2
 				a.opened(c, s)
@@ -207,10 +214,10 @@ func (a *Analyzer) requests(c *reassembly.Conn, s *conn, b []byte) {
 
 // requestBegins notes a request's first byte.
 func (a *Analyzer) requestBegins(c *reassembly.Conn, s *conn) {
-	if s.reqStart != 0 {
+	if s.flight.reqStart != 0 {
 		return
 	}
-	s.reqStart = c.Last
+	s.flight.reqStart = c.Last
 	if s.requests > 0 && s.is(pooled) {
 		a.pools.Request(c.ID, c.Last)
 	}
@@ -220,7 +227,7 @@ func (a *Analyzer) requestBegins(c *reassembly.Conn, s *conn) {
 func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
 	m := &a.msg
 	q := pending{
-		start: s.reqStart, idle: -1, index: s.requests + 1,
+		start: s.flight.reqStart, idle: -1, index: s.requests + 1,
 		method: m.Method, version: m.Version, tokens: m.Connection,
 		outcome: Incomplete,
 	}
@@ -255,10 +262,10 @@ func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
 
 // atFront makes q the oldest outstanding request.
 func (a *Analyzer) atFront(s *conn, q *pending) {
-	s.front = *q
+	s.flight.front = *q
 	s.unset(answered)
 	if q.version == http1.HTTP09 {
-		s.parser[http1.Response].Expect09()
+		s.flight.parser[http1.Response].Expect09()
 	}
 }
 
@@ -276,7 +283,7 @@ func (a *Analyzer) firstRequest(c *reassembly.Conn, s *conn) {
 	if len(a.msg.Host) > 0 {
 		s.name = a.names.intern(a.msg.Host)
 	}
-	a.confirm(c, s, s.reqStart)
+	a.confirm(c, s, s.flight.reqStart)
 	a.opened(c, s)
 }
 
@@ -310,7 +317,7 @@ func (a *Analyzer) reuseIdle(s *conn, idle int64) {
 func (a *Analyzer) responses(c *reassembly.Conn, s *conn, b []byte) {
 	s.lastData = c.Last
 	s.set(answered)
-	p := &s.parser[http1.Response]
+	p := &s.flight.parser[http1.Response]
 	for {
 		n, ev := p.Next(b, &a.msg)
 		b = b[n:]
@@ -336,7 +343,7 @@ func (a *Analyzer) response(c *reassembly.Conn, s *conn, p *http1.Parser) {
 		return
 	}
 	s.responses++
-	q := &s.front
+	q := &s.flight.front
 	if s.outstanding == 0 || q.headed {
 		a.table.rare(s).unsolicited++
 		return
@@ -365,7 +372,7 @@ func (a *Analyzer) response(c *reassembly.Conn, s *conn, p *http1.Parser) {
 	a.table.count(s, q.outcome)
 	if q.outcome == Upgraded {
 		s.set(upgraded)
-		s.parser[http1.Request].TunnelFrom()
+		s.flight.parser[http1.Request].TunnelFrom()
 		a.responseEnds(c, s, c.Last)
 	}
 }
@@ -416,7 +423,7 @@ func (a *Analyzer) next(s *conn) {
 
 func (a *Analyzer) tellExchange(c *reassembly.Conn, s *conn, end int64) {
 	client, server := s.sides(c)
-	q := &s.front
+	q := &s.flight.front
 	a.exchange = Exchange{
 		Client: c.Endpoint[client], Server: c.Endpoint[server], ServerName: s.serverName(),
 		Opened: c.Start, Index: q.index, Start: q.start, End: end,
@@ -442,14 +449,17 @@ func (a *Analyzer) Gap(c *reassembly.Conn, dir reassembly.Dir, n int64, _ reasse
 		s.lastData = c.Last
 		s.set(answered)
 	}
-	ended, lost := s.parser[role].Gap(n)
+	if s.flight == nil {
+		a.table.takeOff(s)
+	}
+	ended, lost := s.flight.parser[role].Gap(n)
 	if ended && role == http1.Response {
 		a.responseEnds(c, s, c.Last)
 	}
 	if lost {
 		s.set(incomplete)
 		if role == http1.Request {
-			s.reqStart = 0
+			s.flight.reqStart = 0
 		}
 	}
 }
@@ -460,7 +470,7 @@ func (a *Analyzer) End(c *reassembly.Conn, dir reassembly.Dir, end reassembly.En
 	switch end {
 	case reassembly.EndFIN:
 		role := s.role(dir)
-		if s.protocol != ProtocolTLS && s.parser[role].Finish() == http1.End && role == http1.Response {
+		if s.flight != nil && s.flight.parser[role].Finish() == http1.End && role == http1.Response {
 			a.responseEnds(c, s, s.lastData)
 		}
 		a.closing(c, s)

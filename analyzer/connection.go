@@ -202,9 +202,17 @@ const (
 )
 
 // An Observer takes the facts of one worker, in the order in which they are
-// known. For each connection it hears Opened once, then Judged at most once
-// and Exchange any number of times, and last Connection.
+// known.
 type Observer interface {
+	Exchange(e *Exchange)
+	Connection(c *Connection)
+}
+
+// A Watcher is an Observer that does not want to wait for a connection's end.
+// For each connection it hears Opened once, then Judged at most once and
+// Exchange any number of times, and last Connection.
+type Watcher interface {
+	Observer
 	// Opened tells that a connection exists, once its name is known: at its
 	// first request or ClientHello, or just before its end. Client, Server,
 	// ServerName, Start, Handshake, HandshakeTime and TLS are set.
@@ -212,6 +220,4 @@ type Observer interface {
 	// Judged gives the final verdict on a handshake. What Opened had is set, and
 	// Verdict, Cause and Cost.
 	Judged(c *Connection)
-	Exchange(e *Exchange)
-	Connection(c *Connection)
 }

@@ -15,6 +15,7 @@ func (a *Analyzer) detectTLS(c *reassembly.Conn, s *conn, payload []byte) bool {
 		return false
 	}
 	s.protocol = ProtocolTLS
+	a.table.crash(s)
 	r := a.table.rare(s)
 	r.hello.Handshake = -1
 	if !tls.IsClientHello(payload) {
@@ -125,7 +126,7 @@ func (a *Analyzer) asks(c *reassembly.Conn, s *conn) {
 	}
 	s.requests++
 	s.outstanding = 1
-	s.front = q
+	a.table.takeOff(s).front = q
 	s.unset(answered)
 }
 
@@ -138,6 +139,7 @@ func (a *Analyzer) answers(c *reassembly.Conn, s *conn) {
 	s.lastEnd = c.Last
 	if s.outstanding > 0 {
 		s.outstanding = 0
+		a.table.land(s)
 		s.responses++
 		a.judged(c, s)
 	}

@@ -10,7 +10,10 @@ import (
 func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
 	reason := reasonOf(c, s, end)
 	race := reason == ReasonRace || reason == ReasonUpgraded && raced(c, s)
-	raceIdle := s.front.idle
+	raceIdle := int64(-1)
+	if race {
+		raceIdle = s.flight.front.idle
+	}
 	unread := s.outstanding > 0 && s.is(final)
 	a.leavePool(c, s, reason)
 	if s.requests == 0 || !a.mayJudge(c, s) {
@@ -22,7 +25,7 @@ func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
 		s.outstanding = 0 // estimated exchanges are never told one by one
 	}
 	for s.outstanding > 0 {
-		if !s.front.headed {
+		if !s.flight.front.headed {
 			a.table.count(s, Incomplete)
 		}
 		a.tellExchange(c, s, 0)
@@ -40,9 +43,6 @@ func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
 	}
 	o.BodyUnread = unread && o.ClosedBy == ByClient
 	a.obs.Connection(o)
-	for k := range s.parser {
-		s.parser[k].Release()
-	}
 	a.table.release(s)
 }
 
@@ -82,12 +82,12 @@ func closeOf(c *reassembly.Conn, s *conn, end reassembly.End) (ClosedBy, ClosedW
 
 // opened tells of the connection, once.
 func (a *Analyzer) opened(c *reassembly.Conn, s *conn) {
-	if s.is(opened) {
+	if a.watch == nil || s.is(opened) {
 		return
 	}
 	s.set(opened)
 	a.fill(c, s)
-	a.obs.Opened(&a.conn)
+	a.watch.Opened(&a.conn)
 }
 
 // judged tells the verdict, once.
@@ -99,11 +99,11 @@ func (a *Analyzer) judged(c *reassembly.Conn, s *conn) {
 	if !a.mayJudge(c, s) {
 		s.verdict = VerdictNone
 	}
-	if s.verdict == VerdictNone {
+	if a.watch == nil || s.verdict == VerdictNone {
 		return
 	}
 	a.fill(c, s)
-	a.obs.Judged(&a.conn)
+	a.watch.Judged(&a.conn)
 }
 
 // fill writes what is known of a connection so far into a.conn.

@@ -99,6 +99,6 @@ func (s *conn) idleSince() int64 {
 // handshake time and raceSlack after it.
 func raced(c *reassembly.Conn, s *conn) bool {
 	byServer, closed := s.closer(c)
-	return closed && byServer && s.outstanding > 0 && s.front.reuse == ReusedRequest &&
-		!s.is(answered) && c.ClosedAt <= s.front.start+max(handshakeTime(c, s), 0)+raceSlack
+	return closed && byServer && s.outstanding > 0 && s.flight.front.reuse == ReusedRequest &&
+		!s.is(answered) && c.ClosedAt <= s.flight.front.start+max(handshakeTime(c, s), 0)+raceSlack
 }

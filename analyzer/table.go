@@ -43,15 +43,14 @@ const (
 )
 
 // A conn is what the analyzer knows of one connection. What most connections
-// never need is in rare. It has 160 bytes: 100 000 connections may be open.
+// never need is in rare, and what only a connection needs that is carrying
+// something in flight: 100 000 connections may be open and idle.
 type conn struct {
-	parser   [2]http1.Parser // of requests, of responses
-	name     *string         // shared by the connections of one name; nil without
+	name     *string // shared by the connections of one name; nil without
 	rare     *rare
-	front    pending // the oldest outstanding request
-	reqStart int64   // first byte of the request being read, 0 between requests
-	lastEnd  int64   // last byte of the last response, 0 before
-	lastData int64   // newest server data
+	flight   *flight
+	lastEnd  int64 // last byte of the last response, 0 before
+	lastData int64 // newest server data
 
 	requests, responses uint32
 	kept                uint32 // exchanges that negotiated keep-alive
@@ -64,6 +63,22 @@ type conn struct {
 	cause       Cause
 	last        Reason  // announced by the last answered exchange; ReasonOpen if none was
 	once        Outcome // one exchange had this outcome; KeepAlive for none
+}
+
+// A flight is what a connection needs while a message or an exchange is under
+// way on it.
+type flight struct {
+	parser   [2]http1.Parser // of requests, of responses
+	front    pending         // the oldest outstanding request
+	reqStart int64           // first byte of the request being read, 0 between requests
+	next     *flight         // free list
+}
+
+// idle reports whether nothing of the flight is needed any more. After
+// HTTP/0.9 nothing may follow, so its parsers are not worth a look.
+func (s *conn) idle() bool {
+	return s.flight != nil && s.outstanding == 0 && s.versions&(1<<http1.HTTP09) == 0 &&
+		s.flight.parser[http1.Request].Idle() && s.flight.parser[http1.Response].Idle()
 }
 
 // count counts an exchange's outcome. Few connections have more than one that
@@ -124,12 +139,58 @@ type rare struct {
 
 // A table holds a conn for each reassembly.Conn.ID, in chunks that never move.
 type table struct {
-	chunks []*[chunkSize]conn
-	rares  []*rare // free
+	chunks  []*[chunkSize]conn
+	rares   []*rare // free
+	flights *flight // free
+	heads   http1.Pool
+}
+
+// takeOff gives the connection a flight, whose parsers stand between messages.
+func (t *table) takeOff(s *conn) *flight {
+	f := t.flights
+	if f == nil {
+		f = new(flight)
+		for kind := range f.parser {
+			f.parser[kind].Pool = &t.heads
+			f.parser[kind].Reset(http1.Kind(kind), false)
+		}
+	} else {
+		t.flights, f.next = f.next, nil
+	}
+	s.flight = f
+	f.reqStart = 0
+	return f
+}
+
+// joinMidstream gives the connection a flight whose parsers wait for a segment
+// that begins like a message.
+func (t *table) joinMidstream(s *conn) {
+	f := t.takeOff(s)
+	for kind := range f.parser {
+		f.parser[kind].Reset(http1.Kind(kind), true)
+	}
+}
+
+// land takes an idle connection's flight back, whose parsers need no Reset.
+func (t *table) land(s *conn) {
+	f := s.flight
+	s.flight, f.next, t.flights = nil, t.flights, f
+}
+
+// crash takes back the flight of a connection that is over, if it has one.
+func (t *table) crash(s *conn) {
+	f := s.flight
+	if f == nil {
+		return
+	}
+	for kind := range f.parser {
+		f.parser[kind].Reset(http1.Kind(kind), false)
+	}
+	t.land(s)
 }
 
 // chunkSize makes a chunk whole pages.
-const chunkSize = 512
+const chunkSize = 1024
 
 // at returns the record of a connection.
 func (t *table) at(id uint32) *conn {
@@ -160,6 +221,7 @@ func (t *table) rare(s *conn) *rare {
 
 // release gives back what the record held.
 func (t *table) release(s *conn) {
+	t.crash(s)
 	if r := s.rare; r != nil {
 		*r = rare{more: r.more[:0], reuseIdle: r.reuseIdle[:0]}
 		if len(t.rares) < maxFreeRares && cap(r.more) <= 16 && cap(r.reuseIdle) <= 64 {

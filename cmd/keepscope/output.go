@@ -87,9 +87,6 @@ type lines struct {
 	exchanges bool
 }
 
-func (*lines) Opened(*analyzer.Connection) {}
-func (*lines) Judged(*analyzer.Connection) {}
-
 func (l *lines) Exchange(e *analyzer.Exchange) {
 	if l.exchanges {
 		l.sorter.Exchange(e)

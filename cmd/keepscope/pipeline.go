@@ -13,9 +13,9 @@ import (
 // A pipeline takes frames to facts: a decoder, the workers, and who listens to
 // each of them.
 type pipeline struct {
-	reader    analyzer.Reader
-	observers []*observer
-	window    time.Duration
+	reader     analyzer.Reader
+	aggregates []*report.Aggregate // one a worker
+	window     time.Duration
 }
 
 // idleTimeout is the silence after which a connection is given up. It is never
@@ -41,15 +41,16 @@ func (a *analysis) pipeline(l listen) *pipeline {
 	}
 	share := int(a.MaxMemory) / 4 / n
 	for i := range n {
-		o := &observer{aggregate: report.NewAggregate(report.Options{})}
+		sum := report.NewAggregate(report.Options{})
+		var observer analyzer.Observer = sum
 		if l.each != nil {
-			o.also = l.each(i)
+			observer = join(sum, l.each(i))
 		}
-		p.observers = append(p.observers, o)
+		p.aggregates = append(p.aggregates, sum)
 		p.reader.Workers = append(p.reader.Workers, analyzer.NewWorker(
 			reassembly.Config{MaxConnections: max(a.MaxConnections/n, 1), MaxBuffered: 2 * share, IdleTimeout: max(idleTimeout, a.ReuseWindow)},
 			analyzer.Config{ReuseWindow: a.ReuseWindow, MaxReuseIdle: l.reuseIdle, MaxHeaderBytes: share},
-			o))
+			observer))
 	}
 	return p
 }
@@ -66,8 +67,8 @@ func (p *pipeline) finish() { p.reader.Flush() }
 // report sums up what was seen; capture says where it comes from.
 func (p *pipeline) report(capture report.Capture) *report.Report {
 	sum := report.NewAggregate(report.Options{})
-	for _, o := range p.observers {
-		sum.Merge(o.aggregate)
+	for _, a := range p.aggregates {
+		sum.Merge(a)
 	}
 	p.account(&capture)
 	return report.Build(sum, capture)
@@ -94,38 +95,5 @@ func (p *pipeline) account(c *report.Capture) {
 		c.Reassembly.OutOfOrderSegments += s.OutOfOrder
 		c.Reassembly.Retransmissions += s.Retransmissions
 		c.Reassembly.EvictedConnections += s.Evicted
-	}
-}
-
-// An observer hands a worker's facts to the report, and to another listener if
-// there is one.
-type observer struct {
-	aggregate *report.Aggregate
-	also      analyzer.Observer
-}
-
-func (o *observer) Opened(c *analyzer.Connection) {
-	if o.also != nil {
-		o.also.Opened(c)
-	}
-}
-
-func (o *observer) Judged(c *analyzer.Connection) {
-	if o.also != nil {
-		o.also.Judged(c)
-	}
-}
-
-func (o *observer) Exchange(e *analyzer.Exchange) {
-	o.aggregate.Exchange(e)
-	if o.also != nil {
-		o.also.Exchange(e)
-	}
-}
-
-func (o *observer) Connection(c *analyzer.Connection) {
-	o.aggregate.Connection(c)
-	if o.also != nil {
-		o.also.Connection(c)
 	}
 }
