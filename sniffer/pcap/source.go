@@ -10,11 +10,14 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/keepscope/keepscope/sniffer"
 )
@@ -140,6 +143,7 @@ func (s *Source) Reopen(i int) error {
 	if err != nil {
 		return &InterfaceError{i, name, err}
 	}
+	halveLoopback(h, name)
 	s.handles[i] = h
 	s.links[i] = linkType(int(C.pcap_datalink(h)))
 	return nil
@@ -167,6 +171,16 @@ func (s *Source) activate(name *C.char) (*C.pcap_t, error) {
 		return nil, err
 	}
 	return h, nil
+}
+
+// halveLoopback has the kernel pass on each packet of a loopback interface once.
+// Libpcap takes out the outgoing copies, too, but only after they have been
+// copied to the ring, and counted where they did not fit. It is no loss where
+// the kernel (before 4.20) can't.
+func halveLoopback(h *C.pcap_t, name string) {
+	if i, err := net.InterfaceByName(name); err == nil && i.Flags&net.FlagLoopback != 0 {
+		_ = unix.SetsockoptInt(int(C.pcap_fileno(h)), unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1)
+	}
 }
 
 func (s *Source) configure(h *C.pcap_t) error {
