@@ -120,8 +120,9 @@ type Pools struct {
 	slots    arena[slot]
 	pairs    arena[pair] // pairs[0] is the head of the list by use
 	byKey    map[Pair]int32
-	seq      uint32 // of the last slot that became idle
-	hand     int32  // the slot swept last
+	near     [64]int32 // pairs found last, by a cheap hash
+	seq      uint32    // of the last slot that became idle
+	hand     int32     // the slot swept last
 	evicted  uint64
 	slotless uint64
 }

@@ -105,7 +105,7 @@ func (p *Pools) enter(me int32, key Pair) {
 		p.touch(old)
 		return
 	}
-	i := p.byKey[key]
+	i := p.lookup(key)
 	if i == 0 {
 		if len(p.byKey) >= p.cfg.MaxPairs {
 			p.evict(p.pairs.at(0).newer)
@@ -120,6 +120,18 @@ func (p *Pools) enter(me int32, key Pair) {
 	if old != 0 {
 		p.leave(old)
 	}
+}
+
+// lookup returns the index of a pair, 0 if it has none. A pair's connections
+// come in runs, so the ones found last are looked at before the map.
+func (p *Pools) lookup(key Pair) int32 {
+	near := &p.near[(uint32(key.Client[15])*31^uint32(key.Server[15])*7^uint32(key.Port)^key.Name)%uint32(len(p.near))]
+	if r := p.pairs.at(*near); *near != 0 && !r.evicted && r.refs > 0 && r.key == key {
+		return *near
+	}
+	i := p.byKey[key]
+	*near = i
+	return i
 }
 
 // leave takes a slot or a connection from a pair.

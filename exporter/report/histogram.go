@@ -16,6 +16,7 @@ import (
 type histogram struct {
 	index []uint16
 	cells []cell
+	hint  [hints]uint16 // where buckets were found last, by their low bits
 	n     uint64
 	sum   int64
 	max   int64
@@ -25,6 +26,10 @@ type cell struct {
 	n   uint64
 	sum int64
 }
+
+// hints is how many places a histogram remembers: values come in clusters, and
+// a remembered place saves the search (BenchmarkConnection).
+const hints = 64
 
 const subBits = 7 // 128 buckets for each power of two
 
@@ -48,7 +53,12 @@ func (h *histogram) add(v int64) {
 
 // cell returns the cell of a bucket, which it inserts where needed.
 func (h *histogram) cell(bucket uint16) *cell {
+	hint := &h.hint[bucket%hints]
+	if at := int(*hint); at < len(h.index) && h.index[at] == bucket {
+		return &h.cells[at]
+	}
 	at := h.search(bucket)
+	*hint = uint16(at)
 	if at == len(h.index) || h.index[at] != bucket {
 		h.index = slices.Insert(h.index, at, bucket)
 		h.cells = slices.Insert(h.cells, at, cell{})
