@@ -122,12 +122,11 @@ func newSession(l listen, a *analysis) *session {
 	s := &session{start: time.Now()}
 	each := l.each
 	l.each = func(i int) analyzer.Observer {
-		var also analyzer.Observer
-		if each != nil {
-			also = each(i)
-		}
-		b := newBoard(&s.requests, also)
+		b := newBoard(&s.requests)
 		s.boards = append(s.boards, b)
+		if each != nil {
+			return join(b, each(i))
+		}
 		return b
 	}
 	s.pipeline = a.pipeline(l)

@@ -14,13 +14,12 @@ import (
 const maxBoardServers = 1000
 
 // A board keeps the figures of a live view for one worker: what the report
-// counts when a connection ends, it counts at once. It is an analyzer.Observer.
+// counts when a connection ends, it counts at once. It is an analyzer.Watcher.
 type board struct {
 	servers  map[boardKey]*boardServer
 	other    boardServer
-	requests *atomic.Uint64    // of all boards
-	last     *boardServer      // of the last call, as traffic comes in runs
-	also     analyzer.Observer // hears everything, too; may be nil
+	requests *atomic.Uint64 // of all boards
+	last     *boardServer   // of the last call, as traffic comes in runs
 }
 
 type boardKey struct {
@@ -44,8 +43,8 @@ type boardServer struct {
 	estimatedUsed   uint64
 }
 
-func newBoard(requests *atomic.Uint64, also analyzer.Observer) *board {
-	b := &board{servers: map[boardKey]*boardServer{}, requests: requests, also: also}
+func newBoard(requests *atomic.Uint64) *board {
+	b := &board{servers: map[boardKey]*boardServer{}, requests: requests}
 	b.other.name = "other"
 	return b
 }
@@ -85,17 +84,14 @@ func boardName(ep sniffer.Endpoint, name string) string {
 	}, name[:min(len(name), 128)])
 }
 
-// Opened implements analyzer.Observer.
+// Opened implements analyzer.Watcher.
 func (b *board) Opened(c *analyzer.Connection) {
 	s := b.find(c.Server, c.ServerName)
 	s.opened++
 	s.open++
-	if b.also != nil {
-		b.also.Opened(c)
-	}
 }
 
-// Judged implements analyzer.Observer.
+// Judged implements analyzer.Watcher.
 func (b *board) Judged(c *analyzer.Connection) {
 	s := b.find(c.Server, c.ServerName)
 	switch c.Verdict {
@@ -105,9 +101,6 @@ func (b *board) Judged(c *analyzer.Connection) {
 		s.wastedNS += c.Cost.TCP + c.Cost.TLS + c.Cost.DNS
 	case analyzer.VerdictNeeded:
 		s.needed++
-	}
-	if b.also != nil {
-		b.also.Judged(c)
 	}
 }
 
@@ -122,9 +115,6 @@ func (b *board) Exchange(e *analyzer.Exchange) {
 		s.used++
 	}
 	b.requests.Add(1)
-	if b.also != nil {
-		b.also.Exchange(e)
-	}
 }
 
 // Connection implements analyzer.Observer.
@@ -140,9 +130,6 @@ func (b *board) Connection(c *analyzer.Connection) {
 			s.estimatedUsed++
 		}
 		b.requests.Add(uint64(c.Requests))
-	}
-	if b.also != nil {
-		b.also.Connection(c)
 	}
 }
 
