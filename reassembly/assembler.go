@@ -87,7 +87,6 @@ type Assembler struct {
 	swept     int64  // packet time up to which Sweep has visited
 	sweepHand uint32 // ID that Sweep visits next
 	evictHand uint32 // ID that eviction looks at next
-	order     []*Conn
 }
 
 // New returns an Assembler that tells h what happens.
@@ -382,21 +381,21 @@ func (a *Assembler) late(s *sniffer.Segment, i, at, hash uint32) bool {
 // Where several Assemblers share a capture, give each the capture's last time
 // by Sweep first. The Assembler is then as new but for its counters.
 func (a *Assembler) Flush() {
-	a.order = a.order[:0]
+	order := make([]uint32, 0, a.arena.used)
 	for id := range a.arena.span() {
-		if c := a.Conn(id); c != nil {
-			a.order = append(a.order, c)
+		if a.Conn(id) != nil {
+			order = append(order, id)
 		}
 	}
-	slices.SortFunc(a.order, byStart)
-	for _, c := range a.order {
+	slices.SortFunc(order, func(x, y uint32) int { return byStart(a.Conn(x), a.Conn(y)) })
+	for _, id := range order {
+		c := a.Conn(id)
 		if a.overdue(c, a.now) {
 			a.expire(c)
 		} else {
 			a.finish(c, EndCapture)
 		}
 	}
-	a.order = nil
 	for a.closed.head != a.closed.tail {
 		a.exhume()
 	}

@@ -115,7 +115,7 @@ type Stats struct {
 // are not safe for concurrent use.
 type Pools struct {
 	cfg      Config
-	byID     []int32 // index in conns, 0 for none
+	byID     chunks[int32] // index in conns, 0 for none
 	conns    arena[connection]
 	slots    arena[slot]
 	pairs    arena[pair] // pairs[0] is the head of the list by use
@@ -269,7 +269,7 @@ func (p *Pools) Release(conn uint32, t int64) {
 		return
 	}
 	p.end(me, t)
-	p.byID[conn] = 0
+	*p.byID.at(int32(conn)) = 0
 	p.leave(p.conns.at(me).pair)
 	p.forget(me)
 }

@@ -42,8 +42,8 @@ func check(t testing.TB, p *Pools) {
 	if n != len(p.byKey) {
 		t.Fatalf("%d pairs in the ring, %d in the map", n, len(p.byKey))
 	}
-	for _, i := range p.byID {
-		if i != 0 {
+	for id := range len(p.byID) * chunkLen {
+		if i := *p.byID.at(int32(id)); i != 0 {
 			connRefs[i]++
 			pairRefs[p.conns.at(i).pair]++
 		}

@@ -36,39 +36,54 @@ type pair struct {
 	evicted      bool  // in no map and no ring, its slots vanish instead of becoming idle
 }
 
-// arenaChunk is how many values an arena allocates at a time: chunks of whole
-// pages, which never move.
-const arenaChunk = 1024
+// chunkLen is how many values are allocated at a time, so that growth copies
+// nothing and leaves nothing behind.
+const chunkLen = 1024
+
+// chunks holds values by index, in places that never move.
+type chunks[T any] []*[chunkLen]T
+
+func (c chunks[T]) at(i int32) *T { return &c[uint32(i)/chunkLen][uint32(i)%chunkLen] }
+
+// reach makes room for index i.
+func (c *chunks[T]) reach(i int32) {
+	for int(i) >= len(*c)*chunkLen {
+		*c = append(*c, new([chunkLen]T))
+	}
+}
 
 // An arena holds values by index, and gives freed ones out again.
 type arena[T any] struct {
-	chunks []*[arenaChunk]T
-	made   int32 // indexes ever given out
-	free   []int32
+	chunks[T]
+	made  int32 // indexes ever given out
+	free  chunks[int32]
+	freed int32 // length of free
 }
 
-func (a *arena[T]) at(i int32) *T { return &a.chunks[uint32(i)/arenaChunk][uint32(i)%arenaChunk] }
-func (a *arena[T]) put(i int32)   { a.free = append(a.free, i) }
-func (a *arena[T]) len() int      { return int(a.made) - 1 - len(a.free) }
+func (a *arena[T]) len() int { return int(a.made - 1 - a.freed) }
+
+// put frees an index.
+func (a *arena[T]) put(i int32) {
+	a.free.reach(a.freed)
+	*a.free.at(a.freed) = i
+	a.freed++
+}
 
 // get returns an index.
 func (a *arena[T]) get() int32 {
-	if n := len(a.free); n > 0 {
-		i := a.free[n-1]
-		a.free = a.free[:n-1]
-		return i
+	if a.freed > 0 {
+		a.freed--
+		return *a.free.at(a.freed)
 	}
-	if int(a.made) == len(a.chunks)*arenaChunk {
-		a.chunks = append(a.chunks, new([arenaChunk]T))
-	}
+	a.reach(a.made)
 	a.made++
 	return a.made - 1
 }
 
 // find returns the index of a connection, 0 if it is unknown.
 func (p *Pools) find(id uint32) int32 {
-	if uint64(id) < uint64(len(p.byID)) {
-		return p.byID[id]
+	if uint64(id) < uint64(len(p.byID)*chunkLen) {
+		return *p.byID.at(int32(id))
 	}
 	return 0
 }
@@ -77,11 +92,9 @@ func (p *Pools) find(id uint32) int32 {
 func (p *Pools) begin(id uint32, key Pair, t int64) int32 {
 	p.Release(id, t) // a number used again without release
 	p.sweep(t)
-	for uint64(len(p.byID)) <= uint64(id) {
-		p.byID = append(p.byID, 0)
-	}
+	p.byID.reach(int32(id))
 	me := p.conns.get()
-	p.byID[id] = me
+	*p.byID.at(int32(id)) = me
 	*p.conns.at(me) = connection{syn: t, id: id, refs: 1, reason: PoolMiss}
 	p.enter(me, key)
 	return me
