@@ -1,0 +1,215 @@
+package dashboards
+
+import (
+	"github.com/grafana/grafana-foundation-sdk/go/common"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
+	"github.com/keepscope/keepscope/exporter"
+)
+
+// Capture returns the dashboard of the capture itself: what it missed, and what
+// it costs.
+func Capture(c Config) (dashboard.Dashboard, error) {
+	c = c.withDefaults()
+	return c.build(board{
+		name:      "capture",
+		title:     "Capture health",
+		about:     "Whether Keepscope sees all there is to see, and what that costs: packets, drops, gaps, memory, CPU.",
+		variables: append(targetVariables(), intervalVariable()),
+		bands: []band{
+			trust(),
+			{id: 1, title: "What is captured?", height: 8, tiles: []tile{
+				{2, 12, packets()},
+				{3, 12, bandwidth()},
+			}},
+			{id: 10, title: "What is missed?", height: 8, tiles: []tile{
+				{11, 12, drops()},
+				{12, 12, lossByInstance()},
+				{13, 12, missingBytes()},
+				{14, 12, outOfOrder()},
+				{15, 12, flawedConnections()},
+				{16, 12, decodeErrors()},
+			}},
+			{id: 20, title: "What does it hold?", height: 8, tiles: []tile{
+				{21, 12, trackedConnections()},
+				{22, 12, bufferedBytes()},
+				{23, 12, serverNames()},
+				{24, 12, silence()},
+			}},
+			{id: 30, title: "What does it cost?", height: 8, tiles: []tile{
+				{31, 8, memory()},
+				{32, 8, cpu()},
+				{33, 8, logLines()},
+			}},
+		},
+	})
+}
+
+const (
+	noPackets = "No packet was captured in this time: no traffic, or no sidecar"
+	// fullest is how many instances a chart shows: more lines can't be told apart.
+	fullest = "topk(5, "
+)
+
+// eachInstance is a chart with a line for each of the sidecars with the largest
+// values.
+func eachInstance(t text, expr string) *timeseries.PanelBuilder {
+	return lines(t, query{expr: fullest + expr + ")", legend: legendOf(labelInstance)}).
+		FillOpacity(0).
+		ColorScheme(shades(blue))
+}
+
+func packets() *timeseries.PanelBuilder {
+	return lines(text{
+		title: "Packets",
+		unit:  unitPackets,
+		about: "Packets captured per second, by interface. Good: as much as there is traffic. Less than expected: is it the right interface, does --filter leave out too much?",
+		empty: noPackets,
+	}, query{expr: sum(by(exporter.LabelInterface), targetScope.rate(rateInterval, exporter.CapturePackets)), legend: legendOf(exporter.LabelInterface)}).
+		ColorScheme(shades(blue))
+}
+
+func bandwidth() *timeseries.PanelBuilder {
+	return lines(text{
+		title: "Bandwidth",
+		unit:  unitBitRate,
+		about: "Bits per second of the captured packets as they were on the wire, by interface. Good: what the interface's own counters say. It tells how much work the sidecar has.",
+		empty: noPackets,
+	}, query{expr: "8 * " + sum(by(exporter.LabelInterface), targetScope.rate(rateInterval, exporter.CaptureBytes)), legend: legendOf(exporter.LabelInterface)}).
+		ColorScheme(shades(blue))
+}
+
+func drops() *timeseries.PanelBuilder {
+	return paint(stacked(common.StackingModeNormal, text{
+		title: "Dropped packets, by where",
+		unit:  unitPackets,
+		about: "Packets lost before they could be analysed. Good: 0. kernel: the capture buffer was full, give more CPU or a larger buffer. interface: the driver or the card lost them, before anyone on the host saw them. queue: a worker was too slow, give --workers.",
+		empty: noPackets,
+	}, query{expr: sum(by(exporter.LabelWhere), targetScope.rate(rateInterval, exporter.CaptureDropped)), legend: legendOf(exporter.LabelWhere)}),
+		tones("", exporter.Values(exporter.LabelWhere), cycle([]string{vermillion, purple, orange}))...)
+}
+
+func lossByInstance() *timeseries.PanelBuilder {
+	return eachInstance(text{
+		title: "Share of packets lost, worst sidecars",
+		unit:  unitShare,
+		about: "Of all packets of a sidecar, the share that was dropped. Good: 0 %. Above 1 % that sidecar's counts are too low, however well the others do.",
+		empty: noPackets,
+	}, targetScope.lost(rateInterval, by(labelInstance))).
+		Thresholds(levels(slate, level{0.01, bad})).
+		ThresholdsStyle(common.NewGraphThresholdsStyleConfigBuilder().Mode(common.GraphThresholdsStyleModeDashed)).
+		AxisSoftMax(0.02)
+}
+
+func missingBytes() *timeseries.PanelBuilder {
+	return eachInstance(text{
+		title: "Missing bytes",
+		unit:  unitByteRate,
+		about: "Bytes of TCP streams that the receivers acknowledged and the capture never saw. Good: 0. They are what dropped packets do to the figures; without drops, look for traffic that goes another way (asymmetric routing, a second interface).",
+		empty: noSidecar,
+	}, sum(by(labelInstance), targetScope.rate(rateInterval, exporter.MissingBytes)))
+}
+
+func outOfOrder() *timeseries.PanelBuilder {
+	return eachInstance(text{
+		title: "Segments out of order",
+		unit:  unitRate,
+		about: "TCP segments that came before their turn. They are put in order and harm no figure. Good: few; many mean that the network loses or reorders packets, or that several queues of the card are captured at once.",
+		empty: noSidecar,
+	}, sum(by(labelInstance), targetScope.rate(rateInterval, exporter.OutOfOrderSegments)))
+}
+
+func flawedConnections() *timeseries.PanelBuilder {
+	s := targetScope
+	return paint(lines(text{
+		title: "Incomplete and given-up connections",
+		unit:  unitConnections,
+		about: "Connections that lack bytes where they mattered, and those that were forgotten because the table was full. Good: 0. Incomplete: see drops. Given up: raise --max-connections.",
+		empty: noSidecar,
+	},
+		query{expr: sum(nil, s.rate(rateInterval, exporter.IncompleteConnections)), legend: "incomplete"},
+		query{expr: sum(nil, s.rate(rateInterval, exporter.EvictedConnections)), legend: "given up"},
+	), style{series: "incomplete", color: orange}, style{series: "given up", color: vermillion})
+}
+
+func decodeErrors() *timeseries.PanelBuilder {
+	return lines(text{
+		title: "Packets that could not be decoded",
+		unit:  unitPackets,
+		about: "By the layer at which decoding stopped. Good: 0, or a steady trickle of broken packets. Many at a low layer: an encapsulation that Keepscope does not know, or a snap length that is too short.",
+		empty: noSidecar,
+	}, query{expr: sum(by(exporter.LabelLayer), targetScope.rate(rateInterval, exporter.DecodeErrors)), legend: legendOf(exporter.LabelLayer)}).
+		ColorScheme(shades(orange))
+}
+
+func trackedConnections() *timeseries.PanelBuilder {
+	return eachInstance(text{
+		title: "Tracked connections",
+		unit:  unitNumber,
+		about: "TCP connections in the table now, whatever they carry. Good: well below --max-connections (default 262 144); beyond it the least recently active are given up.",
+		empty: noSidecar,
+	}, aggregate("max", by(labelInstance), targetScope.pick(exporter.TrackedConnections)))
+}
+
+func bufferedBytes() *timeseries.PanelBuilder {
+	return eachInstance(text{
+		title: "Bytes waiting for bytes before them",
+		unit:  unitBytes,
+		about: "What reassembly holds back. Good: near 0, with peaks where packets are lost or reordered. It is bounded by --max-memory.",
+		empty: noSidecar,
+	}, aggregate("max", by(labelInstance), targetScope.pick(exporter.BufferedBytes)))
+}
+
+func serverNames() *timeseries.PanelBuilder {
+	s := targetScope
+	share := ratio(aggregate("max", by(labelInstance), s.pick(exporter.Servers)), aggregate("max", by(labelInstance), s.pick(exporter.ServerLimit)))
+	return eachInstance(text{
+		title: "Server names in use",
+		unit:  unitShare,
+		about: "Share of the server label's values that are taken. Good: below 80 %. At 100 % further servers are counted as other: raise --max-servers, at the price of more series.",
+		empty: noSidecar,
+	}, share).
+		Min(0).
+		Thresholds(levels(slate, level{0.8, warning}, level{1, bad})).
+		ThresholdsStyle(common.NewGraphThresholdsStyleConfigBuilder().Mode(common.GraphThresholdsStyleModeDashed))
+}
+
+func silence() *timeseries.PanelBuilder {
+	return eachInstance(text{
+		title: "Time since the newest packet",
+		unit:  unitSeconds,
+		about: "How long each sidecar has seen nothing. Good: seconds where there is traffic. A line that climbs is an interface without traffic, or a capture that stopped.",
+		empty: noPackets,
+	}, "time() - "+aggregate("max", by(labelInstance), targetScope.pick(exporter.LastPacket)))
+}
+
+func memory() *timeseries.PanelBuilder {
+	return eachInstance(text{
+		title: "Memory",
+		unit:  unitBytes,
+		about: "Resident memory of the largest sidecars. Good: level, whatever the traffic. Its parts have caps: --max-connections, --max-memory, --max-servers.",
+		empty: noSidecar,
+	}, aggregate("max", by(labelInstance), targetScope.ownProcess(targetScope.pick(metricMemory))))
+}
+
+func cpu() *timeseries.PanelBuilder {
+	return eachInstance(text{
+		title: "CPU",
+		unit:  unitCores,
+		about: "Cores that the busiest sidecars use. Good: a few percent of what the application uses. Near 1 with one worker, packets will be dropped: give --workers, or capture fewer ports.",
+		empty: noSidecar,
+	}, sum(by(labelInstance), targetScope.ownProcess(targetScope.rate(rateInterval, metricCPU))))
+}
+
+func logLines() *timeseries.PanelBuilder {
+	s := targetScope
+	return paint(lines(text{
+		title: "Log of connections",
+		unit:  unitRate,
+		about: "Lines written to the log of connections (--log-connections), and lines that it lost because its disk was slow. Good: none lost; no figure of the dashboards depends on it. 0 where no log is written.",
+		empty: noSidecar,
+	},
+		query{expr: sum(nil, s.rate(rateInterval, exporter.LogLines)), legend: "written"},
+		query{expr: sum(nil, s.rate(rateInterval, exporter.LogDropped)), legend: "lost"},
+	), style{series: "written", color: blue}, style{series: "lost", color: vermillion})
+}

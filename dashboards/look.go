@@ -1,0 +1,335 @@
+package dashboards
+
+import (
+	"fmt"
+
+	"github.com/grafana/grafana-foundation-sdk/go/cog"
+	"github.com/grafana/grafana-foundation-sdk/go/common"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/grafana/grafana-foundation-sdk/go/heatmap"
+	"github.com/grafana/grafana-foundation-sdk/go/prometheus"
+	"github.com/grafana/grafana-foundation-sdk/go/stat"
+	"github.com/grafana/grafana-foundation-sdk/go/table"
+	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
+	"github.com/keepscope/keepscope/exporter"
+)
+
+// The colours of Okabe and Ito (Color Universal Design, 2008), which people
+// with any common colour blindness can tell apart, but for its yellow and black:
+// one can't be seen on white, the other on a dark page.
+const (
+	blue       = "#0072B2"
+	sky        = "#56B4E9"
+	green      = "#009E73"
+	orange     = "#E69F00"
+	vermillion = "#D55E00"
+	purple     = "#CC79A7"
+	grey       = "#999999"
+	slate      = "#5B6B7B" // calm: nothing to see here
+)
+
+// What colours mean wherever they rate something.
+const (
+	good    = green
+	warning = orange
+	bad     = vermillion
+)
+
+// Hues for who is to blame, with tones that keep neighbours in a stack apart.
+var (
+	clientTones = []string{blue, "#8CCBF0", "#004F7C", "#4DA3D6", "#C2E3F7"}
+	serverTones = []string{vermillion, "#F2B27A", "#8F3F00", orange, "#F7D6B5"}
+	otherTones  = []string{grey, "#666F78", "#C4C9CE", purple, "#8A6D80"}
+)
+
+// Units. Each is an id of Grafana's, or one of its prefixes for units of one's
+// own.
+const (
+	unitShare       = "percentunit"
+	unitSeconds     = "s"
+	unitNumber      = "short"
+	unitRequests    = "reqps"
+	unitConnections = "count:conn/s"
+	unitRaces       = "short"
+	unitPackets     = "pps"
+	unitBytes       = "bytes"
+	unitByteRate    = "binBps"
+	unitBitRate     = "bps"
+	unitEach        = "suffix:s per s"
+	unitRate        = "count:/s"
+	unitCores       = "suffix:cores"
+)
+
+// datasourceRef is the data source that the dashboard's first variable chooses.
+var datasourceRef = common.DataSourceRef{Type: ref("prometheus"), Uid: ref("${datasource}")}
+
+func ref[T any](v T) *T { return &v }
+
+// A query is one target of a panel.
+type query struct {
+	expr      string
+	legend    string
+	exemplars bool
+	once      bool // one value for the whole time range
+}
+
+// ranged returns the query as a series over time. The minimum step is the
+// variable "interval", on which $__rate_interval depends in turn.
+func (q query) ranged(id int) *prometheus.DataqueryBuilder {
+	b := q.base(id).Interval("$interval").Format(prometheus.PromQueryFormatTimeSeries)
+	if q.once {
+		return b.Instant()
+	}
+	b.Range()
+	if q.exemplars {
+		b.Exemplar(true)
+	}
+	return b
+}
+
+// instant returns the query as one table.
+func (q query) instant(id int) *prometheus.DataqueryBuilder {
+	return q.base(id).Instant().Interval("$interval").Format(prometheus.PromQueryFormatTable)
+}
+
+func (q query) base(id int) *prometheus.DataqueryBuilder {
+	return prometheus.NewDataqueryBuilder().
+		Datasource(datasourceRef).
+		RefId(string(rune('A' + id))).
+		EditorMode(prometheus.QueryEditorModeCode).
+		Expr(q.expr).
+		LegendFormat(q.legend)
+}
+
+// A level is where a threshold's colour begins.
+type level struct {
+	from  float64
+	color string
+}
+
+// levels returns thresholds: base below the first.
+func levels(base string, above ...level) *dashboard.ThresholdsConfigBuilder {
+	steps := []dashboard.Threshold{{Color: base}}
+	for _, l := range above {
+		steps = append(steps, dashboard.Threshold{Value: ref(l.from), Color: l.color})
+	}
+	return dashboard.NewThresholdsConfigBuilder().Mode(dashboard.ThresholdsModeAbsolute).Steps(steps)
+}
+
+func fixed(color string) *dashboard.FieldColorBuilder {
+	return dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdFixed).FixedColor(color)
+}
+
+// shades tell an open set of series apart by lightness, in one hue.
+func shades(color string) *dashboard.FieldColorBuilder {
+	return dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdShades).FixedColor(color)
+}
+
+func byThreshold() *dashboard.FieldColorBuilder {
+	return dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds)
+}
+
+// A text is what a panel says in words.
+type text struct {
+	title, unit string
+	about       string // what it shows, what is good, what to do
+	empty       string // why there may be no data
+}
+
+// number is a big figure of the newest value.
+func number(t text, q query) *stat.PanelBuilder {
+	return stat.NewPanelBuilder().
+		Title(t.title).Description(t.about).Unit(t.unit).NoValue(t.empty).
+		Datasource(datasourceRef).
+		WithTarget(q.ranged(0)).
+		ColorScheme(byThreshold()).
+		Thresholds(levels(slate)).
+		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"}).Values(false).Fields("")).
+		GraphMode(common.BigValueGraphModeArea).
+		ColorMode(common.BigValueColorModeValue).
+		JustifyMode(common.BigValueJustifyModeAuto).
+		TextMode(common.BigValueTextModeValue).
+		Orientation(common.VizOrientationAuto).
+		WideLayout(true)
+}
+
+// alarm is a figure that turns its whole panel orange or vermillion: it can't be
+// overlooked, and is calm otherwise.
+func alarm(t text, q query, above ...level) *stat.PanelBuilder {
+	return number(t, q).
+		GraphMode(common.BigValueGraphModeNone).
+		ColorMode(common.BigValueColorModeBackgroundSolid).
+		JustifyMode(common.BigValueJustifyModeCenter).
+		Thresholds(levels(slate, above...))
+}
+
+// lines is a chart over time.
+func lines(t text, queries ...query) *timeseries.PanelBuilder {
+	b := timeseries.NewPanelBuilder().
+		Title(t.title).Description(t.about).Unit(t.unit).NoValue(t.empty).
+		Datasource(datasourceRef).
+		DrawStyle(common.GraphDrawStyleLine).
+		LineInterpolation(common.LineInterpolationLinear).
+		LineWidth(2).FillOpacity(8).
+		ShowPoints(common.VisibilityModeAuto).PointSize(4).
+		AxisBorderShow(false).AxisSoftMin(0).
+		ThresholdsStyle(common.NewGraphThresholdsStyleConfigBuilder().Mode(common.GraphThresholdsStyleModeOff)).
+		ColorScheme(fixed(blue)).
+		Thresholds(levels(slate)).
+		Tooltip(common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeMulti).Sort(common.SortOrderDescending).HideZeros(true)).
+		Legend(legend(common.LegendPlacementBottom))
+	for i, q := range queries {
+		b.WithTarget(q.ranged(i))
+	}
+	return b
+}
+
+// stacked is a chart of shares of a whole, or of a sum.
+func stacked(mode common.StackingMode, t text, queries ...query) *timeseries.PanelBuilder {
+	return lines(t, queries...).
+		Stacking(common.NewStackingConfigBuilder().Mode(mode).Group("A")).
+		LineWidth(1).FillOpacity(70).ShowPoints(common.VisibilityModeNever)
+}
+
+func legend(where common.LegendPlacement) *common.VizLegendOptionsBuilder {
+	return common.NewVizLegendOptionsBuilder().
+		ShowLegend(true).
+		DisplayMode(common.LegendDisplayModeList).
+		Placement(where).
+		Calcs([]string{})
+}
+
+// tableLegend names many series with their means, largest first.
+func tableLegend() *common.VizLegendOptionsBuilder {
+	return common.NewVizLegendOptionsBuilder().
+		ShowLegend(true).
+		DisplayMode(common.LegendDisplayModeTable).
+		Placement(common.LegendPlacementRight).
+		Calcs([]string{"mean"}).
+		SortBy("Mean").SortDesc(true)
+}
+
+// density is a heatmap of a histogram metric.
+func density(t text, q query) *heatmap.PanelBuilder {
+	return heatmap.NewPanelBuilder().
+		Title(t.title).Description(t.about).Unit(t.unit).NoValue(t.empty).
+		Datasource(datasourceRef).
+		WithTarget(q.ranged(0).Format(prometheus.PromQueryFormatHeatmap)).
+		MaxDataPoints(100). // more and a cell is narrower than it can be seen
+		Calculate(false).
+		Color(heatmap.NewHeatmapColorOptionsBuilder().
+			Mode(heatmap.HeatmapColorModeScheme).
+			Scheme("Cividis"). // even in lightness, and made for the colour-blind
+			Scale(heatmap.HeatmapColorScaleExponential).Exponent(0.5).Steps(64).
+			Fill(orange).Reverse(false)).
+		FilterValues(heatmap.NewFilterValueRangeBuilder().Le(1e-9)).
+		CellGap(1).
+		ShowValue(common.VisibilityModeNever).
+		YAxis(heatmap.NewYAxisConfigBuilder().AxisPlacement(common.AxisPlacementLeft).Reverse(false).Unit(t.unit)).
+		CellValues(heatmap.NewCellValuesBuilder().Unit(unitConnections)).
+		RowsFrame(heatmap.NewRowsHeatmapOptionsBuilder().Layout(common.HeatmapCellLayoutAuto)).
+		Tooltip(heatmap.NewHeatmapTooltipBuilder().Mode(common.TooltipDisplayModeSingle).YHistogram(true).ShowColorScale(false)).
+		ScaleDistribution(common.NewScaleDistributionConfigBuilder().Type(common.ScaleDistributionLinear)).
+		ShowLegend()
+}
+
+// rows is a table, one query a column.
+func rows(t text, queries ...query) *table.PanelBuilder {
+	b := table.NewPanelBuilder().
+		Title(t.title).Description(t.about).Unit(t.unit).NoValue(t.empty).
+		Datasource(datasourceRef).
+		ShowHeader(true).
+		CellHeight(common.TableCellHeightSm).
+		Footer(common.NewTableFooterOptionsBuilder().Show(false).Reducer([]string{})). // required, if empty
+		Align(common.FieldTextAlignmentAuto).
+		Thresholds(levels(slate)).
+		ColorScheme(byThreshold())
+	for i, q := range queries {
+		b.WithTarget(q.instant(i))
+	}
+	return b
+}
+
+// property is one setting of an override.
+func property(id string, value any) dashboard.DynamicConfigValue {
+	return dashboard.DynamicConfigValue{Id: id, Value: value}
+}
+
+func colored(color string) dashboard.DynamicConfigValue {
+	return property("color", map[string]any{"mode": "fixed", "fixedColor": color})
+}
+
+// dashed marks what is a limit rather than a measurement.
+func dashed(dash ...float64) dashboard.DynamicConfigValue {
+	return property("custom.lineStyle", map[string]any{"fill": "dash", "dash": dash})
+}
+
+// A style is how one series looks.
+type style struct {
+	series     string // its legend
+	color      string
+	properties []dashboard.DynamicConfigValue
+}
+
+// paint gives series their colours.
+func paint(b *timeseries.PanelBuilder, styles ...style) *timeseries.PanelBuilder {
+	for _, s := range styles {
+		b.OverrideByName(s.series, append([]dashboard.DynamicConfigValue{colored(s.color)}, s.properties...))
+	}
+	return b
+}
+
+// tones colours the values of a closed set, one after the other.
+func tones(prefix string, values []string, palette func(i int, value string) string) []style {
+	styles := make([]style, len(values))
+	for i, v := range values {
+		styles[i] = style{series: prefix + v, color: palette(i, v)}
+	}
+	return styles
+}
+
+// cycle returns a palette that starts again where it ends.
+func cycle(colors []string) func(int, string) string {
+	return func(i int, _ string) string { return colors[i%len(colors)] }
+}
+
+// blame returns the palette of reasons and causes: the hue says on which side
+// the setting is that would change it.
+func blame(values []string) func(int, string) string {
+	next := map[string]int{}
+	colors := map[string]string{}
+	for _, v := range values {
+		side, palette := blamed(v)
+		colors[v] = palette[next[side]%len(palette)]
+		next[side]++
+	}
+	return func(_ int, v string) string { return colors[v] }
+}
+
+// blamed returns the side that made a connection unusable, and its tones.
+func blamed(reason string) (side string, palette []string) {
+	switch reason {
+	case "pool_miss", "client_close", "client_abort", "client_discard", "client_idle", "http10_not_requested":
+		return "client", clientTones
+	case "server_close", "server_error_close", "server_limit", "server_abort", "server_discard", "server_idle", "http10_declined", "no_length":
+		return "server", serverTones
+	}
+	return "neither", otherTones
+}
+
+// outcomes are the colours of what an exchange negotiated: green keeps the
+// connection.
+func outcomes() []style {
+	colors := map[string]string{
+		"keep_alive": green, "client_close": blue, "server_close": vermillion,
+		"http10_not_requested": sky, "http10_declined": orange, "no_length": purple,
+		"upgraded": grey, "incomplete": slate,
+	}
+	return tones("", exporter.Values(exporter.LabelNegotiated), func(_ int, v string) string { return colors[v] })
+}
+
+// legendOf returns the legend that shows a label's value.
+func legendOf(label string) string { return fmt.Sprintf("{{%s}}", label) }
+
+// cogSort is by which column a table is sorted.
+type cogSort = cog.Builder[common.TableSortByFieldState]

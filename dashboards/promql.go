@@ -1,0 +1,141 @@
+package dashboards
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/keepscope/keepscope/exporter"
+)
+
+// Labels that Prometheus, not Keepscope, gives a series. On a host without
+// Kubernetes the first three are absent, and a matcher that allows the empty
+// string selects the series all the same.
+const (
+	labelCluster   = "cluster"
+	labelNamespace = "namespace"
+	labelPod       = "pod"
+	labelJob       = "job"
+	labelInstance  = "instance"
+	labelLe        = "le"
+)
+
+// Metrics of Prometheus itself and of the process collector that every Go
+// program exports.
+const (
+	metricUp        = "up"
+	metricMemory    = "process_resident_memory_bytes"
+	metricCPU       = "process_cpu_seconds_total"
+	metricStartTime = "process_start_time_seconds"
+)
+
+// ForeignMetrics are the metrics that the queries use besides exporter.Metrics.
+var ForeignMetrics = []string{metricUp, metricMemory, metricCPU, metricStartTime}
+
+// TargetLabels are the labels that the queries use besides those of the metrics.
+var TargetLabels = []string{labelCluster, labelNamespace, labelPod, labelJob, labelInstance}
+
+// perInstance joins what two metrics say of one sidecar.
+var perInstance = []string{labelCluster, labelNamespace, labelJob, labelInstance}
+
+// rateInterval is what Grafana puts in for at least four scrapes.
+const rateInterval = "$__rate_interval"
+
+// wholeRange is the time range that the dashboard shows.
+const wholeRange = "$__range"
+
+// A scope is the matchers that every selector of a dashboard has.
+type scope []string
+
+var (
+	targetScope = scope{
+		labelCluster + `=~"$cluster"`,
+		labelNamespace + `=~"$namespace"`,
+		labelPod + `=~"$pod"`,
+		labelJob + `=~"$job"`,
+	}
+	fleetScope  = targetScope.with(exporter.LabelDirection+`=~"$direction"`, exporter.LabelServer+`=~"$server"`)
+	serverScope = targetScope.with(exporter.LabelDirection+`=~"$direction"`, exporter.LabelServer+`="$server"`)
+	noScope     = scope{} // rules see everything
+)
+
+func (s scope) with(matchers ...string) scope {
+	return append(append(scope{}, s...), matchers...)
+}
+
+// pick returns the selector of a metric.
+func (s scope) pick(metric string, matchers ...string) string {
+	all := s.with(matchers...)
+	if len(all) == 0 {
+		return metric
+	}
+	return metric + "{" + strings.Join(all, ",") + "}"
+}
+
+// rate returns the metric's increase per second over the window.
+func (s scope) rate(window, metric string, matchers ...string) string {
+	return "rate(" + s.pick(metric, matchers...) + "[" + window + "])"
+}
+
+// increase returns the metric's increase over the window.
+func (s scope) increase(window, metric string, matchers ...string) string {
+	return "increase(" + s.pick(metric, matchers...) + "[" + window + "])"
+}
+
+func is(label, value string) string    { return fmt.Sprintf("%s=%q", label, value) }
+func isNot(label, value string) string { return fmt.Sprintf("%s!=%q", label, value) }
+func oneOf(label string, values ...string) string {
+	return fmt.Sprintf("%s=~%q", label, strings.Join(values, "|"))
+}
+
+func by(labels ...string) []string { return labels }
+
+func aggregate(op string, labels []string, expr string) string {
+	if len(labels) == 0 {
+		return op + "(" + expr + ")"
+	}
+	return op + " by (" + joined(labels) + ") (" + expr + ")"
+}
+
+func sum(labels []string, expr string) string { return aggregate("sum", labels, expr) }
+
+// either adds up metrics that have different labels: "or" keeps the series of
+// both, as no two of them have the same labels.
+func either(exprs ...string) string { return strings.Join(exprs, " or ") }
+
+// ratio has no value, rather than NaN, where there is nothing to divide by.
+func ratio(part, whole string) string { return part + " / (" + whole + " > 0)" }
+
+// effectiveness is the share of requests that rode an open connection, of those
+// for which one could have been at hand. Matchers select wasted handshakes.
+func (s scope) effectiveness(window string, labels []string, matchers ...string) string {
+	reused := s.rate(window, exporter.Requests, is(exporter.LabelReused, "true"))
+	return ratio(sum(labels, reused), sum(labels, either(reused, s.rate(window, exporter.WastedHandshakes, matchers...))))
+}
+
+// quantile works with native histograms, and with classic ones where there are
+// no native ones. Labels don't include le.
+func (s scope) quantile(q float64, window string, labels []string, metric string, matchers ...string) string {
+	native := sum(labels, s.rate(window, metric, matchers...))
+	classic := sum(append(append([]string{}, labels...), labelLe), s.rate(window, metric+"_bucket", matchers...))
+	return fmt.Sprintf("histogram_quantile(%g, %s) or histogram_quantile(%g, %s)", q, native, q, classic)
+}
+
+// mean works like quantile.
+func (s scope) mean(window string, labels []string, metric string, matchers ...string) string {
+	native := sum(labels, s.rate(window, metric, matchers...))
+	return fmt.Sprintf("(histogram_sum(%s) / (histogram_count(%s) > 0)) or (%s)", native, native,
+		ratio(sum(labels, s.rate(window, metric+"_sum", matchers...)), sum(labels, s.rate(window, metric+"_count", matchers...))))
+}
+
+// buckets is what a heatmap draws: native where there is any, else classic.
+func (s scope) buckets(metric string, matchers ...string) string {
+	return sum(nil, s.rate(rateInterval, metric, matchers...)) +
+		" or on () " + sum(by(labelLe), s.rate(rateInterval, metric+"_bucket", matchers...))
+}
+
+// ownProcess keeps of a metric that any program may have those of Keepscope.
+func (s scope) ownProcess(expr string) string {
+	return expr + " and on (" + joined(perInstance) + ") " + s.pick(exporter.BuildInfo)
+}
+
+func joined(labels []string) string { return strings.Join(labels, ", ") }
