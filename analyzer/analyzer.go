@@ -79,15 +79,18 @@ func (a *Analyzer) Open(c *reassembly.Conn) {
 // handshake lets the pools judge a SYN and looks for the look-up that led to
 // it.
 func (a *Analyzer) handshake(c *reassembly.Conn, s *conn) {
-	client, server := &c.Endpoint[reassembly.Client], &c.Endpoint[reassembly.Server]
-	if name, cost, ok := a.dns.Lookup(client.Addr, server.Addr, c.Start); ok {
-		s.name = a.names.intern([]byte(name))
+	from, to := s.sides(c)
+	client, server := &c.Endpoint[from], &c.Endpoint[to]
+	if name, cost, ok := a.dns.Lookup(client.Addr, server.Addr, c.SYN); ok {
+		if s.name == nil {
+			s.name = a.names.intern([]byte(name))
+		}
 		if cost > 0 {
 			a.table.rare(s).dnsCost = cost
 		}
 	}
 	if a.pools != nil {
-		s.verdict, s.cause = a.verdict(a.pools.SYN(c.ID, pairOf(client, server, 0), c.Start))
+		s.verdict, s.cause = a.verdict(a.pools.SYN(c.ID, pairOf(client, server, 0), c.SYN))
 		s.set(pooled)
 	}
 }
@@ -192,6 +195,9 @@ func (a *Analyzer) requests(c *reassembly.Conn, s *conn, b []byte) {
 			a.requestBegins(c, s)
 			a.request(c, s)
 			f.reqStart = 0
+			if s.is(unanswerable) {
+				a.closing(c, s)
+			}
 		case http1.End:
 		case http1.Lost:
 			f.reqStart = 0
@@ -231,6 +237,8 @@ func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
 		method: m.Method, version: m.Version, tokens: m.Connection,
 		outcome: Incomplete,
 	}
+	_, server := s.sides(c)
+	q.after = s.flight.parser[http1.Response].IsLost() || c.Behind(server)
 	if s.requests == 0 {
 		a.firstRequest(c, s)
 		if !c.SYNSeen() && !c.SYNACKSeen() {
@@ -243,7 +251,9 @@ func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
 	s.versions |= 1 << m.Version
 	if s.outstanding > 0 {
 		r := a.table.rare(s)
-		r.pipelined++
+		if !q.after {
+			r.pipelined++
+		}
 		if s.outstanding >= maxOutstanding {
 			s.set(incomplete | noPair)
 			return
@@ -292,6 +302,9 @@ func (a *Analyzer) confirm(c *reassembly.Conn, s *conn, t int64) {
 	if a.pools == nil {
 		return
 	}
+	if !s.is(pooled) && c.SYNSeen() { // captured after the SYN-ACK
+		a.handshake(c, s)
+	}
 	if !s.is(pooled) {
 		s.set(pooled)
 		client, server := s.sides(c)
@@ -330,7 +343,12 @@ func (a *Analyzer) responses(c *reassembly.Conn, s *conn, b []byte) {
 			if s.responses > 0 {
 				s.set(incomplete)
 			}
+			s.set(unsynced)
+			s.unset(final)
 		default:
+			if p.InMessage() {
+				s.set(answered) // by the part of a second response in this segment
+			}
 			return
 		}
 	}
@@ -343,6 +361,9 @@ func (a *Analyzer) response(c *reassembly.Conn, s *conn, p *http1.Parser) {
 		return
 	}
 	s.responses++
+	if s.is(unsynced) {
+		a.realign(c, s)
+	}
 	q := &s.flight.front
 	if s.outstanding == 0 || q.headed {
 		a.table.rare(s).unsolicited++
@@ -375,6 +396,40 @@ func (a *Analyzer) response(c *reassembly.Conn, s *conn, p *http1.Parser) {
 		s.flight.parser[http1.Request].TunnelFrom()
 		a.responseEnds(c, s, c.Last)
 	}
+}
+
+// realign gives up the requests whose responses were lost, so that the one
+// that was just read answers its own request. Lost are all those to requests
+// before one that the client sent when it had read more than was captured, and
+// one that had begun.
+func (a *Analyzer) realign(c *reassembly.Conn, s *conn) {
+	s.unset(unsynced)
+	lost := 0
+	if s.outstanding > 0 && s.flight.front.headed {
+		lost = 1
+	}
+	if s.outstanding > 1 {
+		for i := range s.rare.more {
+			if s.rare.more[i].after {
+				lost = i + 1
+			}
+		}
+	}
+	for range lost {
+		a.unanswered(c, s)
+	}
+	if lost > 0 && s.outstanding == 0 && s.flags&(pooled|upgraded) == pooled {
+		a.pools.Idle(c.ID, c.Last)
+	}
+}
+
+// unanswered gives up the oldest outstanding request.
+func (a *Analyzer) unanswered(c *reassembly.Conn, s *conn) {
+	if !s.flight.front.headed {
+		a.table.count(s, Incomplete)
+	}
+	a.tellExchange(c, s, 0)
+	a.next(s)
 }
 
 // advertised notes what the server's Keep-Alive field offers: the newest
@@ -460,6 +515,9 @@ func (a *Analyzer) Gap(c *reassembly.Conn, dir reassembly.Dir, n int64, _ reasse
 		s.set(incomplete)
 		if role == http1.Request {
 			s.flight.reqStart = 0
+		} else {
+			s.set(unsynced)
+			s.unset(final)
 		}
 	}
 }
@@ -470,29 +528,27 @@ func (a *Analyzer) End(c *reassembly.Conn, dir reassembly.Dir, end reassembly.En
 	switch end {
 	case reassembly.EndFIN:
 		role := s.role(dir)
+		if role == http1.Response {
+			s.set(unanswerable)
+		}
 		if s.flight != nil && s.flight.parser[role].Finish() == http1.End && role == http1.Response {
 			a.responseEnds(c, s, s.lastData)
 		}
 		a.closing(c, s)
 	case reassembly.EndReset:
+		s.set(unanswerable)
 		a.closing(c, s)
 	default:
 		a.over(c, s, end)
 	}
 }
 
-// closing tells the pools that a connection is no longer open, unless an
-// exchange is still under way on it: a half-closed connection may carry a
-// response.
+// closing tells the pools that a connection is no longer open, or why anew
+// where a request crossed the closing. Until the server's FIN, or a RST, a
+// response may come on a connection that its client has half closed.
 func (a *Analyzer) closing(c *reassembly.Conn, s *conn) {
-	if !s.is(pooled) || s.is(closeTold) {
+	if !s.is(pooled) || s.outstanding > 0 && !s.is(unanswerable) {
 		return
 	}
-	if s.outstanding > 0 && c.ClosedWith == reassembly.ByFIN {
-		return
-	}
-	s.set(closeTold)
-	if s.requests > 0 {
-		a.pools.Closed(c.ID, c.ClosedAt, pool.Reason(reasonOf(c, s, reassembly.EndClosed)))
-	}
+	a.pools.Closed(c.ID, c.Last, pool.Reason(reasonOf(c, s, reassembly.EndClosed)))
 }

@@ -128,6 +128,9 @@ func (a *Analyzer) asks(c *reassembly.Conn, s *conn) {
 	s.outstanding = 1
 	a.table.takeOff(s).front = q
 	s.unset(answered)
+	if s.is(unanswerable) {
+		a.closing(c, s)
+	}
 }
 
 // answers takes application data of the server: the exchange ends with the

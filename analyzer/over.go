@@ -12,7 +12,7 @@ func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
 	race := reason == ReasonRace || reason == ReasonUpgraded && raced(c, s)
 	raceIdle := int64(-1)
 	if race {
-		raceIdle = s.flight.front.idle
+		raceIdle = max(s.flight.front.idle, 0) // where pipelined, none
 	}
 	unread := s.outstanding > 0 && s.is(final)
 	a.leavePool(c, s, reason)
@@ -25,11 +25,7 @@ func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
 		s.outstanding = 0 // estimated exchanges are never told one by one
 	}
 	for s.outstanding > 0 {
-		if !s.flight.front.headed {
-			a.table.count(s, Incomplete)
-		}
-		a.tellExchange(c, s, 0)
-		a.next(s)
+		a.unanswered(c, s)
 	}
 	a.fill(c, s)
 	o := &a.conn
@@ -90,16 +86,14 @@ func (a *Analyzer) opened(c *reassembly.Conn, s *conn) {
 	a.watch.Opened(&a.conn)
 }
 
-// judged tells the verdict, once.
+// judged tells the verdict, once. With data in the SYN (RFC 7413) a response
+// may come before the handshake is complete.
 func (a *Analyzer) judged(c *reassembly.Conn, s *conn) {
-	if s.is(judged) {
+	if s.is(judged) || s.verdict == VerdictNone || !a.mayJudge(c, s) {
 		return
 	}
 	s.set(judged)
-	if !a.mayJudge(c, s) {
-		s.verdict = VerdictNone
-	}
-	if a.watch == nil || s.verdict == VerdictNone {
+	if a.watch == nil {
 		return
 	}
 	a.fill(c, s)

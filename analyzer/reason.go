@@ -72,7 +72,7 @@ func reasonOf(c *reassembly.Conn, s *conn, end reassembly.End) Reason {
 	}
 	reason := ReasonClientAbort
 	switch {
-	case s.outstanding > 0:
+	case s.outstanding > 0 && !s.endLost():
 	case c.ClosedAt-s.idleSince() < discardLimit:
 		reason = ReasonClientDiscard
 	default:
@@ -84,10 +84,16 @@ func reasonOf(c *reassembly.Conn, s *conn, end reassembly.End) Reason {
 	return reason
 }
 
-// idleSince returns the last response's last byte; on a connection whose
-// requests were not captured, the server's newest data.
+// endLost says that all that is known of the end of the last response is that
+// it was not captured.
+func (s *conn) endLost() bool {
+	return s.outstanding == 1 && s.is(unsynced) && !s.flight.front.after
+}
+
+// idleSince returns the last response's last byte; where it was not captured,
+// or no request was, the server's newest data.
 func (s *conn) idleSince() int64 {
-	if s.lastEnd != 0 {
+	if s.lastEnd != 0 && !s.endLost() {
 		return s.lastEnd
 	}
 	return s.lastData

@@ -20,6 +20,7 @@ type pending struct {
 	outcome Outcome
 	reuse   Reuse
 	headed  bool // its final response's head is complete
+	after   bool // the responses before it have been read by the client, if not all captured
 }
 
 // state flags of a conn.
@@ -29,7 +30,6 @@ const (
 	opened      flags = 1 << iota // Observer.Opened was called
 	judged                        // Observer.Judged was called
 	pooled                        // the pools know the connection
-	closeTold                     // the pools know that it was closed
 	flipped                       // the client is reassembly's Server: midstream, told by the first message
 	sided                         // which side is the client is settled
 	upgraded                      // HTTP ended
@@ -38,7 +38,8 @@ const (
 	final                         // the response being read is final and belongs to the oldest outstanding request
 	advTimeout                    // the server advertised Keep-Alive: timeout=
 	advMax                        // and max=
-	serverEnded                   // the server's FIN was delivered
+	unanswerable                  // the server's FIN was delivered, or a RST: no response will begin
+	unsynced                      // since the last response's head bytes were lost, maybe responses
 	noPair                        // a request could not be paired: maxOutstanding
 )
 

@@ -113,6 +113,13 @@ func (c *Conn) Truncated(d Dir) uint64 {
 	return c.rare.truncated[d]
 }
 
+// Behind reports whether the peer has acknowledged bytes of a direction that
+// were not delivered: it has read more than was captured so far.
+func (c *Conn) Behind(d Dir) bool {
+	r := c.rare
+	return r != nil && r.hasAck[d] && c.state&ended.of(d) == 0 && diff(r.acked[d], c.next[d]) > 0
+}
+
 // base is the sequence number of the direction's first stream byte: ISN + 1
 // where the SYN was seen. It is derived, which saves keeping it.
 func (c *Conn) base(d Dir) uint32 {
