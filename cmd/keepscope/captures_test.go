@@ -143,8 +143,8 @@ var notMissing = map[string]string{
 	"tcptrace__http.dmp.gz 49": "frame 1002, a FIN with 1432 bytes of data, is captured whole",
 }
 
-// endpoint parses "address:port", of which IPv6 addresses may lack brackets.
-func endpoint(s string) string {
+// canonical parses "address:port", of which IPv6 addresses may lack brackets.
+func canonical(s string) string {
 	i := strings.LastIndexByte(s, ':')
 	addr, err := netip.ParseAddr(strings.Trim(s[:i], "[]"))
 	if err != nil {
@@ -174,7 +174,7 @@ func find(lines []line, client, server string) (l *line, turned bool) {
 
 func checkStream(t *testing.T, key string, s stream, lines []line) {
 	t.Helper()
-	l, turned := find(lines, endpoint(s.Client), endpoint(s.Server))
+	l, turned := find(lines, canonical(s.Client), canonical(s.Server))
 	where := fmt.Sprintf("stream %d, %s → %s", s.Stream, s.Client, s.Server)
 	if l == nil {
 		t.Errorf("%s: no connection", where)

@@ -13,6 +13,7 @@ type cli struct {
 	LogLevel  slog.Level `default:"info" help:"Least severe log line that is written: debug, info, warn or error."`
 
 	Read       readCmd       `cmd:"" help:"Read capture files and print the report."`
+	Compare    compareCmd    `cmd:"" help:"Say what changed between two captures, or two saved reports."`
 	Watch      watchCmd      `cmd:"" set:"tunnels=false" help:"Capture on this host, show figures while it runs, and print the report."`
 	Interfaces interfacesCmd `cmd:"" help:"List the interfaces that can be captured on."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

@@ -31,23 +31,37 @@ func (r *readCmd) Run(ctx context.Context, con console, log *slog.Logger) error 
 	if err := r.check(); err != nil {
 		return err
 	}
+	out := r.outputFlags.output(con, int64(r.MaxMemory)/4, r.Workers)
+	defer out.close()
+	p, capture, readErr := r.analyse(ctx, con, log, out.listen())
+	if p == nil {
+		return readErr
+	}
+	if err := out.print(p, capture); err != nil {
+		return err
+	}
+	return readErr
+}
+
+// analyse reads the files to their end. With an error that comes in the middle
+// of a file it still returns what was found before; p is nil where nothing
+// could be read.
+func (r *readCmd) analyse(ctx context.Context, con console, log *slog.Logger, l listen) (p *pipeline, c report.Capture, err error) {
 	files, err := openFiles(r.Files)
 	if err != nil {
-		return err
+		return nil, c, err
 	}
 	merged := capfile.Merge(files...)
 	defer merged.Close()
 	var src sniffer.Source = merged
 	if r.Filter != "" {
 		if src, err = pcap.NewFilter(merged, r.Filter); err != nil {
-			return usageError{err}
+			return nil, c, usageError{err}
 		}
 	}
-	out := r.outputFlags.output(con, int64(r.MaxMemory)/4, r.Workers)
-	defer out.close()
-	p := r.analysis.pipeline(out.listen())
+	p = r.analysis.pipeline(l)
 	bar := startProgress(con.err, merged)
-	readErr := p.run(ctx, src)
+	err = p.run(ctx, src)
 	bar.stop()
 	if w := merged.Warning(); w != nil {
 		log.Warn(w.Error())
@@ -56,10 +70,7 @@ func (r *readCmd) Run(ctx context.Context, con console, log *slog.Logger) error 
 		log.Warn("interrupted: the report is of what was read before")
 	}
 	p.finish()
-	if err := out.print(p, r.capture(merged)); err != nil {
-		return err
-	}
-	return readErr
+	return p, r.capture(merged), err
 }
 
 func openFiles(paths []string) ([]*capfile.File, error) {

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/keepscope/keepscope/"
+
+// TestDependencies holds the direction of imports, and that the stages on a
+// packet's way stay pure.
+func TestDependencies(t *testing.T) {
+	pure := []string{"net/http", "log", "log/slog", "github.com/prometheus/", "google.golang.org/", "os/exec"}
+	noCgo := append([]string{"runtime/cgo"}, pure...)
+	for _, c := range []struct {
+		pkg   string
+		ours  []string // packages of this module that it may reach
+		never []string
+	}{
+		{"sniffer", nil, noCgo},
+		{"sniffer/capfile", []string{"sniffer"}, noCgo},
+		{"sniffer/pcap", []string{"sniffer"}, pure},
+		{"reassembly", []string{"sniffer"}, noCgo},
+		{"analyzer/http1", nil, noCgo},
+		{"analyzer/tls", nil, noCgo},
+		{"analyzer/dns", nil, noCgo},
+		{"analyzer/pool", nil, noCgo},
+		{"analyzer", []string{"sniffer", "reassembly", "analyzer/"}, noCgo},
+		{"exporter", []string{"sniffer", "reassembly", "analyzer", "exporter"}, nil},
+		{"exporter/report", []string{"sniffer", "reassembly", "analyzer", "exporter"}, []string{"net/http", "github.com/prometheus/"}},
+		{"dashboards", []string{"sniffer", "reassembly", "analyzer", "exporter"}, nil},
+	} {
+		t.Run(c.pkg, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", module+c.pkg)
+			cmd.Env = append(cmd.Environ(), "CGO_ENABLED=1")
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, dep := range strings.Fields(string(out)) {
+				checkDependency(t, c.pkg, dep, c.ours, c.never)
+			}
+		})
+	}
+}
+
+func checkDependency(t *testing.T, pkg, dep string, ours, never []string) {
+	t.Helper()
+	if own, ok := strings.CutPrefix(dep, module); ok {
+		if own != pkg && !slices.ContainsFunc(ours, func(allowed string) bool {
+			return own == strings.TrimSuffix(allowed, "/") || strings.HasPrefix(own, strings.TrimSuffix(allowed, "/")+"/")
+		}) {
+			t.Errorf("%s reaches %s", pkg, own)
+		}
+		return
+	}
+	for _, n := range never {
+		if dep == n || strings.HasSuffix(n, "/") && strings.HasPrefix(dep, n) {
+			t.Errorf("%s reaches %s", pkg, dep)
+		}
+	}
+}
