@@ -10,7 +10,7 @@ import (
 )
 
 // A Recorder counts the facts of one worker. It is that worker's
-// analyzer.Observer. Exporter.NewRecorder makes one.
+// analyzer.Watcher. Exporter.NewRecorder makes one.
 type Recorder struct {
 	servers    *servers
 	local      func(sniffer.Addr) bool
@@ -106,7 +106,7 @@ func (r *Recorder) forget(k key) {
 	clear(r.cache[:])
 }
 
-// Opened implements analyzer.Observer.
+// Opened implements analyzer.Watcher.
 func (r *Recorder) Opened(c *analyzer.Connection) {
 	b := r.find(&c.Client, &c.Server, c.ServerName, c.Start)
 	b.opened[c.Handshake]++
@@ -117,7 +117,7 @@ func (r *Recorder) Opened(c *analyzer.Connection) {
 	}
 }
 
-// Judged implements analyzer.Observer.
+// Judged implements analyzer.Watcher.
 func (r *Recorder) Judged(c *analyzer.Connection) {
 	b := r.find(&c.Client, &c.Server, c.ServerName, c.End)
 	b.tls(c)

@@ -50,7 +50,7 @@ func factsOf(client, server, name string, start int64) *facts {
 	return f
 }
 
-func (f *facts) tell(o analyzer.Observer) {
+func (f *facts) tell(o analyzer.Watcher) {
 	o.Opened(&f.opened)
 	o.Exchange(&f.first)
 	o.Judged(&f.judged)

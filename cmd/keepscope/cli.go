@@ -15,6 +15,8 @@ type cli struct {
 	Read       readCmd       `cmd:"" help:"Read capture files and print the report."`
 	Compare    compareCmd    `cmd:"" help:"Say what changed between two captures, or two saved reports."`
 	Watch      watchCmd      `cmd:"" set:"tunnels=false" help:"Capture on this host, show figures while it runs, and print the report."`
+	Run        runCmd        `cmd:"" help:"Capture and serve metrics and a page: the sidecar."`
+	Config     configCmd     `cmd:"" help:"Look at configuration files."`
 	Interfaces interfacesCmd `cmd:"" help:"List the interfaces that can be captured on."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }

@@ -42,17 +42,7 @@ type console struct {
 func run(ctx context.Context, args []string, con console) int {
 	var c cli
 	status, exited := 0, false
-	parser, err := kong.New(&c,
-		kong.Name("keepscope"),
-		kong.Description("Measures how well HTTP keep-alive works, from packets alone."),
-		kong.DefaultEnvars("KEEPSCOPE"),
-		kong.Vars{"tunnels": "true", "snaplen": strconv.Itoa(pcap.DefaultSnaplen)},
-		kong.Writers(con.out, con.err),
-		kong.Exit(func(code int) { status, exited = code, true }),
-		kong.UsageOnError(),
-		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(con),
-	)
+	parser, err := c.parser(ctx, con, kong.Exit(func(code int) { status, exited = code, true }))
 	if err != nil {
 		fmt.Fprintln(con.err, "keepscope:", err)
 		return exitUsage
@@ -79,6 +69,20 @@ func run(ctx context.Context, args []string, con console) int {
 	}
 	fmt.Fprintln(con.err, "keepscope:", err)
 	return exitFailed
+}
+
+// parser returns what parses a command line into c.
+func (c *cli) parser(ctx context.Context, con console, options ...kong.Option) (*kong.Kong, error) {
+	return kong.New(c, append([]kong.Option{
+		kong.Name("keepscope"),
+		kong.Description("Measures how well HTTP keep-alive works, from packets alone."),
+		kong.DefaultEnvars("KEEPSCOPE"),
+		kong.Vars{"tunnels": "true", "snaplen": strconv.Itoa(pcap.DefaultSnaplen)},
+		kong.Writers(con.out, con.err),
+		kong.UsageOnError(),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(con),
+	}, options...)...)
 }
 
 // A usageError is a wrong use of the command line that its parser can't see.

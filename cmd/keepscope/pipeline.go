@@ -26,8 +26,10 @@ const idleTimeout = 10 * time.Minute
 // listen says who hears a pipeline's facts beside the report.
 type listen struct {
 	reuseIdle int // idle times to list for each connection
-	// lines and each return a worker's own listener; nil for none.
+	// each returns a worker's own listener; nil for none.
 	each func(worker int) analyzer.Observer
+	// wrap stands between a worker and all that listen to it; nil for nothing.
+	wrap func(analyzer.Observer) analyzer.Observer
 }
 
 func (a *analysis) pipeline(l listen) *pipeline {
@@ -45,6 +47,9 @@ func (a *analysis) pipeline(l listen) *pipeline {
 		var observer analyzer.Observer = sum
 		if l.each != nil {
 			observer = join(sum, l.each(i))
+		}
+		if l.wrap != nil {
+			observer = l.wrap(observer)
 		}
 		p.aggregates = append(p.aggregates, sum)
 		p.reader.Workers = append(p.reader.Workers, analyzer.NewWorker(
@@ -74,26 +79,53 @@ func (p *pipeline) report(capture report.Capture) *report.Report {
 	return report.Build(sum, capture)
 }
 
+// reportLive is report while packets are still read: it takes the decoder's
+// counts from errs, and each worker's between two of its batches.
+func (p *pipeline) reportLive(capture report.Capture, errs sniffer.DecodeErrors) *report.Report {
+	sum := report.NewAggregate(report.Options{})
+	for i, w := range p.reader.Workers {
+		w.Do(func() {
+			sum.Merge(p.aggregates[i])
+			addReassembly(&capture, w.Assembler.Stats())
+		})
+	}
+	p.progress(&capture)
+	addDecodeErrors(&capture, errs)
+	return report.Build(sum, capture)
+}
+
 // account fills in what the stages counted.
 func (p *pipeline) account(c *report.Capture) {
+	p.progress(c)
+	addDecodeErrors(c, p.reader.Decoder.Stats().Errors)
+	for _, w := range p.reader.Workers {
+		addReassembly(c, w.Assembler.Stats())
+	}
+}
+
+// progress fills in how far reading has come.
+func (p *pipeline) progress(c *report.Capture) {
 	c.ReuseWindow = p.window.Seconds()
 	c.Packets, c.Bytes = p.reader.Progress.Packets.Load(), p.reader.Progress.Bytes.Load()
 	if first := p.reader.Progress.First.Load(); first != 0 {
 		c.FirstPacket = time.Unix(0, first).UTC()
 		c.LastPacket = time.Unix(0, p.reader.Progress.Last.Load()).UTC()
 	}
+}
+
+func addDecodeErrors(c *report.Capture, errs sniffer.DecodeErrors) {
 	c.DecodeErrors = map[string]uint64{}
-	for kind, n := range p.reader.Decoder.Stats().Errors.All() {
+	for kind, n := range errs.All() {
 		if n > 0 {
 			c.DecodeErrors[kind.String()] = n
 		}
 	}
-	for _, w := range p.reader.Workers {
-		s := w.Assembler.Stats()
-		c.Reassembly.MissingBytes += s.MissingBytes
-		c.Reassembly.TruncatedBytes += s.TruncatedBytes
-		c.Reassembly.OutOfOrderSegments += s.OutOfOrder
-		c.Reassembly.Retransmissions += s.Retransmissions
-		c.Reassembly.EvictedConnections += s.Evicted
-	}
+}
+
+func addReassembly(c *report.Capture, s reassembly.Stats) {
+	c.Reassembly.MissingBytes += s.MissingBytes
+	c.Reassembly.TruncatedBytes += s.TruncatedBytes
+	c.Reassembly.OutOfOrderSegments += s.OutOfOrder
+	c.Reassembly.Retransmissions += s.Retransmissions
+	c.Reassembly.EvictedConnections += s.Evicted
 }

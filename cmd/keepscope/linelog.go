@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/exporter/report"
+)
+
+// The bounds of a lineLog.
+const (
+	maxQueued  = 8192            // lines that wait for the disk
+	maxKeptBuf = 4 << 10         // bytes of a buffer that is used again
+	logIdle    = 64              // idle times in a line
+	reopenWait = time.Second     // before the file is tried again
+	drainWait  = 5 * time.Second // for the last lines at the end
+)
+
+// A lineLog writes a line for each connection to a file that is rotated by
+// size, or to standard output. It never keeps a worker waiting: lines for which
+// the disk is too slow, or which it doesn't take, are dropped and counted.
+type lineLog struct {
+	path string    // empty for out
+	out  io.Writer // where path is empty
+	max  int64     // bytes of a file
+	keep int       // rotated files
+	log  *slog.Logger
+
+	queue            chan []byte
+	free             chan []byte
+	done             chan struct{}
+	written, dropped atomic.Uint64
+
+	// For write's goroutine.
+	file    *os.File
+	w       *bufio.Writer
+	size    int64
+	retry   time.Time
+	pending uint64 // lines in w
+	failing bool
+}
+
+// openLog starts a log; path "-" is standard output.
+func openLog(path string, out io.Writer, maximum int64, keep int, log *slog.Logger) (*lineLog, error) {
+	l := &lineLog{
+		out: out, max: maximum, keep: keep, log: log,
+		queue: make(chan []byte, maxQueued), free: make(chan []byte, maxQueued), done: make(chan struct{}),
+	}
+	if path != "-" {
+		l.path = path
+		if err := l.open(); err != nil {
+			return nil, fmt.Errorf("--log-connections: %w", err)
+		}
+	} else {
+		l.w = bufio.NewWriterSize(out, 64<<10)
+	}
+	go l.write()
+	return l, nil
+}
+
+// observer returns what hears one worker's connections.
+func (l *lineLog) observer() analyzer.Observer { return logObserver{l} }
+
+// A logObserver makes lines of a worker's connections.
+type logObserver struct{ log *lineLog }
+
+func (logObserver) Exchange(*analyzer.Exchange) {}
+
+func (o logObserver) Connection(c *analyzer.Connection) {
+	l := o.log
+	if len(l.queue) == cap(l.queue) { // saves making a line that has no room
+		l.dropped.Add(1)
+		return
+	}
+	var b []byte
+	select {
+	case b = <-l.free:
+	default:
+		b = make([]byte, 0, 1<<10)
+	}
+	b = append(report.AppendConnection(b[:0], c), '\n')
+	select {
+	case l.queue <- b:
+	default:
+		l.dropped.Add(1)
+	}
+}
+
+// write takes lines to the file until the queue is closed.
+func (l *lineLog) write() {
+	defer close(l.done)
+	for b := range l.queue {
+		l.line(b)
+		if cap(b) <= maxKeptBuf {
+			select {
+			case l.free <- b:
+			default:
+			}
+		}
+		if len(l.queue) == 0 {
+			l.flush()
+		}
+	}
+	l.flush()
+	if l.file != nil {
+		if err := l.file.Close(); err != nil {
+			l.log.Warn("connection log", "error", err)
+		}
+	}
+}
+
+func (l *lineLog) line(b []byte) {
+	if l.path != "" {
+		if l.file != nil && l.size > 0 && l.size+int64(len(b)) > l.max {
+			l.rotate()
+		}
+		if l.file == nil {
+			if time.Now().Before(l.retry) {
+				l.dropped.Add(1)
+				return
+			}
+			if err := l.open(); err != nil {
+				l.failed(err)
+				l.dropped.Add(1)
+				return
+			}
+		}
+	}
+	n, err := l.w.Write(b)
+	l.size += int64(n)
+	l.pending++
+	if err != nil {
+		l.failed(err)
+	}
+}
+
+// flush writes what is buffered.
+func (l *lineLog) flush() {
+	if l.pending == 0 {
+		return
+	}
+	if err := l.w.Flush(); err != nil {
+		l.failed(err)
+		return
+	}
+	l.written.Add(l.pending)
+	l.pending = 0
+	if l.failing {
+		l.failing = false
+		l.log.Info("connection log: writing again", "dropped_lines", l.dropped.Load())
+	}
+}
+
+// failed gives up what is buffered; the file is tried again later.
+func (l *lineLog) failed(err error) {
+	l.dropped.Add(l.pending)
+	l.pending = 0
+	if !l.failing {
+		l.failing = true
+		l.log.Warn("connection log: lines are dropped", "error", err)
+	}
+	if l.path == "" {
+		l.w.Reset(l.out)
+		return
+	}
+	if l.file != nil {
+		l.file.Close() // its error would be the one we have
+		l.file = nil
+	}
+	l.retry = time.Now().Add(reopenWait)
+}
+
+// open opens the file, at whose end further lines go.
+func (l *lineLog) open() error {
+	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return err
+	}
+	l.file, l.size = f, info.Size()
+	l.w = bufio.NewWriterSize(f, 64<<10)
+	return nil
+}
+
+// rotate renames FILE to FILE.1, FILE.1 to FILE.2 and so on, and begins anew.
+func (l *lineLog) rotate() {
+	l.flush()
+	if l.file == nil {
+		return
+	}
+	if err := l.rename(); err != nil {
+		l.failed(fmt.Errorf("rotate: %w", err))
+		return
+	}
+	l.file.Close() // everything is flushed
+	l.file = nil
+	if err := l.open(); err != nil {
+		l.failed(err)
+	}
+}
+
+func (l *lineLog) rename() error {
+	if l.keep == 0 {
+		return os.Remove(l.path)
+	}
+	for i := l.keep - 1; i >= 1; i-- {
+		err := os.Rename(fmt.Sprintf("%s.%d", l.path, i), fmt.Sprintf("%s.%d", l.path, i+1))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return os.Rename(l.path, l.path+".1")
+}
+
+// close writes the last lines. No worker may run any more. A disk that does not
+// take them in time loses them.
+func (l *lineLog) close() {
+	close(l.queue)
+	select {
+	case <-l.done:
+	case <-time.After(drainWait):
+		l.log.Warn("connection log: the last lines were not taken in time", "lines", len(l.queue))
+	}
+}

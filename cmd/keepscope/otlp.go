@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	bridge "go.opentelemetry.io/contrib/bridges/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	"golang.org/x/sys/unix"
+
+	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+// pushTimeout bounds one push.
+const pushTimeout = 10 * time.Second
+
+// startPush pushes what g gathers to an OTLP endpoint every interval. stop
+// pushes once more and ends it.
+func startPush(endpoint string, interval time.Duration, g prometheus.Gatherer, own *ownTraffic, log *slog.Logger) (stop func(), err error) {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, usageError{fmt.Errorf("--otlp-endpoint=%s: it takes a URL such as http://collector:4318", endpoint)}
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = "/v1/metrics"
+	}
+	exp, err := otlpmetrichttp.New(context.Background(),
+		otlpmetrichttp.WithEndpointURL(u.String()),
+		otlpmetrichttp.WithTimeout(pushTimeout),
+		otlpmetrichttp.WithHTTPClient(&http.Client{Transport: own.transport(), Timeout: pushTimeout}))
+	if err != nil {
+		return nil, fmt.Errorf("--otlp-endpoint: %w", err)
+	}
+	v, _, _ := buildVersion()
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("OTLP push", "error", err) }))
+	provider := metric.NewMeterProvider(
+		metric.WithResource(resource.NewSchemaless(
+			attribute.String("service.name", "keepscope"), attribute.String("service.version", v))),
+		metric.WithReader(metric.NewPeriodicReader(exp,
+			metric.WithInterval(interval), metric.WithTimeout(pushTimeout),
+			metric.WithProducer(bridge.NewMetricProducer(bridge.WithGatherer(g))))))
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), pushTimeout)
+		defer cancel()
+		if err := provider.Shutdown(ctx); err != nil {
+			log.Warn("OTLP push", "error", err)
+		}
+	}, nil
+}
+
+const (
+	// maxOwn bounds the own connections that are remembered; the oldest goes.
+	maxOwn = 64
+	// dialWithin is how long after its port was taken an own connection's SYN is
+	// captured at the latest.
+	dialWithin = 2 * time.Second
+)
+
+// ownTraffic knows the connections that this process opens, so that they can be
+// left out of its figures: by port and time, for the port may be another's
+// later.
+type ownTraffic struct {
+	local func(sniffer.Addr) bool
+	any   atomic.Bool
+
+	mu     sync.RWMutex
+	newest [maxOwn]dialed
+	next   int
+}
+
+// A dialed is a connection that was about to be opened.
+type dialed struct {
+	port uint16
+	at   int64
+}
+
+// leftOut returns an observer that does not hear of own connections.
+func (o *ownTraffic) leftOut(heard analyzer.Observer) analyzer.Observer {
+	w, ok := heard.(analyzer.Watcher)
+	if !ok {
+		w = unwatching{heard}
+	}
+	return others{w, o}
+}
+
+// An unwatching is an Observer as a Watcher.
+type unwatching struct{ analyzer.Observer }
+
+func (unwatching) Opened(*analyzer.Connection) {}
+func (unwatching) Judged(*analyzer.Connection) {}
+
+// others hands on what is not about own connections. These are known before
+// their first request is sent.
+type others struct {
+	heard analyzer.Watcher
+	own   *ownTraffic
+}
+
+func (o others) Opened(c *analyzer.Connection) {
+	if !o.own.opened(c.Client, c.Start) {
+		o.heard.Opened(c)
+	}
+}
+
+func (o others) Judged(c *analyzer.Connection) {
+	if !o.own.opened(c.Client, c.Start) {
+		o.heard.Judged(c)
+	}
+}
+
+func (o others) Exchange(e *analyzer.Exchange) {
+	if !o.own.opened(e.Client, e.Opened) {
+		o.heard.Exchange(e)
+	}
+}
+
+func (o others) Connection(c *analyzer.Connection) {
+	if !o.own.opened(c.Client, c.Start) {
+		o.heard.Connection(c)
+	}
+}
+
+// opened reports whether the process opened the connection that began at start
+// from client, as far as it remembers.
+func (o *ownTraffic) opened(client sniffer.Endpoint, start int64) bool {
+	if !o.any.Load() {
+		return false
+	}
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	for _, d := range o.newest {
+		if d.port == client.Port && start >= d.at-int64(dialWithin) && start <= d.at+int64(dialWithin) {
+			return o.local(client.Addr)
+		}
+	}
+	return false
+}
+
+// transport returns a transport whose connections are known.
+func (o *ownTraffic) transport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	dialer := net.Dialer{Timeout: pushTimeout, Resolver: &net.Resolver{PreferGo: true}, Control: o.bind}
+	t.DialContext = dialer.DialContext
+	return t
+}
+
+// bind takes a port for a connection before its SYN is sent, also for one that
+// is going to be refused.
+func (o *ownTraffic) bind(network, _ string, c syscall.RawConn) error {
+	var port uint16
+	var err error
+	if ctl := c.Control(func(fd uintptr) { port, err = bindAny(network, int(fd)) }); ctl != nil {
+		return ctl
+	}
+	if err != nil {
+		return os.NewSyscallError("bind", err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.newest[o.next%maxOwn] = dialed{port, time.Now().UnixNano()}
+	o.next++
+	o.any.Store(true)
+	return nil
+}
+
+func bindAny(network string, fd int) (port uint16, err error) {
+	var any unix.Sockaddr = &unix.SockaddrInet4{}
+	if network == "tcp6" {
+		any = &unix.SockaddrInet6{}
+	}
+	if err := unix.Bind(fd, any); err != nil {
+		return 0, err
+	}
+	bound, err := unix.Getsockname(fd)
+	switch a := bound.(type) {
+	case *unix.SockaddrInet4:
+		port = uint16(a.Port)
+	case *unix.SockaddrInet6:
+		port = uint16(a.Port)
+	}
+	return port, err
+}

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/exporter"
+	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/exporter/web"
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+// runCmd is 'keepscope run'.
+type runCmd struct {
+	liveFlags
+	Config        configFile `placeholder:"FILE" help:"YAML file with these flags' names and their values. Flags and environment variables take precedence."`
+	Listen        string     `default:"127.0.0.1:9737" placeholder:"ADDRESS" help:"Address and port to serve on: /metrics, the page /, /healthz and /readyz."`
+	WebConfigFile string     `placeholder:"FILE" help:"TLS and authentication of the endpoint: a web configuration file as Prometheus exporters have it."`
+	Pprof         bool       `help:"Serve /debug/pprof, too."`
+
+	LogConnections string `placeholder:"FILE" help:"Write a line of JSON for each connection that ends; '-' is standard output."`
+	LogMaxSize     size   `default:"100MiB" help:"Size at which that file is rotated."`
+	LogKeep        int    `default:"3" help:"Rotated files that are kept, as FILE.1 and so on."`
+
+	OTLPEndpoint string        `name:"otlp-endpoint" placeholder:"URL" help:"Push the metrics to this OTLP endpoint, too, e.g. http://collector:4318."`
+	OTLPInterval time.Duration `name:"otlp-interval" default:"30s" help:"Time between two pushes."`
+	metricFlags
+	analysis
+}
+
+// metricFlags say how metrics are labelled.
+type metricFlags struct {
+	ServerName        string         `placeholder:"NAME" help:"Name of the server behind inbound connections, in place of the local address and port."`
+	MaxServers        int            `default:"200" help:"Values of the server label in the metrics; beyond, servers are counted as 'other'."`
+	LabelClient       bool           `help:"Label the metrics with the client's /24 or /64 network, too."`
+	LocalAddress      []netip.Prefix `placeholder:"NET" help:"Addresses that count as this host's own beside those it has."`
+	NativeHistograms  bool           `default:"true" negatable:"" help:"Export native histograms, to scrapers that understand them."`
+	ClassicHistograms bool           `default:"true" negatable:"" help:"Export classic histograms."`
+}
+
+func (m *metricFlags) check() error {
+	switch {
+	case m.MaxServers < 1 || m.MaxServers > 10000:
+		return usageError{fmt.Errorf("--max-servers=%d: it takes 1 to 10000", m.MaxServers)}
+	case !m.NativeHistograms && !m.ClassicHistograms:
+		return usageError{errors.New("--no-native-histograms and --no-classic-histograms leave none")}
+	}
+	return nil
+}
+
+// config returns the exporter's configuration as far as the flags tell it.
+func (m *metricFlags) config() exporter.Config {
+	v, commit, goVersion := buildVersion()
+	return exporter.Config{
+		ServerName: m.ServerName, MaxServers: m.MaxServers, ByNetwork: m.LabelClient,
+		NoClassic: !m.ClassicHistograms, NoNative: !m.NativeHistograms,
+		Version: v, Commit: commit, GoVersion: goVersion,
+	}
+}
+
+// local says whether the flags count an address as the host's own.
+func (m *metricFlags) local(a sniffer.Addr) bool {
+	ip := a.Netip()
+	for _, p := range m.LocalAddress {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return ip.IsLoopback()
+}
+
+func (r *runCmd) check() error {
+	if err := errors.Join(r.analysis.check(), r.metricFlags.check()); err != nil {
+		return err
+	}
+	switch {
+	case r.LogMaxSize < 1:
+		return usageError{fmt.Errorf("--log-max-size=%d: it takes at least 1", r.LogMaxSize)}
+	case r.LogKeep < 0 || r.LogKeep > 1000:
+		return usageError{fmt.Errorf("--log-keep=%d: it takes 0 to 1000", r.LogKeep)}
+	case r.OTLPInterval < time.Second:
+		return usageError{fmt.Errorf("--otlp-interval=%v: it takes at least 1s", r.OTLPInterval)}
+	}
+	return nil
+}
+
+// A sidecar is 'keepscope run' at work.
+type sidecar struct {
+	cmd      *runCmd
+	log      *slog.Logger
+	pipeline *pipeline
+	exporter *exporter.Exporter
+	lines    *lineLog // nil without
+	own      ownTraffic
+	live     *live
+	tap      *tap
+	ended    atomic.Bool
+}
+
+// Run captures and serves until it is told to stop.
+func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
+	if err := r.check(); err != nil {
+		return err
+	}
+	s := &sidecar{cmd: r, log: log}
+	if r.LogConnections != "" {
+		lines, err := openLog(r.LogConnections, con.out, int64(r.LogMaxSize), r.LogKeep, log)
+		if err != nil {
+			return err
+		}
+		s.lines = lines
+		defer lines.close()
+	}
+	s.build()
+	e, err := listenEndpoint(endpointConfig{
+		listen: r.Listen, webConfig: r.WebConfigFile, pprof: r.Pprof,
+		metrics: s.exporter, page: web.Handler(s.report), ready: s.ready,
+	}, log)
+	if err != nil {
+		return err
+	}
+	defer e.stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if s.live, err = r.openLive(ctx, liveConfig{
+		Tunnels: r.DecodeTunnels, ExcludePorts: []uint16{e.port()}, Retry: true, Confine: r.confine(), Log: log,
+	}); err != nil {
+		return err
+	}
+	defer s.live.Close()
+	s.tap = &tap{
+		src: s.live, decoder: s.pipeline.reader.Decoder, drops: s.live.Drops,
+		name: func(i int) string { return s.live.Interfaces()[i] },
+	}
+	if r.OTLPEndpoint != "" {
+		stop, err := startPush(r.OTLPEndpoint, r.OTLPInterval, s.exporter, &s.own, log)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	e.serve()
+	return s.capture(ctx, cancel, e)
+}
+
+// capture analyses until ctx is done or something fails.
+func (s *sidecar) capture(ctx context.Context, cancel func(), e *endpoint) error {
+	failed := make(chan error, 1)
+	go func() {
+		defer close(failed)
+		select {
+		case <-ctx.Done():
+		case err := <-e.failed:
+			failed <- err
+			cancel()
+		}
+	}()
+	// The source ends once ctx is done and what the kernel holds is read.
+	err := s.pipeline.run(context.WithoutCancel(ctx), s.tap)
+	s.ended.Store(true)
+	s.tap.ended()
+	s.pipeline.finish()
+	cancel()
+	return errors.Join(err, <-failed)
+}
+
+// build makes what hears the workers.
+func (s *sidecar) build() {
+	cfg := s.cmd.metricFlags.config()
+	cfg.Start, cfg.ReuseWindow = time.Now(), s.cmd.ReuseWindow
+	cfg.Local = func(a sniffer.Addr) bool { return s.live.Local(a) || s.cmd.local(a) }
+	cfg.Stages = s.stages
+	process := prometheus.NewRegistry()
+	process.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	cfg.Also = process
+	s.exporter = exporter.New(cfg)
+	var l listen
+	if s.cmd.OTLPEndpoint != "" {
+		s.own.local = cfg.Local
+		l.wrap = s.own.leftOut
+	}
+	var recorders []*exporter.Recorder
+	l.each = func(int) analyzer.Observer {
+		recorder := s.exporter.NewRecorder()
+		recorders = append(recorders, recorder)
+		if s.lines == nil {
+			return recorder
+		}
+		return join(recorder, s.lines.observer())
+	}
+	if s.lines != nil {
+		l.reuseIdle = logIdle
+	}
+	s.pipeline = s.cmd.analysis.pipeline(l)
+	for i, w := range s.pipeline.reader.Workers {
+		s.exporter.Attach(recorders[i], w)
+	}
+}
+
+// stages tells the exporter what the stages before the workers counted.
+func (s *sidecar) stages() exporter.Stages {
+	out := s.tap.stages(len(s.live.Interfaces()))
+	if s.lines != nil {
+		out.LogLines, out.LogDropped = s.lines.written.Load(), s.lines.dropped.Load()
+	}
+	return out
+}
+
+// ready returns nil while packets are captured on every interface.
+func (s *sidecar) ready() error {
+	if s.ended.Load() {
+		return errors.New("stopping")
+	}
+	return s.live.Ready()
+}
+
+// report sums up what was seen so far, for the page.
+func (s *sidecar) report() *report.Report {
+	capture := s.cmd.liveFlags.capture(s.live)
+	return s.pipeline.reportLive(capture, s.stages().Decode)
+}
+
+// confine says what running takes of the file system.
+func (r *runCmd) confine() confinement {
+	var c confinement
+	if r.LogConnections != "" && r.LogConnections != "-" {
+		c.Write = append(c.Write, filepath.Dir(r.LogConnections))
+	}
+	if r.WebConfigFile != "" {
+		c.Read = append(c.Read, webFiles(r.WebConfigFile)...)
+	}
+	if r.OTLPEndpoint != "" {
+		c.Read = append(c.Read, "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services",
+			"/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates")
+	}
+	return c
+}
+
+// webFiles lists the directories of a web configuration file and of those that
+// it names. They are read again for every connection, so that certificates can
+// be renewed.
+func webFiles(path string) []string {
+	dir := filepath.Dir(path)
+	list := []string{dir}
+	var cfg struct {
+		TLS struct {
+			Cert string `yaml:"cert_file"`
+			Key  string `yaml:"key_file"`
+			CA   string `yaml:"client_ca_file"`
+		} `yaml:"tls_server_config"`
+	}
+	text, err := os.ReadFile(path)
+	if err != nil || yaml.Unmarshal(text, &cfg) != nil {
+		return list // the endpoint says what is wrong with it
+	}
+	for _, file := range []string{cfg.TLS.Cert, cfg.TLS.Key, cfg.TLS.CA} {
+		switch {
+		case file == "":
+		case filepath.IsAbs(file):
+			list = append(list, filepath.Dir(file))
+		default:
+			list = append(list, filepath.Dir(filepath.Join(dir, file)))
+		}
+	}
+	return list
+}
