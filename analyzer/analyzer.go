@@ -194,13 +194,13 @@ func (a *Analyzer) requests(c *reassembly.Conn, s *conn, b []byte) {
 		case http1.Head:
 			a.requestBegins(c, s)
 			a.request(c, s)
-			f.reqStart = 0
+			f.reqStart = never
 			if s.is(unanswerable) {
 				a.closing(c, s)
 			}
 		case http1.End:
 		case http1.Lost:
-			f.reqStart = 0
+			f.reqStart = never
 			if p.Preface() {
 				s.protocol = ProtocolH2
 				a.opened(c, s)
@@ -220,7 +220,7 @@ func (a *Analyzer) requests(c *reassembly.Conn, s *conn, b []byte) {
 
 // requestBegins notes a request's first byte.
 func (a *Analyzer) requestBegins(c *reassembly.Conn, s *conn) {
-	if s.flight.reqStart != 0 {
+	if s.flight.reqStart != never {
 		return
 	}
 	s.flight.reqStart = c.Last
@@ -262,7 +262,7 @@ func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
 		s.outstanding++
 		return
 	}
-	if s.lastEnd != 0 {
+	if s.lastEnd != never {
 		q.idle = max(q.start-s.lastEnd, 0)
 		a.reuseIdle(s, q.idle)
 	}
@@ -459,7 +459,7 @@ func (a *Analyzer) responseEnds(c *reassembly.Conn, s *conn, t int64) {
 	a.next(s)
 	if s.outstanding == 0 && s.flags&(pooled|upgraded) == pooled {
 		a.pools.Idle(c.ID, t)
-		if c.ClosedAt != 0 {
+		if c.ClosedWith != reassembly.NotClosed {
 			a.closing(c, s)
 		}
 	}
@@ -514,7 +514,7 @@ func (a *Analyzer) Gap(c *reassembly.Conn, dir reassembly.Dir, n int64, _ reasse
 	if lost {
 		s.set(incomplete)
 		if role == http1.Request {
-			s.flight.reqStart = 0
+			s.flight.reqStart = never
 		} else {
 			s.set(unsynced)
 			s.unset(final)

@@ -31,7 +31,7 @@ func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
 	o := &a.conn
 	o.End, o.Reason = c.Last, reason
 	o.ClosedBy, o.ClosedWith = closeOf(c, s, end)
-	if c.ClosedAt != 0 && s.lastEnd != 0 {
+	if c.ClosedWith != reassembly.NotClosed && s.lastEnd != never {
 		o.CloseIdle = max(c.ClosedAt-s.lastEnd, 0)
 	}
 	if race {
@@ -48,7 +48,7 @@ func (a *Analyzer) leavePool(c *reassembly.Conn, s *conn, reason Reason) {
 		return
 	}
 	t := c.ClosedAt
-	if t == 0 || s.outstanding > 0 {
+	if c.ClosedWith == reassembly.NotClosed || s.outstanding > 0 {
 		t = c.Last
 	}
 	a.pools.Closed(c.ID, t, pool.Reason(reason))

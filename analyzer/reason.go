@@ -93,7 +93,7 @@ func (s *conn) endLost() bool {
 // idleSince returns the last response's last byte; where it was not captured,
 // or no request was, the server's newest data.
 func (s *conn) idleSince() int64 {
-	if s.lastEnd != 0 && !s.endLost() {
+	if s.lastEnd != never && !s.endLost() {
 		return s.lastEnd
 	}
 	return s.lastData

@@ -23,6 +23,9 @@ type pending struct {
 	after   bool // the responses before it have been read by the client, if not all captured
 }
 
+// never stands for a time that has not come: captures may begin at 0.
+const never = -1
+
 // state flags of a conn.
 type flags uint16
 
@@ -50,7 +53,7 @@ type conn struct {
 	name     *string // shared by the connections of one name; nil without
 	rare     *rare
 	flight   *flight
-	lastEnd  int64 // last byte of the last response, 0 before
+	lastEnd  int64 // last byte of the last response, or never
 	lastData int64 // newest server data
 
 	requests, responses uint32
@@ -71,7 +74,7 @@ type conn struct {
 type flight struct {
 	parser   [2]http1.Parser // of requests, of responses
 	front    pending         // the oldest outstanding request
-	reqStart int64           // first byte of the request being read, 0 between requests
+	reqStart int64           // first byte of the request being read, or never
 	next     *flight         // free list
 }
 
@@ -159,7 +162,7 @@ func (t *table) takeOff(s *conn) *flight {
 		t.flights, f.next = f.next, nil
 	}
 	s.flight = f
-	f.reqStart = 0
+	f.reqStart = never
 	return f
 }
 
@@ -204,7 +207,7 @@ func (t *table) open(id uint32) *conn {
 		t.chunks = append(t.chunks, new([chunkSize]conn))
 	}
 	s := t.at(id)
-	*s = conn{last: ReasonOpen, once: KeepAlive}
+	*s = conn{lastEnd: never, last: ReasonOpen, once: KeepAlive}
 	return s
 }
 
