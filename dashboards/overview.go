@@ -131,14 +131,15 @@ func wastedByCause(s scope) *timeseries.PanelBuilder {
 		unit:  unitConnections,
 		about: "Why the connection that could have been used was not. Blue: change the client (pool_miss: it opened another although one was free; client_close: it asked for closing). Orange: change the server (server_limit: its limit of requests per connection; server_idle: its idle timeout). Good: nothing to see.",
 		empty: noHTTP,
-	}, query{expr: sum(by(exporter.LabelCause), s.rate(rateInterval, exporter.WastedHandshakes)) + " > 0 or " + zero(s.rate(rateInterval, exporter.WastedHandshakes)),
+	}, query{expr: sum(by(exporter.LabelCause), s.rate(rateInterval, exporter.WastedHandshakes)) + orNone(exporter.LabelCause, s.rate(rateInterval, exporter.WastedHandshakes)),
 		legend: legendOf(exporter.LabelCause), exemplars: true}))
 }
 
-// zero is one series of zeros where the expression has any, so that a chart of
-// what does not happen is empty, not without data.
-func zero(expr string) string {
-	return fmt.Sprintf(`label_replace(0 * sum(%s), %q, "none", "", "")`, expr, exporter.LabelCause)
+// orNone keeps what is above 0; where nothing is, but the expression has series,
+// it is a single zero, so that a chart of what does not happen is flat and not
+// without data.
+func orNone(label, expr string) string {
+	return fmt.Sprintf(` > 0 or on () label_replace(0 * sum(%s), %q, "none", "", "")`, expr, label)
 }
 
 // causes gives causes their colours.
@@ -158,7 +159,7 @@ func costByCause() *timeseries.PanelBuilder {
 		unit:  unitEach,
 		about: "Seconds spent in each second on wasted handshakes, by cause: the number of a cause's handshakes with a server times what a wasted handshake with that server takes on average. Good: nothing to see. Remedy the largest first; a far server that is asked seldom can cost more than a near one that is asked often.",
 		empty: noHTTP,
-	}, query{expr: sum(by(exporter.LabelCause), cost) + " > 0 or " + zero(wasted), legend: legendOf(exporter.LabelCause)}))
+	}, query{expr: sum(by(exporter.LabelCause), cost) + orNone(exporter.LabelCause, wasted), legend: legendOf(exporter.LabelCause)}))
 }
 
 func costByKind(s scope) *timeseries.PanelBuilder {

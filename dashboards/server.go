@@ -108,11 +108,10 @@ func endings() *timeseries.PanelBuilder {
 	var styles []style
 	for _, by := range closers {
 		ended := serverScope.rate(rateInterval, exporter.ConnectionsClosed, oneOf(exporter.LabelClosedBy, by.closedBy...))
-		q := query{expr: sum([]string{exporter.LabelReason}, ended) + " > 0", legend: by.side + ": " + legendOf(exporter.LabelReason)}
-		if by.side == "client" {
-			q.expr += fmt.Sprintf(` or label_replace(0 * sum(%s), %q, "none", "", "")`, ended, exporter.LabelReason)
-		}
-		queries = append(queries, q)
+		queries = append(queries, query{
+			expr:   sum([]string{exporter.LabelReason}, ended) + orNone(exporter.LabelReason, ended),
+			legend: by.side + ": " + legendOf(exporter.LabelReason),
+		})
 		styles = append(styles, tones(by.side+": ", append(slices.Clone(reasons), "none"), cycle(by.colors))...)
 	}
 	return paint(stacked(common.StackingModeNormal, text{
@@ -291,5 +290,5 @@ func estimatedWasted() *timeseries.PanelBuilder {
 		unit:  unitConnections,
 		about: "Handshakes of encrypted connections that were not needed, as far as can be told without keys: how busy a connection was is a guess. Good: nothing to see. Never part of the figures above.",
 		empty: noTLS,
-	}, query{expr: sum(by(exporter.LabelCause), wasted) + " > 0 or " + zero(wasted), legend: legendOf(exporter.LabelCause)}))
+	}, query{expr: sum(by(exporter.LabelCause), wasted) + orNone(exporter.LabelCause, wasted), legend: legendOf(exporter.LabelCause)}))
 }

@@ -17,6 +17,7 @@ type cli struct {
 	Watch      watchCmd      `cmd:"" set:"tunnels=false" help:"Capture on this host, show figures while it runs, and print the report."`
 	Run        runCmd        `cmd:"" help:"Capture and serve metrics and a page: the sidecar."`
 	Config     configCmd     `cmd:"" help:"Look at configuration files."`
+	Dashboards dashboardsCmd `cmd:"" help:"Write the Grafana dashboards and the Prometheus rules."`
 	Interfaces interfacesCmd `cmd:"" help:"List the interfaces that can be captured on."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }

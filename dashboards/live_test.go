@@ -1,0 +1,326 @@
+package dashboards_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"math"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keepscope/keepscope/dashboards"
+	"github.com/keepscope/keepscope/dashboards/dashboardstest"
+	"github.com/keepscope/keepscope/exporter"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// TestAgainstPrometheus has a real Prometheus scrape every metric that the
+// exporter declares, once with classic and once with native histograms, from
+// a host without Kubernetes labels, and looks at every dashboard.
+func TestAgainstPrometheus(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes the time of several scrapes")
+	}
+	binary, err := exec.LookPath("prometheus")
+	if err != nil {
+		t.Skip("prometheus is not installed")
+	}
+	for _, tt := range []struct {
+		name  string
+		flags []string
+	}{
+		{"classic histograms", nil},
+		{"native histograms", []string{"--enable-feature=native-histograms"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			url := startPrometheus(t, binary, newStandIn(), tt.flags...)
+			session := &dashboardstest.Session{
+				URL: url, End: time.Now(), Range: 10 * time.Second, Interval: time.Second, ScrapeInterval: time.Second,
+			}
+			results := look(t, session)
+			native := slices.ContainsFunc(results, func(r dashboardstest.Result) bool {
+				return len(r.Series) > 0 && r.Series[0].Histograms > 0
+			})
+			if native != (tt.flags != nil) {
+				t.Errorf("the heatmap shows native histograms: %v", native)
+			}
+			expect(t, results)
+		})
+	}
+}
+
+// look asks every dashboard and fails where a panel stays empty.
+func look(t *testing.T, session *dashboardstest.Session) (all []dashboardstest.Result) {
+	boards, err := dashboards.Dashboards(dashboards.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range boards {
+		results, err := session.Look(t.Context(), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range results {
+			if r.Empty() {
+				t.Errorf("%v: no data\n%s", r, r.Expr)
+			}
+		}
+		all = append(all, results...)
+	}
+	return all
+}
+
+// expect holds the main panels against what the stand-in exports.
+func expect(t *testing.T, results []dashboardstest.Result) {
+	want := []struct {
+		panel, ref string
+		labels     map[string]string
+		value      float64
+	}{
+		{"Keep-alive effectiveness", "A", nil, 0.9},
+		{"Wasted handshakes", "A", nil, 1},
+		{"Time spent on them", "A", nil, 0.3},
+		{"Keep-alive effectiveness over time", "B", nil, 9 / 9.4},
+		{"New connections against requests", "A", nil, 12},
+		{"Wasted handshakes by cause", "A", map[string]string{"cause": "pool_miss"}, 0.6},
+		{"Seconds they cost by cause", "A", map[string]string{"cause": "server_idle"}, 0.12},
+		{"Servers, worst first", "A", map[string]string{"server": "shop.example:8080", "direction": "outbound"}, 0.9},
+		{"Servers, worst first", "E", nil, 4},
+		{"Packets lost", "A", nil, 0.03},
+		{"Requests per connection: mean and quantiles", "A", nil, 4},
+		{"How long connections live", "C", nil, 10},
+		{"Local ports left", "A", nil, 1 - (30+60*2.0)/28232},
+		{"Sidecars that don't answer", "A", nil, 0},
+		{"Server names in use", "A", nil, 0.01},
+	}
+	for _, w := range want {
+		found := false
+		for _, r := range results {
+			if r.Panel != w.panel || r.RefID != w.ref {
+				continue
+			}
+			for _, s := range r.Series {
+				if !contains(s.Labels, w.labels) {
+					continue
+				}
+				found = true
+				if got := s.Last(); math.Abs(got-w.value) > 0.05*w.value+1e-9 {
+					t.Errorf("%v shows %v %v, want %v", r, s.Labels, got, w.value)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("%s %s shows nothing of %v", w.panel, w.ref, w.labels)
+		}
+	}
+}
+
+func contains(labels, part map[string]string) bool {
+	for k, v := range part {
+		if labels[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// A standIn exports everything that exporter.Metrics declares, with counters
+// that grow by known rates: for each panel there is a figure to expect.
+type standIn struct {
+	start      time.Time
+	registry   *prometheus.Registry
+	mu         sync.Mutex
+	histograms []prometheus.Observer
+	requests   []prometheus.Observer
+}
+
+func newStandIn() *standIn {
+	s := &standIn{start: time.Now(), registry: prometheus.NewRegistry()}
+	s.registry.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s)
+	for _, m := range exporter.Metrics {
+		if m.Kind != exporter.Histogram {
+			continue
+		}
+		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: m.Name, Help: m.Help,
+			Buckets: []float64{0.001, 0.01, 0.1, 1, 2, 5, 10, 50}, NativeHistogramBucketFactor: 1.1,
+		}, m.AllLabels())
+		s.registry.MustRegister(v)
+		for _, labels := range combinations(m) {
+			o := v.WithLabelValues(labels...)
+			if m.Name == exporter.ConnectionRequests {
+				s.requests = append(s.requests, o)
+				continue
+			}
+			s.histograms = append(s.histograms, o)
+		}
+	}
+	return s
+}
+
+// ServeHTTP is /metrics: each scrape finds some connections more.
+func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.histograms {
+		o.Observe(0.0004)
+		o.Observe(3)
+	}
+	for _, o := range s.requests {
+		o.Observe(1)
+		o.Observe(7)
+	}
+	promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+}
+
+// Describe leaves the collector unchecked.
+func (s *standIn) Describe(chan<- *prometheus.Desc) {}
+
+// Collect exports counters and gauges.
+func (s *standIn) Collect(ch chan<- prometheus.Metric) {
+	elapsed := time.Since(s.start).Seconds()
+	for _, m := range exporter.Metrics {
+		kind, grown := prometheus.GaugeValue, 1.0
+		switch m.Kind {
+		case exporter.Histogram:
+			continue
+		case exporter.Counter:
+			kind, grown = prometheus.CounterValue, elapsed
+		}
+		desc := prometheus.NewDesc(m.Name, m.Help, m.AllLabels(), nil)
+		for _, labels := range combinations(m) {
+			ch <- prometheus.MustNewConstMetric(desc, kind, grown*figure(m.Name, labels[len(labels)-len(m.Labels):]), labels...)
+		}
+	}
+}
+
+// figure is the rate of a counter, or the value of a gauge.
+func figure(metric string, labels []string) float64 {
+	known, ok := map[string]map[string]float64{
+		exporter.Requests:          {"http/1.1 true": 9, "http/1.1 false": 3},
+		exporter.WastedHandshakes:  {"pool_miss": 0.6, "server_idle": 0.4},
+		exporter.WastedSeconds:     {"tcp": 0.1, "tls": 0.2},
+		exporter.ConnectionsOpened: {"complete": 3},
+		exporter.ConnectionsClosed: {"client client_idle": 2, "server server_idle": 1},
+		exporter.ConnectionsOpen:   {"": 30},
+		exporter.CapturePackets:    {"eth0": 97},
+		exporter.CaptureDropped:    {"eth0 kernel": 2, "eth0 queue": 1},
+		exporter.Servers:           {"": 2},
+		exporter.ServerLimit:       {"": 200},
+		exporter.BuildInfo:         {"dev c go": 1},
+		exporter.LastPacket:        {"": float64(time.Now().Unix())},
+	}[metric]
+	if !ok {
+		return 0.5
+	}
+	return known[strings.Join(labels, " ")]
+}
+
+// combinations returns all values of a metric's labels.
+func combinations(m exporter.Metric) [][]string {
+	all := [][]string{nil}
+	for _, label := range m.AllLabels() {
+		var next [][]string
+		for _, before := range all {
+			for _, v := range values(m.Name, label) {
+				next = append(next, append(slices.Clone(before), v))
+			}
+		}
+		all = next
+	}
+	return all
+}
+
+func values(metric, label string) []string {
+	switch label {
+	case exporter.LabelDirection:
+		return []string{"outbound"}
+	case exporter.LabelServer:
+		return []string{"shop.example:8080"}
+	case exporter.LabelInterface:
+		return []string{"eth0"}
+	case exporter.LabelLayer:
+		return []string{"ip", "tcp"}
+	case exporter.LabelVersion:
+		return []string{"dev"}
+	case exporter.LabelCommit:
+		return []string{"c"}
+	case exporter.LabelGoVersion:
+		return []string{"go"}
+	case exporter.LabelKind:
+		if metric == exporter.HandshakeSeconds {
+			return []string{"tcp", "tls_full", "tls_resumed"}
+		}
+		return []string{"tcp", "tls", "dns"}
+	}
+	return exporter.Values(label)
+}
+
+// startPrometheus has a Prometheus scrape the handler once a second, and
+// returns its address when it has done so for 10 seconds.
+func startPrometheus(t *testing.T, binary string, handler http.Handler, flags ...string) string {
+	scrapes := make(chan struct{}, 100)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler.ServeHTTP(w, r)
+		scrapes <- struct{}{}
+	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.Start()
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	config := filepath.Join(dir, "prometheus.yml")
+	text := fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs: [{job_name: keepscope, static_configs: [{targets: [%q]}]}]\n",
+		server.Listener.Addr())
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	address := freeAddress(t)
+	ctx, stop := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, binary, append(flags,
+		"--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address)...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stop()
+		err := cmd.Wait()
+		if t.Failed() {
+			t.Logf("prometheus: %v\n%s", err, &output)
+		}
+	})
+	deadline := time.After(90 * time.Second)
+	for range 12 {
+		select {
+		case <-scrapes:
+		case <-deadline:
+			t.Fatal("prometheus does not scrape")
+		}
+	}
+	return "http://" + address
+}
+
+func freeAddress(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
