@@ -37,6 +37,8 @@ type Analyzer struct {
 	table table
 	names names
 
+	tracked func(id uint32, now int64) bool // the assembler's IsOpen, nil without a Worker
+
 	msg      http1.Message
 	info     tls.Info
 	question dns.Message
@@ -56,9 +58,15 @@ func New(cfg Config, obs Observer) *Analyzer {
 	a := &Analyzer{cfg: cfg, obs: obs, watch: watch, names: names{}, dns: dns.NewCache(dns.Config{})}
 	a.table.heads.Max = int64(cfg.MaxHeaderBytes)
 	if !cfg.NoVerdicts {
-		a.pools = pool.New(pool.Config{Window: int64(cfg.ReuseWindow)})
+		a.pools = pool.New(pool.Config{Window: int64(cfg.ReuseWindow), Open: a.isOpen})
 	}
 	return a
+}
+
+// isOpen tells the pools whether a connection is past the tracker's idle limit,
+// so that no verdict depends on when the sweep comes by.
+func (a *Analyzer) isOpen(id uint32, now int64) bool {
+	return a.tracked == nil || a.tracked(id, now)
 }
 
 // Open implements reassembly.Handler.

@@ -167,7 +167,7 @@ type Connection struct {
 	Truncated  uint64 // stream bytes cut by a snaplen
 	Bytes      [2]uint64
 	Packets    [2]uint32
-	BodyUnread bool // the client closed before a response body of known length was complete
+	BodyUnread bool // the client closed before a response was complete after which the connection could be reused
 }
 
 // A Cost is what a connection's opening took, nanoseconds each, 0 where not seen.

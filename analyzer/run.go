@@ -41,8 +41,10 @@ func (w *Worker) Do(f func()) {
 
 // NewWorker returns a worker that tells obs what it finds.
 func NewWorker(rc reassembly.Config, ac Config, obs Observer) *Worker {
-	a := New(ac, obs)
-	return &Worker{Assembler: reassembly.New(rc, a), Analyzer: a}
+	w := &Worker{Analyzer: New(ac, obs)}
+	w.Assembler = reassembly.New(rc, w.Analyzer)
+	w.Analyzer.tracked = w.Assembler.IsOpen
+	return w
 }
 
 func (w *Worker) process(s *sniffer.Segment) {

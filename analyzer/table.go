@@ -30,20 +30,20 @@ const never = -1
 type flags uint16
 
 const (
-	opened      flags = 1 << iota // Observer.Opened was called
-	judged                        // Observer.Judged was called
-	pooled                        // the pools know the connection
-	flipped                       // the client is reassembly's Server: midstream, told by the first message
-	sided                         // which side is the client is settled
-	upgraded                      // HTTP ended
-	incomplete                    // bytes were lost where they mattered
-	answered                      // bytes of the oldest outstanding request's response were seen
-	final                         // the response being read is final and belongs to the oldest outstanding request
-	advTimeout                    // the server advertised Keep-Alive: timeout=
-	advMax                        // and max=
-	unanswerable                  // the server's FIN was delivered, or a RST: no response will begin
-	unsynced                      // since the last response's head bytes were lost, maybe responses
-	noPair                        // a request could not be paired: maxOutstanding
+	opened       flags = 1 << iota // Observer.Opened was called
+	judged                         // Observer.Judged was called
+	pooled                         // the pools know the connection
+	flipped                        // the client is reassembly's Server: midstream, told by the first message
+	sided                          // which side is the client is settled
+	upgraded                       // HTTP ended
+	incomplete                     // bytes were lost where they mattered
+	answered                       // bytes of the oldest outstanding request's response were seen
+	final                          // the response being read is final and belongs to the oldest outstanding request
+	advTimeout                     // the server advertised Keep-Alive: timeout=
+	advMax                         // and max=
+	unanswerable                   // the server's FIN was delivered, or a RST: no response will begin
+	unsynced                       // since the last response's head bytes were lost, maybe responses
+	noPair                         // a request could not be paired: maxOutstanding
 )
 
 // A conn is what the analyzer knows of one connection. What most connections

@@ -100,7 +100,9 @@ func TestCases(t *testing.T) {
 			if *update {
 				c.rewrite(t, c.throughFile(t, fileModes[0], 1))
 			}
-			checkInvariants(t, c.ndjson)
+			if !unjudged[filepath.Base(path)] {
+				checkInvariants(t, c.ndjson)
+			}
 			for _, m := range fileModes {
 				if m.interfaces || !c.severalInterfaces(t) {
 					c.check(t, m.name, c.ndjson, c.throughFile(t, m, 1))
@@ -252,6 +254,10 @@ func (c *conversationCase) throughBatches(t *testing.T, s *sniffertest.Script, s
 	}
 	return out.String()
 }
+
+// unjudged are the cases in which a complete handshake has no verdict because
+// it came to light too late.
+var unjudged = map[string]bool{"handshake_after_data.txtar": true}
 
 // checkInvariants holds each line to what is true of any connection.
 func checkInvariants(t *testing.T, ndjson string) {
