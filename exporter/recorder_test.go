@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/analyzer/http1"
@@ -176,6 +177,22 @@ func TestLabels(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestNamesThatReadAlike has names that would make the same labels as other
+// servers' addresses, or as what is beyond the cap.
+func TestNamesThatReadAlike(t *testing.T) {
+	for _, cfg := range []Config{{MaxServers: 3}, {MaxServers: 3, ByNetwork: true}} {
+		e, r := attached(cfg)
+		for _, name := range []string{"", "10.0.0.2:80", "other", "a\"b", "a_b", "b.example", "c.example", "d.example"} {
+			factsOf("10.0.0.1:1", "10.0.0.2:80", name, 1e18).tell(r)
+			factsOf("10.0.0.1:1", "[2001:db8::1]:80", name, 1e18).tell(r)
+			factsOf("10.0.0.1:1", "10.0.0.3:80", "[2001:db8::1]:80", 1e18).tell(r)
+		}
+		if _, err := (prometheus.Gatherers{e}).Gather(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -117,9 +117,29 @@ func (s *servers) key(clientLocal, serverLocal bool, server *sniffer.Endpoint, n
 	return k
 }
 
-// admit returns k, or what it is folded into where the tables are full.
-func (s *servers) admit(k key) key {
+// canonical returns the only key that has k's labels: a name that reads like an
+// address and port is that, and one that reads like Other is that.
+func (k key) canonical() key {
 	k.name = clean(k.name)
+	if k.name == Other {
+		return key{direction: k.direction, other: true, anyClient: k.network != sniffer.Addr{}}
+	}
+	if a, err := netip.ParseAddrPort(k.name); err == nil {
+		e := sniffer.Endpoint{Addr: sniffer.Addr(a.Addr().As16()), Port: a.Port()}
+		if e.String() == k.name {
+			k.name, k.endpoint = "", e
+		}
+	}
+	return k
+}
+
+// admit returns k's canonical form, or what it is folded into where the tables
+// are full.
+func (s *servers) admit(k key) key {
+	k = k.canonical()
+	if k.other {
+		return k
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	server := k.server()
