@@ -19,7 +19,7 @@ type Config struct {
 type Cache struct {
 	queries *lru[queryKey, query]
 	rounds  *lru[nameKey, *round]
-	names   *lru[pair, *lookup]
+	names   *lru[pair, lookup]
 	forgot  uint64
 }
 
@@ -42,18 +42,16 @@ type nameKey struct {
 }
 
 // A round is one look-up: the queries that were sent together for one name.
-type round struct {
-	start int64
-	spent bool // its cost was given
-}
+type round struct{ start int64 }
 
 type pair struct{ client, server Addr }
 
-// A lookup is an answer that held addresses.
+// A lookup is an answer that held an address.
 type lookup struct {
 	name  string
 	time  int64 // of the answer
 	round *round
+	spent bool // its cost was given to a connection to this address
 }
 
 // NewCache returns an empty cache.
@@ -67,7 +65,7 @@ func NewCache(c Config) *Cache {
 	return &Cache{
 		queries: newLRU[queryKey, query](c.Queries),
 		rounds:  newLRU[nameKey, *round](c.Queries),
-		names:   newLRU[pair, *lookup](c.Names),
+		names:   newLRU[pair, lookup](c.Names),
 	}
 }
 
@@ -115,38 +113,41 @@ func (c *Cache) Answer(client Addr, port uint16, m *Message, t int64) {
 	if late || len(m.Addrs) == 0 {
 		return
 	}
-	l := &lookup{name: string(m.Name), time: t, round: r}
+	l := lookup{name: string(m.Name), time: t, round: r}
 	for _, a := range m.Addrs {
-		if c.names.put(pair{client, a}, l) {
+		p := pair{client, a}
+		old := c.names.get(p)
+		l.spent = old != nil && old.round == r && old.spent
+		if c.names.put(p, l) {
 			c.forgot++
 		}
 	}
 }
 
 // Lookup returns the name under which client knows server, and, for the first
-// connection that it is asked for within 10 s of the answer, the nanoseconds
-// that the look-up took; else 0. Call it once for each connection, with the
-// time t of its SYN.
+// connection to server that it is asked for within 10 s of the answer, the
+// nanoseconds that the look-up took; else 0. Call it once for each connection,
+// with the time t of its SYN.
 func (c *Cache) Lookup(client, server Addr, t int64) (name string, cost int64, ok bool) {
 	key := pair{client, server}
 	v := c.names.get(key)
 	if v == nil {
 		return "", 0, false
 	}
-	l := *v
-	c.names.touch(key)
-	if since := t - l.time; since >= 0 && since <= connectWithin && !l.round.spent {
-		l.round.spent = true
-		cost = max(l.time-l.round.start, 0)
+	if since := t - v.time; since >= 0 && since <= connectWithin && !v.spent {
+		v.spent = true
+		cost = max(v.time-v.round.start, 0)
 	}
-	return l.name, cost, true
+	name = v.name
+	c.names.touch(key)
+	return name, cost, true
 }
 
 // Name returns the name under which client knows server, without a claim on
 // the look-up's cost.
 func (c *Cache) Name(client, server Addr) (string, bool) {
 	if v := c.names.get(pair{client, server}); v != nil {
-		return (*v).name, true
+		return v.name, true
 	}
 	return "", false
 }

@@ -77,14 +77,14 @@ func TestCache(t *testing.T) {
 		name, story string
 		want        []string
 	}{
-		{"cost goes to the first connection", `
+		{"cost goes to the first connection to each address", `
 			0 query 10.0.0.1 5000 1 A a.example.
 			20 answer 10.0.0.1 5000 1 A a.example. 192.0.2.1 192.0.2.2
 			21 lookup 10.0.0.1 192.0.2.2
 			22 lookup 10.0.0.1 192.0.2.1
 			23 lookup 10.0.0.1 192.0.2.2
 			99999999 lookup 10.0.0.1 192.0.2.2`,
-			[]string{"a.example 20 true", "a.example 0 true", "a.example 0 true", "a.example 0 true"}},
+			[]string{"a.example 20 true", "a.example 20 true", "a.example 0 true", "a.example 0 true"}},
 		{"just within 10 s", `
 			0 query 10.0.0.1 5000 1 A a.example.
 			20 answer 10.0.0.1 5000 1 A a.example. 192.0.2.1
@@ -108,7 +108,7 @@ func TestCache(t *testing.T) {
 			20 answer 10.0.0.1 5000 1 A a.example. 192.0.2.1
 			30 answer 10.0.0.1 5000 2 AAAA a.example. 2001:db8::1
 			31 lookup 10.0.0.1 2001:db8::1
-			281 lookup 10.0.0.1 192.0.2.1`, []string{"a.example 30 true", "a.example 0 true"}},
+			281 lookup 10.0.0.1 192.0.2.1`, []string{"a.example 30 true", "a.example 20 true"}},
 		{"A after AAAA was empty", `
 			0 query 10.0.0.1 5000 1 AAAA a.example.
 			20 answer 10.0.0.1 5000 1 AAAA a.example.

@@ -7,13 +7,15 @@
 // A client asks for the A or AAAA records of a name; the answer, from the same
 // address and port and with the same id and name, holds the server's address;
 // the client then connects to an address of the answer within 10 s. The first
-// such connection is given the cost of the look-up, every other none.
+// such connection to each address is given the cost of the look-up, every other
+// none: which of several the client will use is not known at their SYNs (RFC 8305
+// §5), and connections to another address may be another worker's.
 //
 //   - The cost runs from the query to the answer that holds the address. A
 //     repeated query (same id and port) does not start it anew.
 //   - Queries of one client for one name within 100 ms are one look-up, as when A
 //     and AAAA are asked for together (RFC 8305 §3): it starts with the first of
-//     them and its cost is given once, whichever answer held the address.
+//     them, whichever answer held the address.
 //   - With a search list, the names that do not exist are look-ups of their own
 //     and not part of the cost.
 //   - Addresses count for the name that was asked for, whatever CNAMEs are
