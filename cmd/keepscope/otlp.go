@@ -178,12 +178,13 @@ func (o *ownTraffic) bind(network, _ string, c syscall.RawConn) error {
 	return nil
 }
 
+// bindAny binds a socket to a free port of any address.
 func bindAny(network string, fd int) (port uint16, err error) {
-	var any unix.Sockaddr = &unix.SockaddrInet4{}
+	var free unix.Sockaddr = &unix.SockaddrInet4{}
 	if network == "tcp6" {
-		any = &unix.SockaddrInet6{}
+		free = &unix.SockaddrInet6{}
 	}
-	if err := unix.Bind(fd, any); err != nil {
+	if err := unix.Bind(fd, free); err != nil {
 		return 0, err
 	}
 	bound, err := unix.Getsockname(fd)

@@ -22,20 +22,27 @@ import (
 type readCmd struct {
 	Files  []string `arg:"" name:"file" help:"pcap or pcapng, plain or compressed by gzip or zstd; '-' is standard input. Several files are one timeline."`
 	Filter string   `placeholder:"BPF" help:"Analyse only frames that match, in tcpdump's language."`
+
+	MetricsFile string `placeholder:"FILE" help:"Write the metrics that 'keepscope run' would have shown to this file, too, for node_exporter's textfile collector."`
+	metricFlags
 	outputFlags
 	analysis
 }
 
 // Run reads the files and prints the report.
 func (r *readCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
-	if err := r.check(); err != nil {
+	if err := errors.Join(r.analysis.check(), r.metricFlags.check()); err != nil {
 		return err
 	}
+	metrics := newMetricsFile(r.MetricsFile, &r.metricFlags, &r.analysis)
 	out := r.outputFlags.output(con, int64(r.MaxMemory)/4, r.Workers)
 	defer out.close()
-	p, capture, readErr := r.analyse(ctx, con, log, out.listen())
+	p, capture, readErr := r.analyse(ctx, con, log, metrics.listen(out.listen()))
 	if p == nil {
 		return readErr
+	}
+	if err := metrics.write(p, capture); err != nil {
+		return err
 	}
 	if err := out.print(p, capture); err != nil {
 		return err
