@@ -11,7 +11,7 @@ import (
 // TLS from this payload on.
 func (a *Analyzer) detectTLS(c *reassembly.Conn, s *conn, payload []byte) bool {
 	mid := !c.SYNSeen() && !c.SYNACKSeen()
-	if !tls.IsClientHello(payload) && !(mid && tls.IsApplicationData(payload)) {
+	if !tls.IsClientHello(payload) && (!mid || !tls.IsApplicationData(payload)) {
 		return false
 	}
 	s.protocol = ProtocolTLS
