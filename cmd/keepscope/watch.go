@@ -67,6 +67,9 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 	readErr := s.show(ctx, con, src, w.Plain || w.Output != "text")
 	s.pipeline.finish()
 	l.Close()
+	if d := l.dropped(); d.Kernel+d.Interface > 0 {
+		log.Warn("packets were dropped: the figures are too low (a larger --buffer-size, a --filter or --workers helps)", "kernel", d.Kernel, "interface", d.Interface)
+	}
 	if err := file.close(); err != nil {
 		return err
 	}
