@@ -247,6 +247,7 @@ func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
 	}
 	_, server := s.sides(c)
 	q.after = s.flight.parser[http1.Response].IsLost() || c.Behind(server)
+	q.read = c.Known(server)
 	if s.requests == 0 {
 		a.firstRequest(c, s)
 		if !c.SYNSeen() && !c.SYNACKSeen() {
@@ -259,11 +260,11 @@ func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
 	s.versions |= 1 << m.Version
 	if s.outstanding > 0 {
 		r := a.table.rare(s)
-		if !q.after {
+		if !q.after || q.read == s.newest().read {
 			r.pipelined++
 		}
 		if s.outstanding >= maxOutstanding {
-			s.set(incomplete | noPair)
+			s.set(incomplete)
 			return
 		}
 		r.more = append(r.more, q)
@@ -276,6 +277,14 @@ func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
 	}
 	s.outstanding = 1
 	a.atFront(s, &q)
+}
+
+// newest returns the request sent last of those outstanding.
+func (s *conn) newest() *pending {
+	if s.outstanding > 1 {
+		return &s.rare.more[len(s.rare.more)-1]
+	}
+	return &s.flight.front
 }
 
 // atFront makes q the oldest outstanding request.
@@ -407,20 +416,23 @@ func (a *Analyzer) response(c *reassembly.Conn, s *conn, p *http1.Parser) {
 }
 
 // realign gives up the requests whose responses were lost, so that the one
-// that was just read answers its own request. Lost are all those to requests
-// before one that the client sent when it had read more than was captured, and
-// one that had begun.
+// that was just read answers its own request. Lost is that to the oldest one,
+// unless it is the only one, and all those to requests before one which the
+// client sent when it had read more than was captured, and more than before.
 func (a *Analyzer) realign(c *reassembly.Conn, s *conn) {
 	s.unset(unsynced)
-	lost := 0
-	if s.outstanding > 0 && s.flight.front.headed {
+	lost, front := 0, &s.flight.front
+	if s.outstanding > 0 && front.headed || s.outstanding > 1 && !front.after {
 		lost = 1
 	}
 	if s.outstanding > 1 {
+		read := front.read
 		for i := range s.rare.more {
-			if s.rare.more[i].after {
+			q := &s.rare.more[i]
+			if q.after && q.read != read {
 				lost = i + 1
 			}
+			read = q.read
 		}
 	}
 	for range lost {
@@ -545,6 +557,9 @@ func (a *Analyzer) End(c *reassembly.Conn, dir reassembly.Dir, end reassembly.En
 		a.closing(c, s)
 	case reassembly.EndReset:
 		s.set(unanswerable)
+		if s.role(dir) == http1.Request {
+			s.set(clientReset)
+		}
 		a.closing(c, s)
 	default:
 		a.over(c, s, end)

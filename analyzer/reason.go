@@ -73,6 +73,7 @@ func reasonOf(c *reassembly.Conn, s *conn, end reassembly.End) Reason {
 	reason := ReasonClientAbort
 	switch {
 	case s.outstanding > 0 && !s.endLost():
+	case s.is(clientReset) && !byServer && s.lastEnd > c.ClosedAt: // its RST answers the response
 	case c.ClosedAt-s.idleSince() < discardLimit:
 		reason = ReasonClientDiscard
 	default:

@@ -13,6 +13,7 @@ type pending struct {
 	start   int64 // first byte
 	idle    int64 // response end before to start, -1 where there is none
 	index   uint32
+	read    uint32 // sequence number up to which the client had read
 	status  uint16 // of the response, once its head is complete
 	method  http1.Method
 	version http1.Version
@@ -20,7 +21,7 @@ type pending struct {
 	outcome Outcome
 	reuse   Reuse
 	headed  bool // its final response's head is complete
-	after   bool // the responses before it have been read by the client, if not all captured
+	after   bool // when it was sent, the client had read responses that were not captured
 }
 
 // never stands for a time that has not come: captures may begin at 0.
@@ -43,7 +44,7 @@ const (
 	advMax                         // and max=
 	unanswerable                   // the server's FIN was delivered, or a RST: no response will begin
 	unsynced                       // since the last response's head bytes were lost, maybe responses
-	noPair                         // a request could not be paired: maxOutstanding
+	clientReset                    // the client sent a RST
 )
 
 // A conn is what the analyzer knows of one connection. What most connections

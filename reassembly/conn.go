@@ -120,6 +120,15 @@ func (c *Conn) Behind(d Dir) bool {
 	return r != nil && r.hasAck[d] && c.state&ended.of(d) == 0 && diff(r.acked[d], c.next[d]) > 0
 }
 
+// Known returns the sequence number up to which bytes of a direction are known
+// to have been sent: they were delivered, or acknowledged.
+func (c *Conn) Known(d Dir) uint32 {
+	if c.Behind(d) {
+		return c.rare.acked[d]
+	}
+	return c.next[d]
+}
+
 // base is the sequence number of the direction's first stream byte: ISN + 1
 // where the SYN was seen. It is derived, which saves keeping it.
 func (c *Conn) base(d Dir) uint32 {
