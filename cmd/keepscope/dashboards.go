@@ -2,10 +2,11 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
-	"github.com/keepscope/keepscope/dashboards"
+	"github.com/keepscope/keepscope/dashboards/generated"
 )
 
 // dashboardsCmd is 'keepscope dashboards'.
@@ -15,21 +16,22 @@ type dashboardsCmd struct {
 
 // Run writes the dashboards and the rules, and lists what it wrote.
 func (d *dashboardsCmd) Run(con console) error {
-	files, err := dashboards.Files(dashboards.Config{})
-	if err != nil {
-		return err
-	}
 	if err := os.MkdirAll(d.Out, 0o755); err != nil {
 		return err
 	}
-	for _, f := range files {
-		path := filepath.Join(d.Out, f.Name)
-		if err := os.WriteFile(path, f.Content, 0o644); err != nil {
+	return fs.WalkDir(generated.Files, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
 			return err
 		}
-		if _, err := fmt.Fprintln(con.out, path); err != nil {
+		content, err := generated.Files.ReadFile(name)
+		if err != nil {
 			return err
 		}
-	}
-	return nil
+		path := filepath.Join(d.Out, name)
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(con.out, path)
+		return err
+	})
 }

@@ -16,7 +16,7 @@ func TestDashboards(t *testing.T) {
 	if status := run(t.Context(), []string{"dashboards", "--out", dir}, console{out: &out, err: &stderr}); status != exitDone {
 		t.Fatalf("status %d: %s", status, &stderr)
 	}
-	committed, err := filepath.Glob("../../dashboards/generated/*")
+	committed, err := filepath.Glob("../../dashboards/generated/*.[jy]*")
 	if err != nil || len(committed) == 0 {
 		t.Fatalf("nothing is committed: %v", err)
 	}
