@@ -27,8 +27,8 @@ build: ## build build/keepscope
 	go build -trimpath -o build/keepscope ./cmd/keepscope
 
 .PHONY: demo
-demo: build ## report on a capture of clients with good and bad habits
-	build/keepscope read cmd/traffic/testdata/demo.pcap.gz
+demo: build ## report on servers and clients with good and bad habits, captured live on loopback
+	build/keepscope demo
 
 .PHONY: test
 test: packages format vet modules generated lint unit ## everything that continuous integration runs
@@ -50,6 +50,7 @@ modules: ## check that go.mod and go.sum are tidy and what was downloaded is gen
 	go mod tidy -diff
 	go mod verify
 	cd deploy/tools && go mod tidy -diff
+	cd dashboards/promqlcheck && go mod tidy -diff
 
 .PHONY: generated
 generated: packages ## check that generated files are what their generators write

@@ -142,13 +142,13 @@ func lintIDs(d dashboard.Dashboard) (problems []string) {
 // name a data source.
 func lintVariables(d dashboard.Dashboard) (problems []string) {
 	for i, v := range d.Templating.List {
-		switch {
-		case v.Type == dashboard.VariableTypeDatasource:
+		switch v.Type {
+		case dashboard.VariableTypeDatasource:
 			if i != 0 || v.Name != "datasource" {
 				problems = append(problems, "the data source is not the first variable")
 			}
 			continue
-		case v.Type == dashboard.VariableTypeInterval:
+		case dashboard.VariableTypeInterval:
 			continue
 		}
 		if v.Datasource == nil || *v.Datasource.Uid != "${datasource}" {

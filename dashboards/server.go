@@ -165,7 +165,7 @@ func idleTimes() *timeseries.PanelBuilder {
 	var queries []query
 	var styles []style
 	for _, one := range series {
-		one.style.series = one.legend
+		one.series = one.legend
 		queries, styles = append(queries, one.query), append(styles, one.style)
 	}
 	return paint(lines(text{

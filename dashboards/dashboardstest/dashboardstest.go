@@ -6,6 +6,7 @@ package dashboardstest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -197,6 +198,13 @@ func (s *Session) labelValues(ctx context.Context, definition string) ([]string,
 
 func unix(t time.Time) string { return strconv.FormatFloat(float64(t.UnixMilli())/1000, 'f', 3, 64) }
 
+// Ask asks a query of one's own at a moment.
+func (s *Session) Ask(ctx context.Context, expr string, at time.Time) ([]Series, error) {
+	then := *s
+	then.End = at
+	return then.query(ctx, expr, true)
+}
+
 // query asks one query.
 func (s *Session) query(ctx context.Context, expr string, instant bool) ([]Series, error) {
 	path, params := "/api/v1/query_range", url.Values{
@@ -254,6 +262,9 @@ func (s *sample) UnmarshalJSON(raw []byte) error {
 	return err
 }
 
+// maxAnswer is how much of an answer is read: more is no dashboard's.
+const maxAnswer = 64 << 20
+
 // get decodes the data of an answer of Prometheus' API.
 func (s *Session) get(ctx context.Context, path string, params url.Values, data any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+path+"?"+params.Encode(), nil)
@@ -268,9 +279,8 @@ func (s *Session) get(ctx context.Context, path string, params url.Values, data 
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
-	if err != nil {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
 		return err
 	}
 	var answer struct {

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
@@ -63,7 +63,7 @@ func check(p parser.Parser, text string) result {
 		case *parser.VectorSelector:
 			s := selector{Metric: n.Name, Range: ranged[n]}
 			for _, m := range n.LabelMatchers {
-				if m.Name != labels.MetricName {
+				if m.Name != model.MetricNameLabel {
 					s.Labels = append(s.Labels, m.Name)
 				}
 			}

@@ -23,6 +23,7 @@ if [ "$1" = test ]; then
 	has_command tcpdump tcpdump
 	has_command node nodejs
 	has_command setcap libcap2-bin
+	has_command promtool prometheus
 fi
 
 [ ${#missing[@]} -gt 0 ] || exit 0
