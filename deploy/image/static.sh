@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# static.sh ARCH OUT [VERSION [COMMIT]]: builds OUT, keepscope for Linux on ARCH
+# (amd64 or arm64), as one static binary.
+#
+# Debian's libpcap.a needs D-Bus and with it systemd, of which there is no static
+# library. So libpcap is built from Debian's source package, with what capturing
+# on network interfaces takes and nothing else. It is kept in LIBPCAP_CACHE
+# (build/libpcap), so that only the first build takes it from the mirror.
+set -euo pipefail
+
+arch=$1 out=$(realpath -m "$2") version=${3:-} commit=${4:-}
+root=$(cd "$(dirname "$0")/../.." && pwd)
+cache=$(realpath -m "${LIBPCAP_CACHE:-$root/build/libpcap}")
+
+case $arch in
+amd64) triple=x86_64-linux-gnu ;;
+arm64) triple=aarch64-linux-gnu ;;
+*)
+	echo "static.sh: no such architecture: $arch (amd64 or arm64)" >&2
+	exit 2
+	;;
+esac
+cc=$triple-gcc
+for program in "$cc" dpkg-source make flex bison; do
+	command -v "$program" >/dev/null || {
+		echo "static.sh: $program is missing: install $(
+			case $program in
+			*-gcc) echo "gcc-${triple//_/-} libc6-dev" ;;
+			dpkg-source) echo dpkg-dev ;;
+			*) echo "$program" ;;
+			esac
+		)" >&2
+		exit 1
+	}
+done
+
+# source_package takes the source from where the machine takes its packages,
+# verified as those are, without changing the machine's lists.
+source_package() {
+	local lists=$1/lists
+	mkdir -p "$lists/partial" "$1/source"
+	if [ -e /etc/apt/sources.list.d/debian.sources ]; then
+		sed 's/^Types:.*/Types: deb-src/' /etc/apt/sources.list.d/debian.sources >"$1/debian.sources"
+	else
+		sed -n 's/^deb /deb-src /p' /etc/apt/sources.list >"$1/debian.list"
+	fi
+	local apt=(apt-get -qq -o "Dir::State::lists=$lists" -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$1"
+		-o APT::Get::List-Cleanup=0 -o Dir::Cache::srcpkgcache= -o Dir::Cache::pkgcache= -o APT::Sandbox::User=root)
+	"${apt[@]}" update
+	(cd "$1/source" && "${apt[@]}" --download-only source libpcap)
+	dpkg-source --no-check -x "$1"/source/libpcap_*.dsc "$1/libpcap" >/dev/null
+}
+
+build_libpcap() {
+	local tmp
+	tmp=$(mktemp -d)
+	trap 'rm -rf "$tmp"' RETURN
+	source_package "$tmp"
+	(
+		cd "$tmp/libpcap"
+		CC=$cc CFLAGS='-O2 -fPIC' ./configure --quiet --host="$triple" --prefix=/ --with-pcap=linux --without-libnl \
+			--disable-shared --disable-usb --disable-bluetooth --disable-dbus --disable-rdma --disable-netmap
+		make --silent -j"$(nproc)" libpcap.a
+		mkdir -p "$cache/$arch.new/lib" "$cache/$arch.new/include"
+		cp libpcap.a "$cache/$arch.new/lib/"
+		cp -r pcap.h pcap-bpf.h pcap-namedb.h pcap "$cache/$arch.new/include/"
+	)
+	mv "$cache/$arch.new" "$cache/$arch"
+}
+
+mkdir -p "$cache"
+(
+	flock 9
+	[ -e "$cache/$arch/lib/libpcap.a" ] || {
+		rm -rf "$cache/$arch.new" "$cache/$arch"
+		build_libpcap >&2
+	}
+) 9>"$cache/lock"
+
+# netgo and osusergo: names are looked up without libc, which can't do so in an
+# image that has no shared libraries.
+cd "$root"
+CGO_ENABLED=1 GOOS=linux GOARCH=$arch CC=$cc \
+	CGO_CFLAGS="-O2 -I$cache/$arch/include" CGO_LDFLAGS="-L$cache/$arch/lib" \
+	go build -trimpath -buildvcs=false -tags netgo,osusergo \
+	-ldflags "-s -w -linkmode external -extldflags -static -X main.version=$version -X main.commit=$commit" \
+	-o "$out" ./cmd/keepscope
