@@ -3,6 +3,7 @@ package exporter
 import (
 	"encoding/binary"
 	"time"
+	"unsafe"
 
 	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/analyzer/http1"
@@ -22,7 +23,7 @@ type Recorder struct {
 }
 
 // A locality remembers for a second of packet time whether an address is one
-// of the host's.
+// of the host's. Facts may be older than that second.
 type locality struct {
 	addr  sniffer.Addr
 	until int64
@@ -32,11 +33,12 @@ type locality struct {
 const (
 	localBits   = 8
 	localityFor = int64(time.Second)
+	localityOld = int64(time.Hour)
 )
 
 func (r *Recorder) isLocal(a *sniffer.Addr, t int64) bool {
 	l := &r.locals[(a[15]^a[14]*31^a[7]*17)&(1<<localBits-1)]
-	if l.addr != *a || uint64(l.until-t) > uint64(localityFor) {
+	if l.addr != *a || uint64(l.until-t) > uint64(localityOld) {
 		*l = locality{addr: *a, until: t + localityFor, local: r.local(*a)}
 	}
 	return l.local
@@ -53,18 +55,16 @@ type cached struct {
 
 const cacheBits = 10
 
-// slot hashes what tells the servers of one host apart: the end of the address,
-// the port, and a few bytes of the name.
+// slot hashes what tells the servers of one host apart: the ends of addresses,
+// the port, and where the name lies in memory, for the analyzer has one string
+// for each name. A collision, or a name that comes in another string, costs a
+// look into the map (BenchmarkExchange).
 func slot(server *sniffer.Endpoint, name string, network *sniffer.Addr) uint64 {
 	const prime = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
-	h := binary.LittleEndian.Uint64(server.Addr[8:]) ^ uint64(server.Port)
-	h = (h ^ binary.LittleEndian.Uint64(network[8:]) ^ binary.LittleEndian.Uint64(network[:])>>7) * prime
-	if n := len(name); n > 0 {
-		h ^= (uint64(n) | uint64(name[n-1])<<8 | uint64(name[n/2])<<16 |
-			uint64(name[0])<<24 | uint64(name[n/4])<<32 | uint64(name[n*3/4])<<40) * 0xff51afd7ed558ccd
-		h *= prime
-	}
-	return h >> (64 - cacheBits)
+	h := uint64(binary.LittleEndian.Uint32(server.Addr[12:])) ^ uint64(server.Port)<<32
+	h ^= binary.LittleEndian.Uint64(network[4:]) ^ uint64(network[15])
+	h ^= uint64(uintptr(unsafe.Pointer(unsafe.StringData(name)))) << 8
+	return h * prime >> (64 - cacheBits)
 }
 
 // find returns where the facts of a connection go; t is the time of the fact.
@@ -74,15 +74,23 @@ func (r *Recorder) find(client, server *sniffer.Endpoint, name string, t int64) 
 		net = network(client.Addr)
 	}
 	clientLocal := r.isLocal(&client.Addr, t)
-	c := &r.cache[slot(server, name, &net)]
-	if c.block != nil && c.server == *server && c.clientLocal == clientLocal && c.name == name && c.network == net {
-		c.block.active = t
-		return c.block
+	at := slot(server, name, &net)
+	c := &r.cache[at]
+	if !c.is(server, clientLocal, name, &net) {
+		other := &r.cache[at^1]
+		*c, *other = *other, *c
+		if !c.is(server, clientLocal, name, &net) {
+			b := r.lookup(r.servers.key(clientLocal, r.isLocal(&server.Addr, t), server, name, net), t)
+			*c = cached{server: *server, clientLocal: clientLocal, network: net, name: name, block: b}
+		}
 	}
-	b := r.lookup(r.servers.key(clientLocal, r.isLocal(&server.Addr, t), server, name, net), t)
-	*c = cached{server: *server, clientLocal: clientLocal, network: net, name: name, block: b}
-	b.active = t
-	return b
+	c.block.active = t
+	return c.block
+}
+
+// is says whether c remembers what goes with these.
+func (c *cached) is(server *sniffer.Endpoint, clientLocal bool, name string, network *sniffer.Addr) bool {
+	return c.block != nil && c.server == *server && c.clientLocal == clientLocal && c.name == name && c.network == *network
 }
 
 // lookup returns the block of a key or, where that is beyond a cap, of what it
@@ -108,7 +116,7 @@ func (r *Recorder) forget(k key) {
 
 // Opened implements analyzer.Watcher.
 func (r *Recorder) Opened(c *analyzer.Connection) {
-	b := r.find(&c.Client, &c.Server, c.ServerName, c.Start)
+	b := r.find(&c.Client, &c.Server, c.ServerName, c.End)
 	b.opened[c.Handshake]++
 	b.open++
 	b.encrypted = b.encrypted || c.TLS != nil

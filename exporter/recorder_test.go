@@ -386,9 +386,13 @@ func BenchmarkExchange(b *testing.B) {
 	for _, servers := range []int{1, 200} {
 		b.Run(fmt.Sprintf("servers=%d", servers), func(b *testing.B) {
 			_, r := attached(Config{})
+			names := make([]string, servers) // one string for each, as the analyzer has
+			for i := range names {
+				names[i] = fmt.Sprintf("host-%d.example", i)
+			}
 			list := make([]analyzer.Exchange, 1024)
 			for i := range list {
-				f := factsOf(fmt.Sprintf("10.0.0.1:%d", 20000+i), fmt.Sprintf("10.1.0.%d:80", i%servers), fmt.Sprintf("host-%d.example", i%servers), 1e18)
+				f := factsOf(fmt.Sprintf("10.0.0.1:%d", 20000+i), fmt.Sprintf("10.1.0.%d:80", i%servers), names[i%servers], 1e18)
 				list[i] = f.second
 				list[i].Idle = rand.Int64N(1 << (10 + rand.IntN(30)))
 			}
