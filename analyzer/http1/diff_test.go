@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -96,13 +97,20 @@ func netFraming(length int64, coding []string, without string) (string, int64) {
 	return without, 0
 }
 
+var blankBeforeColon = regexp.MustCompile(`\n[^\r\n:]*[ \t]:`)
+
 // deviates reports whether the head is one that this package reads otherwise than
 // net/http, on purpose:
 //   - Transfer-Encoding on HTTP/1.0 counts (net/http ignores it);
 //   - Proxy-Connection counts where Connection is absent;
+//   - blanks between a field's name and its colon are dropped, as RFC 9112 §5.1
+//     asks of who reads a response; net/http reads another field's name;
 //   - the status is three digits (net/http takes "+20");
 //   - a head has MaxHead bytes at most.
 func deviates(kind Kind, head []byte) bool {
+	if blankBeforeColon.Match(head) {
+		return true
+	}
 	line, _, _ := bytes.Cut(head, []byte("\n"))
 	lower := bytes.ToLower(head)
 	has := func(s string) bool { return bytes.Contains(lower, []byte(s)) }
