@@ -68,7 +68,7 @@ func (a *Analyzer) record(c *reassembly.Conn, s *conn, from tls.Dir, ev tls.Even
 	case tls.ServerHello:
 		r.hello.Version, r.hello.Resumed = a.info.Version, a.info.Resumed
 		if len(a.info.ALPN) > 0 {
-			r.hello.ALPN = *a.names.intern(a.info.ALPN)
+			r.hello.ALPN = a.alpn(a.info.ALPN)
 		}
 	case tls.HandshakeDone:
 		r.hello.Version, r.hello.Resumed = a.info.Version, a.info.Resumed
@@ -88,6 +88,18 @@ func (a *Analyzer) record(c *reassembly.Conn, s *conn, from tls.Dir, ev tls.Even
 	case tls.Lost:
 		s.set(incomplete)
 	}
+}
+
+// alpn returns the name of a protocol (RFC 7301 §6) fit to be shown; unlike a
+// host's it may have a slash.
+func (a *Analyzer) alpn(name []byte) string {
+	switch string(name) {
+	case "http/1.1":
+		return "http/1.1"
+	case "http/1.0":
+		return "http/1.0"
+	}
+	return *a.names.intern(name)
 }
 
 // clientHello names the connection and moves it to its name's pool.
