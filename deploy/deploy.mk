@@ -1,0 +1,42 @@
+# What is shipped: the image and the packages. Included by the main Makefile.
+# The tests of deploy/ use the programs in build/tools where they are there.
+
+VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null | sed 's/^v//')
+COMMIT       ?= $(shell git rev-parse HEAD 2>/dev/null)
+ARCH         ?= amd64
+IMAGE        ?= ghcr.io/keepscope/keepscope:$(VERSION)
+BUILDAH      ?= buildah --storage-driver vfs
+DEPLOY_TOOLS := build/tools/helm build/tools/kubectl-validate build/tools/kustomize build/tools/nfpm
+package_version = $(shell v='$(VERSION)'; case $$v in [0-9]*.*) echo "$$v" ;; *) echo "0.0.0~$$v" ;; esac)
+
+.PHONY: deploy-packages
+deploy-packages: ## install the Debian packages that building and testing images needs
+	@deploy/image/packages.sh
+
+.PHONY: deploy-tools
+deploy-tools: $(DEPLOY_TOOLS) ## build the programs that check manifests and charts
+
+# Each of its own versions, which one module of tools could not have at once.
+build/tools/helm: ; GOBIN=$(CURDIR)/build/tools go install helm.sh/helm/v3/cmd/helm@v3.22.0
+build/tools/kubectl-validate: ; GOBIN=$(CURDIR)/build/tools go install sigs.k8s.io/kubectl-validate@v0.0.4
+build/tools/kustomize: ; GOBIN=$(CURDIR)/build/tools go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
+build/tools/nfpm: ; GOBIN=$(CURDIR)/build/tools go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4
+
+.PHONY: static
+static: ## build build/package/ARCH/keepscope, one static binary (ARCH=amd64 or arm64)
+	mkdir -p build/package/$(ARCH)
+	deploy/image/static.sh $(ARCH) build/package/$(ARCH)/keepscope '$(VERSION)' '$(COMMIT)'
+
+# The directory stands in for the Dockerfile's stage that compiles, so that no
+# base image is needed.
+.PHONY: image
+image: deploy-packages static ## build the container image IMAGE with buildah
+	cp LICENSE build/package/$(ARCH)/
+	setcap cap_net_raw=ep build/package/$(ARCH)/keepscope
+	$(BUILDAH) build --isolation chroot --platform linux/$(ARCH) -f deploy/Dockerfile \
+		--build-context binary=build/package/$(ARCH) \
+		--build-arg VERSION='$(VERSION)' --build-arg COMMIT='$(COMMIT)' -t '$(IMAGE)' .
+
+.PHONY: deb rpm
+deb rpm: deploy-packages static build/tools/nfpm ## build the Debian or the RPM package
+	ARCH=$(ARCH) VERSION='$(package_version)' build/tools/nfpm package -f deploy/package/nfpm.yaml -p $@ -t build/package/
