@@ -39,7 +39,7 @@ func Capture(c Config) (dashboard.Dashboard, error) {
 			{id: 30, title: "What does it cost?", height: 8, tiles: []tile{
 				{31, 8, memory()},
 				{32, 8, cpu()},
-				{33, 8, logLines()},
+				{33, 8, connectionLog()},
 			}},
 		},
 	})
@@ -201,7 +201,7 @@ func cpu() *timeseries.PanelBuilder {
 	}, sum(by(labelInstance), targetScope.ownProcess(targetScope.rate(rateInterval, metricCPU))))
 }
 
-func logLines() *timeseries.PanelBuilder {
+func connectionLog() *timeseries.PanelBuilder {
 	s := targetScope
 	return paint(lines(text{
 		title: "Log of connections",

@@ -26,6 +26,7 @@ const (
 	purple     = "#CC79A7"
 	grey       = "#999999"
 	slate      = "#5B6B7B" // calm: nothing to see here
+	plain      = "text"    // Grafana's own, dark on light and light on dark
 )
 
 // What colours mean wherever they rate something.
@@ -143,7 +144,8 @@ func number(t text, q query) *stat.PanelBuilder {
 		Datasource(datasourceRef).
 		WithTarget(q.ranged(0)).
 		ColorScheme(byThreshold()).
-		Thresholds(levels(slate)).
+		Thresholds(levels(plain)).
+		Mappings(withoutValue(plain)).
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"}).Values(false).Fields("")).
 		GraphMode(common.BigValueGraphModeArea).
 		ColorMode(common.BigValueColorModeValue).
@@ -153,6 +155,17 @@ func number(t text, q query) *stat.PanelBuilder {
 		WideLayout(true)
 }
 
+// withoutValue keeps a figure without data calm: it is not below a threshold.
+func withoutValue(color string) []dashboard.ValueMapping {
+	return []dashboard.ValueMapping{{SpecialValueMap: &dashboard.SpecialValueMap{
+		Type: dashboard.MappingTypeSpecialValue,
+		Options: dashboard.DashboardSpecialValueMapOptions{
+			Match:  dashboard.SpecialValueMatchNullAndNan,
+			Result: dashboard.ValueMappingResult{Color: ref(color), Index: ref(int32(0))},
+		},
+	}}}
+}
+
 // alarm is a figure that turns its whole panel orange or vermillion: it can't be
 // overlooked, and is calm otherwise.
 func alarm(t text, q query, above ...level) *stat.PanelBuilder {
@@ -160,11 +173,24 @@ func alarm(t text, q query, above ...level) *stat.PanelBuilder {
 		GraphMode(common.BigValueGraphModeNone).
 		ColorMode(common.BigValueColorModeBackgroundSolid).
 		JustifyMode(common.BigValueJustifyModeCenter).
+		Mappings(withoutValue(slate)).
 		Thresholds(levels(slate, above...))
 }
 
-// lines is a chart over time.
+// lines is a chart over time that shows zero.
 func lines(t text, queries ...query) *timeseries.PanelBuilder {
+	return chart(t, queries...).AxisSoftMin(0)
+}
+
+// logLines is a chart of what differs by orders of magnitude. On a logarithmic
+// axis there is no zero to show, and areas mean nothing.
+func logLines(t text, queries ...query) *timeseries.PanelBuilder {
+	return chart(t, queries...).
+		FillOpacity(0).
+		ScaleDistribution(common.NewScaleDistributionConfigBuilder().Type(common.ScaleDistributionLog).Log(10))
+}
+
+func chart(t text, queries ...query) *timeseries.PanelBuilder {
 	b := timeseries.NewPanelBuilder().
 		Title(t.title).Description(t.about).Unit(t.unit).NoValue(t.empty).
 		Datasource(datasourceRef).
@@ -172,7 +198,7 @@ func lines(t text, queries ...query) *timeseries.PanelBuilder {
 		LineInterpolation(common.LineInterpolationLinear).
 		LineWidth(2).FillOpacity(8).
 		ShowPoints(common.VisibilityModeAuto).PointSize(4).
-		AxisBorderShow(false).AxisSoftMin(0).
+		AxisBorderShow(false).
 		ThresholdsStyle(common.NewGraphThresholdsStyleConfigBuilder().Mode(common.GraphThresholdsStyleModeOff)).
 		ColorScheme(fixed(blue)).
 		Thresholds(levels(slate)).
@@ -242,7 +268,7 @@ func rows(t text, queries ...query) *table.PanelBuilder {
 		CellHeight(common.TableCellHeightSm).
 		Footer(common.NewTableFooterOptionsBuilder().Show(false).Reducer([]string{})). // required, if empty
 		Align(common.FieldTextAlignmentAuto).
-		Thresholds(levels(slate)).
+		Thresholds(levels(plain)).
 		ColorScheme(byThreshold())
 	for i, q := range queries {
 		b.WithTarget(q.instant(i))

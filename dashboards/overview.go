@@ -78,7 +78,7 @@ func costNow(s scope) *stat.PanelBuilder {
 		about: "Seconds that requests wait, all together, in each second, for handshakes (TCP, TLS and the DNS look-up before) that were not needed. Good: below 0.1. At 1, there is at any moment one request that waits for nothing.",
 		empty: noHTTP,
 	}, query{expr: sum(nil, s.rate(rateInterval, exporter.WastedSeconds)), legend: "seconds"}).
-		Thresholds(levels(slate, level{0.1, warning}, level{1, bad}))
+		Thresholds(levels(plain, level{0.1, warning}, level{1, bad}))
 }
 
 func racesInRange(s scope) *stat.PanelBuilder {
@@ -90,7 +90,7 @@ func racesInRange(s scope) *stat.PanelBuilder {
 	}, query{expr: sum(nil, s.increase(wholeRange, exporter.Races)), legend: "races", once: true}).
 		GraphMode(common.BigValueGraphModeNone).
 		Decimals(0).
-		Thresholds(levels(slate, level{0.5, bad}))
+		Thresholds(levels(plain, level{0.5, bad}))
 }
 
 func effectivenessOverTime(s scope) *timeseries.PanelBuilder {
@@ -253,7 +253,7 @@ func cells(col column) []dashboard.DynamicConfigValue {
 	}
 	base := col.base
 	if base == "" {
-		base = slate
+		base = plain
 	}
 	steps := []map[string]any{{"color": base, "value": nil}}
 	for _, l := range col.levels {

@@ -43,6 +43,10 @@ const rateInterval = "$__rate_interval"
 // wholeRange is the time range that the dashboard shows.
 const wholeRange = "$__range"
 
+// serversName is the variable of several servers. It is not that of one, "server":
+// links between dashboards carry all variables, and that has no All.
+const serversName = "servers"
+
 // A scope is the matchers that every selector of a dashboard has.
 type scope []string
 
@@ -53,7 +57,7 @@ var (
 		labelPod + `=~"$pod"`,
 		labelJob + `=~"$job"`,
 	}
-	fleetScope  = targetScope.with(exporter.LabelDirection+`=~"$direction"`, exporter.LabelServer+`=~"$server"`)
+	fleetScope  = targetScope.with(exporter.LabelDirection+`=~"$direction"`, exporter.LabelServer+`=~"$`+serversName+`"`)
 	serverScope = targetScope.with(exporter.LabelDirection+`=~"$direction"`, exporter.LabelServer+`="$server"`)
 	noScope     = scope{} // rules see everything
 )

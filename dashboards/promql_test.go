@@ -141,7 +141,7 @@ func substitute(expr string) string {
 	return strings.NewReplacer(
 		"$__rate_interval", "5m", "$__range", "1h", "$__interval", "1m",
 		"$cluster", ".*", "$namespace", ".*", "$pod", ".*", "$job", ".*",
-		"$direction", "outbound|loopback", "$server", `shop\\.example:8080`,
+		"$direction", "outbound|loopback", "$servers", ".*", "$server", `shop\\.example:8080`,
 	).Replace(expr)
 }
 

@@ -73,7 +73,7 @@ func requestsPerConnection() *heatmap.PanelBuilder {
 
 func requestsPerConnectionQuantiles() *timeseries.PanelBuilder {
 	s, m := serverScope, exporter.ConnectionRequests
-	return paint(lines(text{
+	return paint(logLines(text{
 		title: "Requests per connection: mean and quantiles",
 		unit:  unitNumber,
 		about: "Of the connections that ended: the mean, and the number that half (p50), 90 % and 99 % of them did not exceed. Good: the mean well above 10. A p50 of 1 with a high p99 means that some clients keep connections and others don't.",
@@ -83,8 +83,7 @@ func requestsPerConnectionQuantiles() *timeseries.PanelBuilder {
 		query{expr: s.quantile(0.5, rateInterval, nil, m), legend: "p50"},
 		query{expr: s.quantile(0.9, rateInterval, nil, m), legend: "p90"},
 		query{expr: s.quantile(0.99, rateInterval, nil, m), legend: "p99"},
-	).FillOpacity(0).
-		ScaleDistribution(common.NewScaleDistributionConfigBuilder().Type(common.ScaleDistributionLog).Log(10)),
+	),
 		style{series: "mean", color: blue},
 		style{series: "p50", color: green},
 		style{series: "p90", color: orange},
@@ -168,13 +167,12 @@ func idleTimes() *timeseries.PanelBuilder {
 		one.series = one.legend
 		queries, styles = append(queries, one.query), append(styles, one.style)
 	}
-	return paint(lines(text{
+	return paint(logLines(text{
 		title: "Idle times: when connections are reused, and when each side closes them",
 		unit:  unitSeconds,
 		about: "How long connections had idled when they were reused (blue), when the client closed them (green) and when the server did (orange); dashed, the timeouts that follow. Good: green dashed below vermillion dashed, with blue below both: the client gives connections up before the server does. Bad: blue p99 near the vermillion line: soon a request will cross a closing. Then make the client's idle timeout shorter, or the server's longer. An observed timeout needs 5 closings for idleness that agree.",
 		empty: noServer,
-	}, queries...).FillOpacity(0).
-		ScaleDistribution(common.NewScaleDistributionConfigBuilder().Type(common.ScaleDistributionLog).Log(10)).
+	}, queries...).
 		SpanNulls(common.BoolOrFloat64{Float64: ref(300_000.0)}), styles...)
 }
 
@@ -193,13 +191,12 @@ func handshakeTimes() *timeseries.PanelBuilder {
 			style{series: p50, color: kind.color},
 			style{p99, kind.color, []dashboard.DynamicConfigValue{dashed(8, 6)}})
 	}
-	return paint(lines(text{
+	return paint(logLines(text{
 		title: "Handshake times",
 		unit:  unitSeconds,
 		about: "What a new connection costs: the TCP handshake is one round trip, TLS comes on top, and is shorter where a session is resumed. Solid: half of them; dashed: 99 %. Good: steady. A TCP p99 at 1 s or 3 s is a SYN that was sent again: a full accept queue, or loss. No TLS lines: no TLS was seen.",
 		empty: "No handshake was seen in this time",
-	}, queries...).FillOpacity(0).
-		ScaleDistribution(common.NewScaleDistributionConfigBuilder().Type(common.ScaleDistributionLog).Log(10)), styles...)
+	}, queries...), styles...)
 }
 
 func protocols() *timeseries.PanelBuilder {
@@ -217,7 +214,7 @@ func protocols() *timeseries.PanelBuilder {
 func age() *timeseries.PanelBuilder {
 	s, m := serverScope, exporter.ConnectionDuration
 	turnover := ratio(sum(nil, s.pick(exporter.ConnectionsOpen)), sum(nil, s.rate(rateInterval, exporter.ConnectionsClosed)))
-	return paint(lines(text{
+	return paint(logLines(text{
 		title: "How long connections live",
 		unit:  unitSeconds,
 		about: "The age of connections when they ended (p50, p99), and the time that those now open will take to be replaced at the rate at which they end. Good: long enough for hundreds of requests, shorter than your rollouts: clients that stick to old connections don't find new backends. If too long, limit the age (HAProxy, Envoy: max connection duration; nginx: keepalive_time) rather than the number of requests.",
@@ -226,8 +223,7 @@ func age() *timeseries.PanelBuilder {
 		query{expr: s.quantile(0.5, rateInterval, nil, m), legend: "p50"},
 		query{expr: s.quantile(0.99, rateInterval, nil, m), legend: "p99"},
 		query{expr: turnover, legend: "until all are replaced"},
-	).FillOpacity(0).
-		ScaleDistribution(common.NewScaleDistributionConfigBuilder().Type(common.ScaleDistributionLog).Log(10)),
+	),
 		style{series: "p50", color: blue}, style{series: "p99", color: purple},
 		style{"until all are replaced", orange, []dashboard.DynamicConfigValue{dashed(10, 6)}})
 }

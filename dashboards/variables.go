@@ -31,18 +31,18 @@ func datasourceVariable() variable {
 // series that the variables before it leave. "All" is the regular expression
 // .*, which selects series without the label, too: so a host without Kubernetes
 // needs no other dashboard.
-func labelVariable(name, label, metric string, before scope) *dashboard.QueryVariableBuilder {
-	return valuesVariable(name, label, metric, before).
+func labelVariable(name, title, label, metric string, before scope) *dashboard.QueryVariableBuilder {
+	return valuesVariable(name, title, label, metric, before).
 		Multi(true).
 		IncludeAll(true).
 		AllValue(".*").
 		Current(option("All", "$__all"))
 }
 
-func valuesVariable(name, label, metric string, before scope) *dashboard.QueryVariableBuilder {
-	query := "label_values(" + before.pick(metric) + ", " + name + ")"
+func valuesVariable(name, title, label, metric string, before scope) *dashboard.QueryVariableBuilder {
+	query := "label_values(" + before.pick(metric) + ", " + label + ")"
 	return dashboard.NewQueryVariableBuilder(name).
-		Label(label).
+		Label(title).
 		Datasource(datasourceRef).
 		Query(dashboard.StringOrMap{Map: map[string]any{
 			"qryType": 1, // label values
@@ -57,27 +57,27 @@ func valuesVariable(name, label, metric string, before scope) *dashboard.QueryVa
 // targetVariables say which sidecars the dashboard is about.
 func targetVariables() []variable {
 	vars := []variable{datasourceVariable()}
-	for i, v := range []struct{ name, label string }{
+	for i, v := range []struct{ name, title string }{
 		{labelCluster, "Cluster"}, {labelNamespace, "Namespace"}, {labelPod, "Pod"}, {labelJob, "Job"},
 	} {
-		vars = append(vars, labelVariable(v.name, v.label, exporter.BuildInfo, targetScope[:i]))
+		vars = append(vars, labelVariable(v.name, v.title, v.name, exporter.BuildInfo, targetScope[:i]))
 	}
 	return vars
 }
 
 func directionVariable() variable {
-	return labelVariable(exporter.LabelDirection, "Direction", exporter.ConnectionsOpened, targetScope).
+	return labelVariable(exporter.LabelDirection, "Direction", exporter.LabelDirection, exporter.ConnectionsOpened, targetScope).
 		Description("Of connections as the sidecar sees them. Where both ends of a connection have a sidecar, choose outbound or inbound, or it is counted twice.")
 }
 
 // serversVariable selects any number of servers.
 func serversVariable() variable {
-	return labelVariable(exporter.LabelServer, "Server", exporter.ConnectionsOpened, fleetScope[:len(fleetScope)-1])
+	return labelVariable(serversName, "Servers", exporter.LabelServer, exporter.ConnectionsOpened, fleetScope[:len(fleetScope)-1])
 }
 
 // serverVariable selects one server.
 func serverVariable() variable {
-	return valuesVariable(exporter.LabelServer, "Server", exporter.ConnectionsOpened, serverScope[:len(serverScope)-1])
+	return valuesVariable(exporter.LabelServer, "Server", exporter.LabelServer, exporter.ConnectionsOpened, serverScope[:len(serverScope)-1])
 }
 
 // intervalVariable is the least distance of two points. Rates are taken over it
