@@ -263,11 +263,11 @@ func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
 		if !q.after || q.read == s.newest().read {
 			r.pipelined++
 		}
-		if s.outstanding >= maxOutstanding {
+		if s.outstanding >= maxOutstanding || !a.table.queue(r, &q) {
 			s.set(incomplete)
+			a.table.count(s, Incomplete)
 			return
 		}
-		r.more = append(r.more, q)
 		s.outstanding++
 		return
 	}
@@ -489,6 +489,7 @@ func (a *Analyzer) responseEnds(c *reassembly.Conn, s *conn, t int64) {
 func (a *Analyzer) next(s *conn) {
 	s.outstanding--
 	if s.outstanding == 0 {
+		a.table.shrink(s)
 		return
 	}
 	more := s.rare.more

@@ -8,6 +8,14 @@ import (
 // maxOutstanding is how many requests of a connection may await their response.
 const maxOutstanding = 1024
 
+const (
+	// maxQueued is how many requests may wait behind others on all connections:
+	// 12 MiB.
+	maxQueued = 1 << 18
+	// keptQueue is how much room a connection keeps for its next pipelining.
+	keptQueue = 16
+)
+
 // A pending is a request that awaits the end of its response.
 type pending struct {
 	start   int64 // first byte
@@ -148,6 +156,7 @@ type table struct {
 	rares   []*rare // free
 	flights *flight // free
 	heads   http1.Pool
+	queued  int // requests that the queues of all connections have room for
 }
 
 // takeOff gives the connection a flight, whose parsers stand between messages.
@@ -217,6 +226,7 @@ func (t *table) rare(s *conn) *rare {
 	if s.rare == nil {
 		if n := len(t.rares); n > 0 {
 			s.rare, t.rares = t.rares[n-1], t.rares[:n-1]
+			t.queued += cap(s.rare.more)
 		} else {
 			s.rare = new(rare)
 		}
@@ -224,12 +234,32 @@ func (t *table) rare(s *conn) *rare {
 	return s.rare
 }
 
+// queue makes a request wait behind others; false where there is no room.
+func (t *table) queue(r *rare, q *pending) bool {
+	room := cap(r.more)
+	if len(r.more) == room && t.queued >= maxQueued {
+		return false
+	}
+	r.more = append(r.more, *q)
+	t.queued += cap(r.more) - room
+	return true
+}
+
+// shrink gives the memory of a long queue back that is empty now.
+func (t *table) shrink(s *conn) {
+	if r := s.rare; r != nil && cap(r.more) > keptQueue {
+		t.queued -= cap(r.more)
+		r.more = nil
+	}
+}
+
 // release gives back what the record held.
 func (t *table) release(s *conn) {
 	t.crash(s)
 	if r := s.rare; r != nil {
+		t.queued -= cap(r.more)
 		*r = rare{more: r.more[:0], reuseIdle: r.reuseIdle[:0]}
-		if len(t.rares) < maxFreeRares && cap(r.more) <= 16 && cap(r.reuseIdle) <= 64 {
+		if len(t.rares) < maxFreeRares && cap(r.more) <= keptQueue && cap(r.reuseIdle) <= 64 {
 			t.rares = append(t.rares, r)
 		}
 		s.rare = nil

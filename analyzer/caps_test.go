@@ -1,0 +1,119 @@
+package analyzer
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keepscope/keepscope/reassembly"
+	"github.com/keepscope/keepscope/sniffer/sniffertest"
+)
+
+// last hears the last connection of a script.
+type last struct{ c Connection }
+
+func (*last) Exchange(*Exchange)         {}
+func (l *last) Connection(c *Connection) { l.c = *c }
+
+func playScript(s *sniffertest.Script, cfg Config) (Connection, *Worker) {
+	var l last
+	w := NewWorker(reassembly.Config{}, cfg, &l)
+	for _, seg := range s.Segments() {
+		w.process(&seg)
+	}
+	w.Assembler.Flush()
+	return l.c, w
+}
+
+func TestMostOutstandingRequests(t *testing.T) {
+	const request, response = "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n"
+	const n = maxOutstanding + 6
+	var s sniffertest.Script
+	c := s.Conn("10.0.0.1:40000", "10.0.0.2:80", sniffertest.ConnConfig{})
+	c.Handshake(0, time.Millisecond)
+	c.Client(2*time.Millisecond, bytes.Repeat([]byte(request), n))
+	c.Server(3*time.Millisecond, bytes.Repeat([]byte(response), n))
+	got, _ := playScript(&s, Config{})
+	if got.Requests != n || got.Responses != n || got.Unsolicited != 6 || !got.Incomplete {
+		t.Errorf("%d requests, %d responses, %d of them unsolicited, incomplete %t", got.Requests, got.Responses, got.Unsolicited, got.Incomplete)
+	}
+	if got.Negotiated[KeepAlive] != maxOutstanding || got.Negotiated[Incomplete] != 6 {
+		t.Errorf("negotiated %v", got.Negotiated)
+	}
+}
+
+func TestMostQueuedRequests(t *testing.T) {
+	const request = "GET / HTTP/1.1\r\n\r\n"
+	var l last
+	w := NewWorker(reassembly.Config{}, Config{}, &l)
+	pipelined := bytes.Repeat([]byte(request), maxOutstanding)
+	for i := range 300 {
+		var s sniffertest.Script
+		c := s.Conn(fmt.Sprintf("10.0.0.1:%d", 40000+i), "10.0.0.2:80", sniffertest.ConnConfig{})
+		c.Handshake(0, time.Millisecond)
+		c.Client(2*time.Millisecond, pipelined)
+		for _, seg := range s.Segments() {
+			w.process(&seg)
+		}
+		if n := w.Analyzer.table.queued; n > maxQueued+2*maxOutstanding {
+			t.Fatalf("room for %d requests after %d connections", n, i+1)
+		}
+	}
+	w.Assembler.Flush()
+	if l.c.Requests != maxOutstanding || l.c.Negotiated[Incomplete] != maxOutstanding || !l.c.Incomplete {
+		t.Errorf("%d requests, %v, incomplete %t", l.c.Requests, l.c.Negotiated, l.c.Incomplete)
+	}
+	if w.Analyzer.table.queued != 0 {
+		t.Errorf("room for %d requests is left", w.Analyzer.table.queued)
+	}
+}
+
+func TestMostReuseIdleTimes(t *testing.T) {
+	var s sniffertest.Script
+	c := s.Conn("10.0.0.1:40000", "10.0.0.2:80", sniffertest.ConnConfig{})
+	c.Handshake(0, time.Millisecond)
+	for i := range 8 {
+		at := time.Duration(i+1) * time.Second
+		c.Client(at, []byte("GET / HTTP/1.1\r\n\r\n"))
+		c.Server(at, []byte("HTTP/1.1 204 No Content\r\n\r\n"))
+	}
+	got, _ := playScript(&s, Config{MaxReuseIdle: 3})
+	if len(got.ReuseIdle) != 3 || got.MoreReuseIdle != 4 {
+		t.Errorf("%d idle times and %d more of 7", len(got.ReuseIdle), got.MoreReuseIdle)
+	}
+}
+
+func TestMostHeaderBytes(t *testing.T) {
+	var s sniffertest.Script
+	c := s.Conn("10.0.0.1:40000", "10.0.0.2:80", sniffertest.ConnConfig{})
+	c.Handshake(0, time.Millisecond)
+	c.Client(time.Second, []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"))
+	c.Server(time.Second, []byte("HTTP/1.1 204 No Content\r\n\r\n"))
+	c.Client(2*time.Second, []byte("GET / HTTP/1.1\r\nHost: "+strings.Repeat("a", 60000)))
+	c.Client(2*time.Second, []byte(strings.Repeat("a", 60000)+"\r\n\r\n"))
+	c.Client(3*time.Second, []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"))
+	c.Server(3*time.Second, []byte("HTTP/1.1 204 No Content\r\n\r\n"))
+	got, w := playScript(&s, Config{MaxHeaderBytes: 10000})
+	if got.Requests != 2 || got.Responses != 2 || !got.Incomplete {
+		t.Errorf("%d requests, %d responses, incomplete %t", got.Requests, got.Responses, got.Incomplete)
+	}
+	if full := w.Analyzer.table.heads.Full; full != 1 {
+		t.Errorf("the pool was full %d times", full)
+	}
+}
+
+func TestMostNames(t *testing.T) {
+	names := names{}
+	kept := names.intern([]byte("kept.example"))
+	for i := range 3 * maxNames {
+		names.intern(fmt.Appendf(nil, "%d.example", i))
+	}
+	if len(names) > maxNames || *kept != "kept.example" {
+		t.Errorf("%d names, kept %q", len(names), *kept)
+	}
+	if got := *names.intern([]byte("A.Example:80/<script>\x1b" + strings.Repeat("x", 1000))); len(got) != maxName || !strings.HasPrefix(got, "a.example:80__script__xxx") {
+		t.Errorf("name %q", got)
+	}
+}
