@@ -83,6 +83,13 @@ func (c Config) build(b board) (dashboard.Dashboard, error) {
 	if err != nil {
 		return d, fmt.Errorf("building dashboard %s: %w", b.name, err)
 	}
+	// The SDK hides links and annotations in a menu unless told otherwise.
+	for i := range d.Links {
+		d.Links[i].Placement = nil
+	}
+	for i := range d.Annotations.List {
+		d.Annotations.List[i].Placement = nil
+	}
 	d.Panels, err = place(b.bands)
 	if err != nil {
 		return d, fmt.Errorf("building dashboard %s: %w", b.name, err)
