@@ -1,4 +1,4 @@
-# What is shipped: the image and the packages. Included by the main Makefile.
+# What is shipped: the image and the packages. The main Makefile includes it.
 # The tests of deploy/ use the programs in build/tools where they are there.
 
 VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null | sed 's/^v//')
