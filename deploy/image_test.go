@@ -52,7 +52,7 @@ func TestImageRunsAsTheManifestSays(t *testing.T) {
 	p.checkPrometheus(dir)
 
 	// Killed: the app goes on, and so does the next one.
-	sidecar.kill(syscall.SIGKILL)
+	_ = sidecar.kill(syscall.SIGKILL)
 	p.load("-k", "-n", "20", "-c", "2")
 	before := p.logged()
 	sidecar = p.container("second")
