@@ -18,6 +18,7 @@ type cli struct {
 	Run        runCmd        `cmd:"" help:"Capture and serve metrics and a page: the sidecar."`
 	Config     configCmd     `cmd:"" help:"Look at configuration files."`
 	Dashboards dashboardsCmd `cmd:"" help:"Write the Grafana dashboards and the Prometheus rules."`
+	Demo       demoCmd       `cmd:"" set:"tunnels=false" help:"Let clients and servers with good and bad habits meet on loopback, and report on them."`
 	Interfaces interfacesCmd `cmd:"" help:"List the interfaces that can be captured on."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }

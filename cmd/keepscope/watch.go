@@ -79,11 +79,18 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 // confine says what watching takes of the file system: a terminal, and where
 // lines are sorted room for them.
 func (w *watchCmd) confine() confinement {
-	c := confinement{Read: []string{"/dev/tty", "/etc/localtime", "/usr/share/zoneinfo", "/usr/share/terminfo", "/lib/terminfo", "/etc/terminfo"}}
-	if w.Output == "ndjson" {
-		c.Write = append(c.Write, os.TempDir())
+	return confinement{
+		Read:  []string{"/dev/tty", "/etc/localtime", "/usr/share/zoneinfo", "/usr/share/terminfo", "/lib/terminfo", "/etc/terminfo"},
+		Write: w.directories(),
 	}
-	return c
+}
+
+// directories are where an output puts lines that wait to be sorted.
+func (f outputFlags) directories() []string {
+	if f.Output == "ndjson" {
+		return []string{os.TempDir()}
+	}
+	return nil
 }
 
 // capture describes the interfaces for the report.

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/sniffer"
+	"github.com/keepscope/keepscope/sniffer/capfile"
+	"github.com/keepscope/keepscope/sniffer/pcap"
+)
+
+// demoCmd is 'keepscope demo'.
+type demoCmd struct {
+	Duration time.Duration `default:"9s" help:"How long the clients go on; below 5s some habits do not show."`
+	Serve    bool          `help:"Go on until interrupted, and serve the page and the metrics, as 'keepscope run' does."`
+	Listen   string        `default:"127.0.0.1:9737" placeholder:"ADDRESS" help:"With --serve: where."`
+	Replay   bool          `help:"Show what was captured when this program was made, instead of capturing."`
+	Write    string        `placeholder:"FILE" help:"Keep what was captured in this pcap file."`
+	outputFlags
+	analysis
+}
+
+// demoCapture is what 'keepscope demo --write' kept, compressed.
+//
+//go:embed demo.pcap.zst
+var demoCapture []byte
+
+// Run lets clients and servers with good and bad habits meet, captures them and
+// reports. Where it may not capture, it reads a capture of the same.
+func (d *demoCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
+	if err := d.check(); err != nil {
+		return err
+	}
+	if d.Duration <= 0 {
+		return usageError{fmt.Errorf("--duration=%v: it takes a time above 0", d.Duration)}
+	}
+	if d.Replay {
+		return d.replay(ctx, con)
+	}
+	stage, err := newStage()
+	if err != nil {
+		return err
+	}
+	defer stage.close()
+	flags := liveFlags{Interface: []string{loopback()}, Filter: stage.filter(), Snaplen: pcap.DefaultSnaplen, BufferSize: 16 << 20}
+	if d.Serve {
+		return d.serve(ctx, con, log, stage, flags)
+	}
+	err = d.live(ctx, con, log, stage, flags)
+	if errors.Is(err, pcap.ErrPermission) {
+		fmt.Fprintln(con.err, "keepscope:", err)
+		fmt.Fprintln(con.err, "So this is the report on a capture of the same habits, made when this program was.")
+		return d.replay(ctx, con)
+	}
+	return err
+}
+
+// live captures the stage.
+func (d *demoCmd) live(ctx context.Context, con console, log *slog.Logger, stage *stage, flags liveFlags) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	out := d.outputFlags.output(con, int64(d.MaxMemory)/4, d.Workers)
+	defer out.close()
+	file, err := createFile(d.Write)
+	if err != nil {
+		return err
+	}
+	defer file.close()
+	l, err := flags.openLive(ctx, liveConfig{Log: log, Confine: confinement{Write: out.directories()}})
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	src, err := file.tee(l)
+	if err != nil {
+		return err
+	}
+	p := d.pipeline(out.listen())
+	fmt.Fprintf(con.err, "Clients and servers with good and bad habits meet on %s for %v ...\n", flags.Interface[0], d.Duration)
+	done := make(chan error, 1)
+	go func() { done <- p.run(context.WithoutCancel(ctx), src) }()
+	stage.play(ctx, d.Duration)
+	cancel()
+	readErr := <-done
+	p.finish()
+	l.Close()
+	if err := file.close(); err != nil {
+		return err
+	}
+	c := flags.capture(l)
+	c.Filter = "" // the demo's own, and long
+	return errors.Join(out.print(p, c), readErr)
+}
+
+// replay reports on the embedded capture.
+func (d *demoCmd) replay(ctx context.Context, con console) error {
+	f, err := capfile.NewReader(bytes.NewReader(demoCapture), "the embedded capture")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	out := d.outputFlags.output(con, int64(d.MaxMemory)/4, d.Workers)
+	defer out.close()
+	p := d.pipeline(out.listen())
+	readErr := p.run(ctx, sniffer.Source(f))
+	p.finish()
+	return errors.Join(out.print(p, report.Capture{Files: []string{"the embedded capture"}, LinkTypes: []string{sniffer.LinkEthernet.String()}}), readErr)
+}
+
+// serve is 'keepscope run' on the stage.
+func (d *demoCmd) serve(ctx context.Context, con console, log *slog.Logger, stage *stage, flags liveFlags) error {
+	playing := make(chan struct{})
+	go func() {
+		defer close(playing)
+		stage.play(ctx, forever)
+	}()
+	r := runCmd{liveFlags: flags, Listen: d.Listen, analysis: d.analysis}
+	r.LogMaxSize, r.LogKeep, r.OTLPInterval = 100<<20, 1, 30*time.Second
+	r.MaxServers, r.NativeHistograms, r.ClassicHistograms = 200, true, true
+	fmt.Fprintf(con.err, "The page is at http://%s/ until you press Ctrl-C.\n", d.Listen)
+	err := r.Run(ctx, con, log)
+	if ctx.Err() != nil {
+		<-playing
+	}
+	return err
+}
+
+// forever is longer than anybody watches a demo.
+const forever = 100 * 365 * 24 * time.Hour
+
+// loopback names the interface of 127.0.0.1.
+func loopback() string {
+	list, err := net.Interfaces()
+	if err == nil {
+		for _, i := range list {
+			if i.Flags&net.FlagLoopback != 0 {
+				return i.Name
+			}
+		}
+	}
+	return "lo"
+}
+
+// filter matches the stage's servers.
+func (s *stage) filter() string {
+	var ports []string
+	for _, a := range s.acts {
+		ports = append(ports, fmt.Sprintf("tcp port %d", a.port()))
+	}
+	return strings.Join(ports, " or ")
+}
