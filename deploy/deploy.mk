@@ -7,7 +7,8 @@ ARCH         ?= amd64
 IMAGE        ?= ghcr.io/keepscope/keepscope:$(VERSION)
 BUILDAH      ?= buildah --storage-driver vfs
 DEPLOY_TOOLS := build/tools/helm build/tools/kubectl-validate build/tools/kustomize build/tools/nfpm
-package_version = $(shell v='$(VERSION)'; case $$v in [0-9]*.*) echo "$$v" ;; *) echo "0.0.0~$$v" ;; esac)
+# A package's version begins with a digit.
+package_version = $(if $(findstring .,$(VERSION)),$(VERSION),0.0.0~$(VERSION))
 
 .PHONY: deploy-packages
 deploy-packages: ## install the Debian packages that building and testing images needs
