@@ -33,7 +33,7 @@ const (
 	wait = 100 * time.Millisecond
 	// hold is how long the kernel holds frames back to hand over many at once.
 	hold = 50 * time.Millisecond
-	// batchBuffer is the memory of a batch: see BenchmarkRead.
+	// batchBuffer is the memory of a batch.
 	batchBuffer = 1 << 20
 	// countEvery is how often the drops are read.
 	countEvery = time.Second
