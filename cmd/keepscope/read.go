@@ -35,7 +35,7 @@ func (r *readCmd) Run(ctx context.Context, con console, log *slog.Logger) error 
 		return err
 	}
 	metrics := newMetricsFile(r.MetricsFile, &r.metricFlags, &r.analysis)
-	out := r.outputFlags.output(con, int64(r.MaxMemory)/4, r.Workers)
+	out := r.output(con, int64(r.MaxMemory)/4, r.Workers)
 	defer out.close()
 	p, capture, readErr := r.analyse(ctx, con, log, metrics.listen(out.listen()))
 	if p == nil {
@@ -66,7 +66,7 @@ func (r *readCmd) analyse(ctx context.Context, con console, log *slog.Logger, l 
 			return nil, c, usageError{err}
 		}
 	}
-	p = r.analysis.pipeline(l)
+	p = r.pipeline(l)
 	bar := startProgress(con.err, merged)
 	err = p.run(ctx, src)
 	bar.stop()
