@@ -232,6 +232,9 @@ func (r *run) next() error {
 	return nil
 }
 
+// outranks puts the run with the lowest line on top of the heap.
+func (r *run) outranks(o *run) bool { return r.compare(&o.line) < 0 }
+
 // WriteSorted writes the lines of all sorters in order. They stay usable for
 // Close only.
 func WriteSorted(w io.Writer, sorters ...*Sorter) error {
