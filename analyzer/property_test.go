@@ -347,7 +347,6 @@ func TestSweepTellsNothingNew(t *testing.T) {
 // ever.
 type loop struct {
 	open, exchange []sniffer.Segment
-	step           uint32
 }
 
 func newLoop(requests, responses string) *loop {

@@ -53,7 +53,9 @@ func (tr *truth) fact() fact {
 	closer, with := -1, ""
 	if tr.TCP.FirstClose != nil {
 		var who string
-		fmt.Sscan(*tr.TCP.FirstClose, &with, &who)
+		if _, err := fmt.Sscan(*tr.TCP.FirstClose, &with, &who); err != nil {
+			panic(fmt.Sprintf("first_close %q: %v", *tr.TCP.FirstClose, err))
+		}
 		closer = map[string]int{"client": 0, "server": 1}[who]
 	}
 	return newFact(tr.Client, tr.Server, tr.TCP.SYN > 0, tr.TCP.SYNACK > 0, tr.TCP.Missing, closer, with)

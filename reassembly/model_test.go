@@ -303,7 +303,7 @@ func TestTable(t *testing.T) {
 	want := map[uint32]uint32{} // ref to hash
 	var refs []uint32
 	for i := range uint32(60000) {
-		if grow := i/10000%2 == 0; len(refs) == 0 || rng.IntN(10) < 2+6*int(b2i(grow)) {
+		if grow := i/10000%2 == 0; len(refs) == 0 || rng.IntN(10) < 2+6*b2i(grow) {
 			hash := rng.Uint32() & 0xff0000ff // many in one place
 			if rng.IntN(2) == 0 {
 				hash = rng.Uint32()

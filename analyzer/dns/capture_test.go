@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -85,7 +86,7 @@ func datagrams(t *testing.T, file string) []gopacket.Packet {
 	source := gopacket.NewPacketSource(r, r.LinkType())
 	for {
 		p, err := source.NextPacket()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return found
 		}
 		if err != nil {

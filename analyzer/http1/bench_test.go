@@ -92,5 +92,6 @@ func BenchmarkNetHTTPResponse(b *testing.B) {
 		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 			b.Fatal(err)
 		}
+		resp.Body.Close()
 	}
 }

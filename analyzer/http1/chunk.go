@@ -12,7 +12,7 @@ func (p *Parser) size() {
 // may be padded on the right, and lines may end with a bare LF: servers do both.
 func (p *Parser) chunked(b []byte) (int, Event) {
 	for i := 0; i < len(b); {
-		ok := true
+		var ok bool
 		switch p.state {
 		case chunkData:
 			if left := uint64(len(b) - i); left < p.rest {

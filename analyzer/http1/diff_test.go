@@ -3,6 +3,7 @@ package http1
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -45,7 +46,7 @@ func netSeen(kind Kind, in []byte) (messages []seen) {
 		switch {
 		case err == nil && s.Framing != "close":
 			s.End = at()
-		case s.Framing == "chunked" && err != io.ErrUnexpectedEOF:
+		case s.Framing == "chunked" && !errors.Is(err, io.ErrUnexpectedEOF):
 			// It is stricter in chunks and trailers.
 			return messages
 		}
@@ -70,16 +71,16 @@ func netHead(kind Kind, br *bufio.Reader) (s seen, body io.Reader, ok bool) {
 		}
 		return s, r.Body, len(r.Method) <= maxMethod
 	}
-	r, err := http.ReadResponse(br, nil)
+	r, err := http.ReadResponse(br, nil) //nolint:bodyclose // the caller reads it, and has nothing to release
 	if err != nil || r.ProtoMajor > 1 {
 		return s, nil, false
 	}
 	s = seen{Status: r.StatusCode, Version: r.Proto, Close: r.Close}
 	s.Framing, s.Length = netFraming(r.ContentLength, r.TransferEncoding, "close")
 	switch {
-	case r.StatusCode == 101:
+	case r.StatusCode == http.StatusSwitchingProtocols:
 		s.Framing, s.Length = "tunnel", 0
-	case r.StatusCode/100 == 1, r.StatusCode == 204, r.StatusCode == 304:
+	case r.StatusCode/100 == 1, r.StatusCode == http.StatusNoContent, r.StatusCode == http.StatusNotModified:
 		s.Framing, s.Length = "none", 0
 	}
 	return s, r.Body, true

@@ -282,7 +282,7 @@ func (h *head) target(t []byte) {
 	}
 	if h.Method != CONNECT {
 		i := bytes.Index(t, []byte("://"))
-		if i < 0 || bytes.IndexAny(t[:i], "/?#") >= 0 {
+		if i < 0 || bytes.ContainsAny(t[:i], "/?#") {
 			return
 		}
 		t = t[i+3:]

@@ -61,7 +61,7 @@ func TestGapAndResync(t *testing.T) {
 			p := &Parser{}
 			p.Reset(c.kind, c.mid)
 			for i, s := range c.steps {
-				got := ""
+				var got string
 				if s.in == "" {
 					ended, isLost := p.Gap(s.gap)
 					got = map[[2]bool]string{{true, false}: "ended", {false, true}: "lost", {true, true}: "both"}[[2]bool{ended, isLost}]

@@ -60,7 +60,7 @@ func check(t testing.TB, p *Pools) {
 		if inHeap[i] != (s.holder == 0) {
 			t.Fatalf("slot %d: neither held nor idle", i)
 		}
-		if s.holder != 0 && p.conns.at(s.holder).slot != int32(i) {
+		if s.holder != 0 && p.conns.at(s.holder).slot != i {
 			t.Fatalf("slot %d: its holder holds another", i)
 		}
 	}

@@ -100,8 +100,9 @@ func connections(t *testing.T, file string) [][]chunk {
 			continue
 		}
 		next[f] = tcp.Seq + uint32(len(tcp.Payload))
-		k, dir := 0, Client
-		if k, ok = index[f]; !ok {
+		dir := Client
+		k, ok := index[f]
+		if !ok {
 			if k, ok = index[back]; ok {
 				dir = Server
 			} else {

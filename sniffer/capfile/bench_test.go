@@ -2,6 +2,7 @@ package capfile
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -59,7 +60,7 @@ func benchRead(b *testing.B, path string) {
 			}
 		}
 		f.Close()
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			b.Fatal(err)
 		}
 	}

@@ -3,6 +3,7 @@ package capfile
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"testing"
 
@@ -203,7 +204,7 @@ func mustOpen(t testing.TB, data []byte) *File {
 func wantFrames(t testing.TB, source sniffer.Source, want []sniffer.Frame) {
 	t.Helper()
 	got, err := all(source)
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		t.Fatalf("Read: %v, want EOF", err)
 	}
 	if diff := diffFrames(want, got); diff != "" {

@@ -92,7 +92,7 @@ func Open(path string) (*File, error) {
 	}
 	f, err := open(file, path, file.Close)
 	if err != nil {
-		file.Close()
+		_ = file.Close() // why it is no capture says more
 		return nil, err
 	}
 	return f, nil
@@ -141,7 +141,7 @@ func newFile(r io.Reader, name string, stream bool) (*File, error) {
 	f := &File{name: name, raw: countReader{reader: r}, stream: stream, size: bufferSize, record: bufferSize / sniffer.BatchFrames}
 	f.source = &f.raw
 	if err := f.begin(); err != nil {
-		f.Close()
+		_ = f.Close() // why it is no capture says more
 		return nil, err
 	}
 	f.read.Store(f.raw.count)
@@ -308,10 +308,11 @@ func (f *File) parse(b *sniffer.Batch, data []byte) (used int) {
 // end returns what Read ends with when the source has ended with rest bytes of
 // an incomplete record.
 func (f *File) end(rest int) error {
+	ended := errors.Is(f.pending, io.EOF)
 	switch {
-	case f.pending != io.EOF && !errors.Is(f.pending, io.ErrUnexpectedEOF):
+	case !ended && !errors.Is(f.pending, io.ErrUnexpectedEOF):
 		return f.readError(f.pending)
-	case rest > 0 || f.midBlock() || f.pending != io.EOF:
+	case rest > 0 || f.midBlock() || !ended:
 		what, at := "packet", f.offset
 		if f.ng {
 			what = "block"

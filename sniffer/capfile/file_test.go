@@ -92,7 +92,11 @@ func TestPipeIsNotDelayed(t *testing.T) {
 			}
 			defer r.Close()
 			defer w.Close() // stays open while all frames are read
-			go w.Write(data)
+			go func() {
+				if _, err := w.Write(data); err != nil {
+					t.Error(err)
+				}
+			}()
 			f, err := NewReader(r, "pipe")
 			if err != nil {
 				t.Fatal(err)
@@ -133,7 +137,7 @@ func TestBatchStaysWhileTheOtherIsFilled(t *testing.T) {
 			t.Fatal(diff)
 		}
 		clear(held.Buffer) // nothing of it is needed later
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return
 		}
 		if err != nil {
@@ -149,7 +153,7 @@ func TestClearedBatchesLoseNothing(t *testing.T) {
 	var got []sniffer.Frame
 	for {
 		err := f.Read(&b)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		got = appendClones(got, b.Frames)
@@ -192,7 +196,7 @@ func TestFrameAtAndOverTheCap(t *testing.T) {
 			"pcapng": ngFile(binary.LittleEndian, frames),
 		} {
 			got, err := all(mustOpen(t, data))
-			if over == 0 && (err != io.EOF || len(got) != 4) {
+			if over == 0 && (!errors.Is(err, io.EOF) || len(got) != 4) {
 				t.Errorf("%s: at the cap: %d frames, %v", name, len(got), err)
 			}
 			if over == 1 && (!errors.Is(err, ErrMalformed) || len(got) != 3) {
@@ -226,7 +230,7 @@ func TestTruncationYieldsAPrefix(t *testing.T) {
 					continue
 				}
 				got, err := all(f)
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					t.Fatalf("cut at %d: %v", cut, err)
 				}
 				if diff := diffFrames(want[:len(got)], got); diff != "" {
@@ -249,7 +253,7 @@ func TestTruncationYieldsAPrefix(t *testing.T) {
 func TestTruncatedWarningNamesTheByte(t *testing.T) {
 	data := pcapFile(binary.LittleEndian, magicMicro, someFrames(3))
 	f := mustOpen(t, data[:len(data)-1])
-	if _, err := all(f); err != io.EOF {
+	if _, err := all(f); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	const want = "test: capture cut short within a packet at byte 167; everything before it was read"
@@ -353,7 +357,7 @@ func TestDamageComesAfterWhatWasRead(t *testing.T) {
 				t.Fatalf("%d frames, then %v; want %d, then %q", len(got), err, c.frames, c.says)
 			}
 			var b sniffer.Batch
-			if again := f.Read(&b); again != err || len(b.Frames) != 0 {
+			if again := f.Read(&b); !errors.Is(again, err) || len(b.Frames) != 0 {
 				t.Errorf("second time %v", again)
 			}
 		})

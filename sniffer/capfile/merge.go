@@ -178,7 +178,7 @@ func (m *Merged) refill(in *input) bool {
 	if err == nil {
 		return true
 	}
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		m.failed = errors.Join(m.failed, err)
 	}
 	for _, n := range in.numbers {

@@ -45,7 +45,7 @@ func TestMergeOrder(t *testing.T) {
 			}
 			m := Merge(files...)
 			frames, err := all(m)
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				t.Fatal(err)
 			}
 			got := ""
@@ -75,7 +75,7 @@ func TestMergeOfManyFrames(t *testing.T) {
 			files = append(files, mustOpen(t, ngFile(binary.BigEndian, p)))
 		}
 		got, err := all(Merge(files...))
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
 		for i := range got {

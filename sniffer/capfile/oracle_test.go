@@ -56,7 +56,7 @@ func byGopacket(t *testing.T, path string) (frames []sniffer.Frame, last error) 
 		r = bytes.NewReader(data)
 	}
 	var source gopacket.PacketDataSource
-	link := func(gopacket.CaptureInfo) layers.LinkType { return 0 }
+	var link func(gopacket.CaptureInfo) layers.LinkType
 	if isSection(data) {
 		ng, err := pcapgo.NewNgReader(r, pcapgo.NgReaderOptions{WantMixedLinkType: true})
 		if err != nil {
@@ -96,7 +96,7 @@ func TestSharedCapturesEqualGopacket(t *testing.T) {
 			}
 			defer f.Close()
 			got, err := all(f)
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				t.Fatal(err)
 			}
 			for i := range got {
@@ -105,7 +105,7 @@ func TestSharedCapturesEqualGopacket(t *testing.T) {
 			if diff := diffFrames(want, got); diff != "" {
 				t.Fatalf("frames (-pcapgo +capfile):\n%s", diff)
 			}
-			if truncated := last != io.EOF; truncated != f.Truncated() {
+			if truncated := !errors.Is(last, io.EOF); truncated != f.Truncated() {
 				t.Errorf("Truncated() = %v (%v), pcapgo: %v", f.Truncated(), f.Warning(), last)
 			}
 		})

@@ -251,7 +251,7 @@ func TestLyingOptionsAreLeftOut(t *testing.T) {
 	g.enhanced(1, 2, []byte("d"), 1)
 	f := mustOpen(t, g.data)
 	got, err := all(f)
-	if err != io.EOF || len(got) != 1 || got[0].Time != 2000 {
+	if !errors.Is(err, io.EOF) || len(got) != 1 || got[0].Time != 2000 {
 		t.Errorf("%v, %v", got, err)
 	}
 	if list := f.Interfaces(); len(list[0].Name) != maxName || list[1].Name != "" {

@@ -34,8 +34,8 @@ func TestWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFrames(t, mustOpen(t, out.Bytes()), want)
-	if n := testing.AllocsPerRun(100, func() { w.Write(&frames[7]) }); n != 0 {
-		t.Errorf("%v allocations per Write", n)
+	if n := testing.AllocsPerRun(100, func() { err = w.Write(&frames[7]) }); n != 0 || err != nil {
+		t.Errorf("%v allocations per Write, %v", n, err)
 	}
 }
 

@@ -147,37 +147,37 @@ func (p *parser) dns(args []token) error {
 	return nil
 }
 
-func (d *DNSMessage) item(m *Message, t token) error {
+func (m *DNSMessage) item(to *Message, t token) error {
 	key, value, isOption := strings.Cut(t.word, "=")
 	if !isOption {
 		a, err := netip.ParseAddr(t.word)
-		d.Addresses = append(d.Addresses, a)
+		m.Addresses = append(m.Addresses, a)
 		return err
 	}
 	switch key {
 	case "type":
 		switch value {
 		case "A":
-			d.Type = typeA
+			m.Type = typeA
 		case "AAAA":
-			d.Type = typeAAAA
+			m.Type = typeAAAA
 		case "HTTPS":
-			d.Type = typeHTTPS
+			m.Type = typeHTTPS
 		default:
-			return set(&d.Type, value, 16)
+			return set(&m.Type, value, 16)
 		}
 		return nil
 	case "cname":
-		d.CNAME = value
+		m.CNAME = value
 		return nil
 	case "id":
-		return set(&d.ID, value, 16)
+		return set(&m.ID, value, 16)
 	case "ttl":
-		return set(&d.TTL, value, 32)
+		return set(&m.TTL, value, 32)
 	case "rcode":
-		return set(&d.RCode, value, 4)
+		return set(&m.RCode, value, 4)
 	case "if":
-		return setNew(&m.Interface, value, 16)
+		return setNew(&to.Interface, value, 16)
 	}
 	return fmt.Errorf("unknown word %q", t.word)
 }

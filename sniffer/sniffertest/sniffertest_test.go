@@ -2,6 +2,7 @@ package sniffertest_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -418,7 +419,7 @@ func TestFiles(t *testing.T) {
 						t.Fatalf("frame %d: interface %d", i, info.InterfaceIndex)
 					}
 				}
-				if _, _, err := r.ReadPacketData(); err != io.EOF {
+				if _, _, err := r.ReadPacketData(); !errors.Is(err, io.EOF) {
 					t.Error(err)
 				}
 			})
@@ -442,7 +443,7 @@ func TestSource(t *testing.T) {
 		n := 0
 		for {
 			err := source.Read(&b)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil || len(b.Frames) == 0 || len(b.Frames) > sniffer.BatchFrames {
@@ -470,7 +471,7 @@ func TestSourceOverwrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	kept := b.Frames[0].Data
-	if err := source.Read(&b); err != io.EOF || string(kept) == "frame" {
+	if err := source.Read(&b); !errors.Is(err, io.EOF) || string(kept) == "frame" {
 		t.Errorf("%q, %v", kept, err)
 	}
 }
