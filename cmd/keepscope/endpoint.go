@@ -19,8 +19,7 @@ import (
 
 // The limits of the endpoint: what one client can hold for how long.
 const (
-	maxClients     = 256
-	maxScrapes     = 40 // at once; further ones get 503
+	maxClients     = 64 // connections; further ones wait
 	maxHeaderBytes = 16 << 10
 	maxBodyBytes   = 4 << 10
 	headerTimeout  = 5 * time.Second
@@ -106,12 +105,11 @@ func (e *endpoint) stop() {
 func handler(cfg endpointConfig, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /{$}", cfg.page)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.metrics, promhttp.HandlerOpts{
+	mux.Handle("GET /metrics", &pages{handler: promhttp.HandlerFor(cfg.metrics, promhttp.HandlerOpts{
 		ErrorLog:                            slog.NewLogLogger(log.Handler(), slog.LevelError),
-		MaxRequestsInFlight:                 maxScrapes,
 		EnableOpenMetrics:                   true,
 		EnableOpenMetricsTextCreatedSamples: true,
-	}))
+	})})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, "alive")
 	})

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func writeConfig(t testing.TB, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "keepscope.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestConfigCheck(t *testing.T) {
+	tests := []struct {
+		name, text string
+		want       string // in the error; empty where the file is fine
+	}{
+		{"empty", "", ""},
+		{"only comments", "# nothing\n---\n", ""},
+		{"everything", "interface: [eth0, lo]\nlisten: :9737\nports: [80, 8080]\ndecode-tunnels: false\nmax-memory: 64MiB\n" +
+			"reuse-window: 30s\nlocal-address: [10.0.0.0/8]\nlog-level: debug\nlog-format: json\nnative-histograms: no\nfilter: 'tcp port 80 or (port 81, not)'\n", ""},
+		{"unknown key", "listen: :1\nlisten_on: :2\n", `keepscope.yaml:2: unknown key "listen_on"`},
+		{"unknown keys, all of them", "zzz: 1\nyyy: 1\n", "keepscope.yaml:1: unknown key \"zzz\"\nkeepscope.yaml:2: unknown key \"yyy\""},
+		{"nearly right", "\n\nmax_server: 3\n", `keepscope.yaml:3: unknown key "max_server" (did you mean "max-servers"?)`},
+		{"wrong type", "max-servers: many\n", "keepscope.yaml:1: --max-servers"},
+		{"wrong word", "workers: 1\nlog-format: xml\n", "keepscope.yaml:2: it takes one of text,json"},
+		{"out of range", "max-servers: 0\n", "--max-servers=0"},
+		{"twice", "workers: 1\nworkers: 2\n", "keepscope.yaml:2"},
+		{"no value", "listen:\n", "keepscope.yaml:1: listen: no value"},
+		{"a mapping as value", "listen:\n  port: 1\n", "listen: no value"},
+		{"a list of lists", "ports: [[1]]\n", "a list takes single values"},
+		{"a list at the top", "- listen\n", "keepscope.yaml:1: it takes lines such as"},
+		{"no YAML", "listen: [\n", "keepscope.yaml"},
+		{"two documents", "listen: a\n---\nlisten: b\n", "more than one document"},
+		{"itself", "config: other.yaml\n", `unknown key "config"`},
+		{"help", "help: true\n", `unknown key "help"`},
+		{"large", "# " + strings.Repeat("x", maxConfig), "larger than"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := writeConfig(t, tt.text)
+			var out, errs bytes.Buffer
+			code := run(t.Context(), []string{"config", "check", path}, console{out: &out, err: &errs})
+			said := strings.ReplaceAll(errs.String(), filepath.Dir(path)+"/", "")
+			if tt.want == "" {
+				if code != exitDone || !strings.Contains(out.String(), "is fine") {
+					t.Errorf("exit status %d: %s", code, said)
+				}
+				return
+			}
+			if code != exitFailed || !strings.Contains(said, tt.want) {
+				t.Errorf("exit status %d: %s, want %s", code, said, tt.want)
+			}
+		})
+	}
+}
+
+// TestConfigPrecedence checks that a flag wins over the environment, and that
+// over the file.
+func TestConfigPrecedence(t *testing.T) {
+	path := writeConfig(t, "listen: file:1\nmax-servers: 7\nreuse-window: 5s\ninterface: [a, b]\nnative-histograms: false\n")
+	t.Setenv("KEEPSCOPE_CONFIG", path)
+	t.Setenv("KEEPSCOPE_MAX_SERVERS", "8")
+	t.Setenv("KEEPSCOPE_LISTEN", "env:1")
+	var c cli
+	parser, err := c.parser(t.Context(), console{out: new(bytes.Buffer), err: new(bytes.Buffer)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.Parse([]string{"run", "--listen=flag:1"}); err != nil {
+		t.Fatal(err)
+	}
+	r := &c.Run
+	if r.Listen != "flag:1" || r.MaxServers != 8 || r.ReuseWindow != 5*time.Second ||
+		!slices.Equal(r.Interface, []string{"a", "b"}) || r.NativeHistograms || !r.ClassicHistograms {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestRunUsage(t *testing.T) {
+	for _, args := range [][]string{
+		{"--max-servers=0"}, {"--workers=0"}, {"--log-keep=-1"}, {"--log-max-size=0"}, {"--otlp-interval=1ms"},
+		{"--no-native-histograms", "--no-classic-histograms"}, {"--config=/no/such/file"}, {"--local-address=x"},
+	} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), append([]string{"run"}, args...), console{out: &out, err: &errs}); code != exitUsage {
+			t.Errorf("%v: exit status %d: %s", args, code, errs.String())
+		}
+	}
+}
+
+func FuzzConfig(f *testing.F) {
+	for _, seed := range []string{"listen: a\n", "a: [b, c]\n", "&a b: *a\n", "a: {b: c}\n", "? [a]\n: b\n"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := parseConfig("f", text)
+		if err == nil && c == nil {
+			t.Error("neither a configuration nor an error")
+		}
+	})
+}

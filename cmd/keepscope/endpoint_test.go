@@ -1,0 +1,403 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/exporter"
+	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/exporter/web"
+	"github.com/keepscope/keepscope/reassembly"
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+// serveTest serves an endpoint on a free port until the test ends.
+func serveTest(t *testing.T, cfg endpointConfig) (address string) {
+	t.Helper()
+	cfg.listen = "127.0.0.1:0"
+	if cfg.metrics == nil {
+		cfg.metrics = exporter.New(exporter.Config{Version: "v1"})
+	}
+	if cfg.page == nil {
+		cfg.page = web.Handler(func() *report.Report { return &report.Report{} })
+	}
+	if cfg.ready == nil {
+		cfg.ready = func() error { return nil }
+	}
+	e, err := listenEndpoint(cfg, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.serve()
+	t.Cleanup(e.stop)
+	return fmt.Sprint("127.0.0.1:", e.port())
+}
+
+// fetch asks and returns the answer with its body.
+func fetch(t testing.TB, client *http.Client, method, url string, header http.Header, body io.Reader) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if header != nil {
+		req.Header = header
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(text)
+}
+
+func TestEndpoint(t *testing.T) {
+	var notReady atomic.Bool
+	address := serveTest(t, endpointConfig{ready: func() error {
+		if notReady.Load() {
+			return errors.New("eth0 is down")
+		}
+		return nil
+	}})
+	tests := []struct {
+		name, method, path, accept string
+		notReady                   bool
+		status                     int
+		kind                       string // of the content
+		want                       string // in the body
+	}{
+		{"metrics", "GET", "/metrics", "", false, 200, "text/plain; version=0.0.4", "keepscope_build_info"},
+		{"OpenMetrics", "GET", "/metrics", "application/openmetrics-text;version=1.0.0", false, 200, "application/openmetrics-text", "# EOF"},
+		{"protobuf", "GET", "/metrics", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited", false, 200, "application/vnd.google.protobuf", "keepscope_build_info"},
+		{"page", "GET", "/", "", false, 200, "text/html", "Keepscope"},
+		{"page, head only", "HEAD", "/", "", false, 200, "text/html", ""},
+		{"alive", "GET", "/healthz", "", false, 200, "text/plain", "alive"},
+		{"alive while not ready", "GET", "/healthz", "", true, 200, "text/plain", "alive"},
+		{"ready", "GET", "/readyz", "", false, 200, "text/plain", "capturing"},
+		{"not ready", "GET", "/readyz", "", true, 503, "text/plain", "eth0 is down"},
+		{"no profile", "GET", "/debug/pprof/", "", false, 404, "text/plain", ""},
+		{"nothing else", "GET", "/etc/passwd", "", false, 404, "text/plain", ""},
+		{"no other method", "POST", "/metrics", "", false, 405, "text/plain", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			notReady.Store(tt.notReady)
+			resp, body := fetch(t, http.DefaultClient, tt.method, "http://"+address+tt.path, http.Header{"Accept": {tt.accept}}, nil)
+			if resp.StatusCode != tt.status || !strings.HasPrefix(resp.Header.Get("Content-Type"), tt.kind) || !strings.Contains(body, tt.want) {
+				t.Errorf("%s, %s, %.200s", resp.Status, resp.Header.Get("Content-Type"), body)
+			}
+		})
+	}
+}
+
+func TestEndpointProfiles(t *testing.T) {
+	address := serveTest(t, endpointConfig{pprof: true})
+	if resp, _ := fetch(t, http.DefaultClient, "GET", "http://"+address+"/debug/pprof/heap?debug=1", nil, nil); resp.StatusCode != http.StatusOK {
+		t.Error(resp.Status)
+	}
+}
+
+func TestEndpointLimits(t *testing.T) {
+	address := serveTest(t, endpointConfig{})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Long", strings.Repeat("x", 4*maxHeaderBytes))
+	// The server may close before the client has sent everything.
+	if resp, err := http.DefaultClient.Do(req); err == nil {
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+			t.Errorf("a long header: %s", resp.Status)
+		}
+	}
+	resp, _ := fetch(t, http.DefaultClient, "GET", "http://"+address+"/healthz", nil, bytes.NewReader(make([]byte, 1000)))
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("a body within the limit: %s", resp.Status)
+	}
+}
+
+// TestEndpointAuth serves with TLS, a password and client certificates.
+func TestEndpointAuth(t *testing.T) {
+	dir := t.TempDir()
+	certificate := certify(t, dir)
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "web.yml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const server = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n"
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(certificate.pem)
+	client := func(certs ...tls.Certificate) *http.Client {
+		return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: certs}}}
+	}
+	t.Run("password", func(t *testing.T) {
+		write(server + "basic_auth_users:\n  prometheus: " + string(hash) + "\n")
+		address := serveTest(t, endpointConfig{webConfig: file})
+		if resp, _ := fetch(t, client(), "GET", "https://"+address+"/metrics", nil, nil); resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("without password: %s", resp.Status)
+		}
+		if resp, body := fetch(t, client(), "GET", "https://prometheus:secret@"+address+"/metrics", nil, nil); resp.StatusCode != http.StatusOK || !strings.Contains(body, "keepscope_") {
+			t.Errorf("with password: %s", resp.Status)
+		}
+	})
+	t.Run("client certificate", func(t *testing.T) {
+		write(server + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: cert.pem\n")
+		address := serveTest(t, endpointConfig{webConfig: file})
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp, err := client().Do(req); err == nil {
+			resp.Body.Close()
+			t.Errorf("without certificate: %s", resp.Status)
+		}
+		if resp, _ := fetch(t, client(certificate.pair), "GET", "https://"+address+"/metrics", nil, nil); resp.StatusCode != http.StatusOK {
+			t.Errorf("with certificate: %s", resp.Status)
+		}
+	})
+	t.Run("a wrong file", func(t *testing.T) {
+		write("tls_server_conf: 1\n")
+		_, err := listenEndpoint(endpointConfig{listen: "127.0.0.1:0", webConfig: file}, quiet)
+		var usage usageError
+		if !errors.As(err, &usage) {
+			t.Error(err)
+		}
+	})
+	t.Run("what it reads", func(t *testing.T) {
+		write("tls_server_config:\n  cert_file: sub/cert.pem\n  key_file: /etc/tls/key.pem\n")
+		want := []string{dir, filepath.Join(dir, "sub"), "/etc/tls"}
+		if got := webFiles(file); !slices.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
+	})
+}
+
+type keyPair struct {
+	pem  []byte
+	pair tls.Certificate
+}
+
+// certify writes a certificate for 127.0.0.1 that signs itself, and its key.
+func certify(t *testing.T, dir string) keyPair {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	private := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "cert.pem"), cert, 0o600), os.WriteFile(filepath.Join(dir, "key.pem"), private, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(cert, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keyPair{cert, pair}
+}
+
+// busyWorker is a worker with many servers, whose capture is played by feed.
+func busyWorker(tb testing.TB, servers int) (*exporter.Exporter, *analyzer.Worker, *exporter.Recorder) {
+	tb.Helper()
+	e := exporter.New(exporter.Config{MaxServers: servers})
+	r := e.NewRecorder()
+	w := analyzer.NewWorker(reassembly.Config{}, analyzer.Config{}, r)
+	e.Attach(r, w)
+	for i := range servers {
+		r.Exchange(exchangeTo(i, 0))
+	}
+	return e, w, r
+}
+
+func exchangeTo(server int, idle int64) *analyzer.Exchange {
+	return &analyzer.Exchange{
+		Client: sniffer.Endpoint{Port: 40000}, Server: sniffer.Endpoint{Port: 80}, ServerName: fmt.Sprintf("host-%d.example", server),
+		Start: 1e18, End: 1e18 + 1, Outcome: analyzer.KeepAlive, Reuse: analyzer.ReusedRequest, Idle: idle,
+	}
+}
+
+// TestScrapersDoNotHoldCapture has 20 scrapers at once, one that reads slowly
+// and some that never read, while batches are worked off: none of these may
+// wait for more than the copying of a few servers.
+func TestScrapersDoNotHoldCapture(t *testing.T) {
+	e, w, r := busyWorker(t, 200)
+	address := serveTest(t, endpointConfig{metrics: e})
+	for range 5 { // ask and never read: the answer is larger than what sockets hold
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	slow, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	fmt.Fprintf(slow, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+	stop, worst := make(chan struct{}), time.Duration(0)
+	var capture, scrapers sync.WaitGroup
+	capture.Go(func() {
+		x := exchangeTo(0, 1e9)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			begin := time.Now()
+			w.Do(func() {
+				for range 256 {
+					r.Exchange(x)
+				}
+			})
+			worst = max(worst, time.Since(begin))
+		}
+	})
+	took := make([]time.Duration, 20)
+	for i := range took {
+		scrapers.Go(func() {
+			for range 3 {
+				begin := time.Now()
+				// Compressed as scrapers ask for it, and left so: what a scraper does
+				// with a page is not to be measured here.
+				resp, body := fetch(t, http.DefaultClient, "GET", "http://"+address+"/metrics", http.Header{"Accept-Encoding": {"gzip"}}, nil)
+				took[i] = max(took[i], time.Since(begin))
+				if resp.StatusCode != http.StatusOK || len(body) < 50_000 {
+					t.Errorf("%s, %d bytes", resp.Status, len(body))
+				}
+				if _, err := bufio.NewReader(slow).Peek(1); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	scrapers.Wait()
+	close(stop)
+	capture.Wait()
+	t.Logf("slowest of 60 scrapes of 35 000 series, 20 at a time: %v; longest that a batch took meanwhile: %v", slices.Max(took), worst)
+	if worst > time.Second { // of which the scheduler of a busy machine has the largest part
+		t.Errorf("a batch took %v", worst)
+	}
+}
+
+// TestPagesAreShared counts how often a page is made.
+func TestPagesAreShared(t *testing.T) {
+	var made atomic.Int32
+	p := &pages{handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "a/b")
+		w.WriteHeader(http.StatusTeapot)
+		fmt.Fprint(w, made.Add(1))
+	})}
+	ask := func(accept string) *httptest.ResponseRecorder {
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		r.Header.Set("Accept", accept)
+		p.ServeHTTP(w, r)
+		return w
+	}
+	for range 50 {
+		if w := ask("a"); w.Code != http.StatusTeapot || w.Header().Get("Content-Type") != "a/b" || w.Body.Len() == 0 {
+			t.Fatal(w.Code, w.Header(), w.Body)
+		}
+	}
+	if n := made.Load(); n > 5 { // it is renewed ten times a second
+		t.Errorf("%d pages for 50 requests at once", n)
+	}
+	if a, b := ask("a").Body.String(), ask("b").Body.String(); a == b {
+		t.Error("another form is the same page")
+	}
+	for i := range 100 {
+		ask(fmt.Sprint("form ", i))
+		ask(strings.Repeat("x", maxPageWant) + fmt.Sprint(i))
+	}
+	if len(p.kept) > maxPages {
+		t.Errorf("%d pages kept", len(p.kept))
+	}
+}
+
+// TestScrapeWithManyConnections measures a scrape with 100 000 connections
+// open.
+func TestScrapeWithManyConnections(t *testing.T) {
+	e, w, _ := busyWorker(t, 10)
+	const n = 100_000
+	w.Do(func() {
+		for i := range n {
+			client := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).As16()
+			w.Assembler.Process(&sniffer.Segment{
+				Time: 1e18 + int64(i), Seq: 1, Flags: sniffer.SYN,
+				Src: sniffer.Endpoint{Addr: client, Port: 40000}, Dst: sniffer.Endpoint{Addr: sniffer.Addr(netip.MustParseAddr("192.0.2.1").As16()), Port: 80},
+			})
+		}
+	})
+	begin := time.Now()
+	families, err := e.Gather()
+	took := time.Since(begin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("scrape with %d connections open: %v", n, took)
+	if took > time.Second {
+		t.Errorf("it took %v", took)
+	}
+	for _, f := range families {
+		if f.GetName() == exporter.TrackedConnections && f.Metric[0].Gauge.GetValue() != n {
+			t.Errorf("%v connections tracked", f.Metric[0].Gauge.GetValue())
+		}
+	}
+}
