@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -150,9 +151,11 @@ func canonical(s string) string {
 	if err != nil {
 		return s
 	}
-	var port uint16
-	fmt.Sscan(s[i+1:], &port)
-	return netip.AddrPortFrom(addr, port).String()
+	port, err := strconv.ParseUint(s[i+1:], 10, 16)
+	if err != nil {
+		return s
+	}
+	return netip.AddrPortFrom(addr, uint16(port)).String()
 }
 
 // find takes the earliest unmatched line of a 4-tuple.

@@ -59,7 +59,7 @@ func savedReport(path string) (*report.Report, error) {
 	if err != nil {
 		return nil, nil // reading it as a capture says what is wrong with it
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	in := bufio.NewReader(f)
 	if first, err := in.Peek(1); err != nil || first[0] != '{' {
 		return nil, nil

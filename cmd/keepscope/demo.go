@@ -73,7 +73,7 @@ func (d *demoCmd) live(ctx context.Context, con console, log *slog.Logger, stage
 	if err != nil {
 		return err
 	}
-	defer file.close()
+	defer func() { _ = file.close() }() // where it matters it was closed before
 	l, err := flags.openLive(ctx, liveConfig{Log: log, Confine: confinement{Write: out.directories()}})
 	if err != nil {
 		return err
@@ -106,7 +106,7 @@ func (d *demoCmd) replay(ctx context.Context, con console) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	out := d.outputFlags.output(con, int64(d.MaxMemory)/4, d.Workers)
 	defer out.close()
 	p := d.pipeline(out.listen())

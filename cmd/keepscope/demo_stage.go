@@ -100,7 +100,7 @@ func limited(h http.HandlerFunc, n int) http.HandlerFunc {
 // request crosses the server's idle timeout.
 func serveRaw(response string, waits bool) func(net.Listener) error {
 	one := func(c net.Conn) {
-		defer c.Close()
+		defer func() { _ = c.Close() }()                    // nothing follows
 		_ = c.SetDeadline(time.Now().Add(10 * time.Second)) // never fails on a connection that is open
 		r := bufio.NewReader(c)
 		if _, err := http.ReadRequest(r); err != nil {
@@ -152,7 +152,7 @@ func get(ctx context.Context, c *http.Client, name string, read bool) {
 	if read {
 		_, _ = io.Copy(io.Discard, resp.Body) // cut short where the server closes
 	}
-	resp.Body.Close()
+	_ = resp.Body.Close() // cut short too
 }
 
 // burst asks n times at once, over one pool for all rounds.
@@ -195,7 +195,7 @@ func preconnect(addr, _ string) func(context.Context) {
 	return func(ctx context.Context) {
 		var d net.Dialer
 		if c, err := d.DialContext(ctx, "tcp", addr); err == nil {
-			c.Close()
+			_ = c.Close() // nothing was sent
 		}
 	}
 }
@@ -209,7 +209,7 @@ func rawLines(format string) func(addr, name string) func(context.Context) {
 			if err != nil {
 				return
 			}
-			defer c.Close()
+			defer func() { _ = c.Close() }()                   // nothing follows
 			_ = c.SetDeadline(time.Now().Add(5 * time.Second)) // never fails on a connection that is open
 			fmt.Fprintf(c, format, name)
 			_, _ = io.Copy(io.Discard, c) // to its end, however that comes
@@ -229,8 +229,9 @@ func (a *act) port() int { return a.listener.Addr().(*net.TCPAddr).Port }
 
 func newStage() (*stage, error) {
 	s := &stage{}
+	var lc net.ListenConfig
 	for _, h := range habits() {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			s.close()
 			return nil, fmt.Errorf("demo: %w", err)
@@ -270,6 +271,6 @@ func (a *act) repeat(ctx context.Context) {
 
 func (s *stage) close() {
 	for _, a := range s.acts {
-		a.listener.Close()
+		_ = a.listener.Close() // nothing follows
 	}
 }

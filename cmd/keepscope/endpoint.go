@@ -55,7 +55,8 @@ func listenEndpoint(cfg endpointConfig, log *slog.Logger) (*endpoint, error) {
 			return nil, usageError{fmt.Errorf("--web-config-file: %w", err)}
 		}
 	}
-	l, err := net.Listen("tcp", cfg.listen)
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp", cfg.listen)
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
 	}
@@ -96,9 +97,9 @@ func (e *endpoint) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownWait)
 	defer cancel()
 	if e.server.Shutdown(ctx) != nil {
-		e.server.Close() // whoever is still reading has had its time
+		_ = e.server.Close() // whoever is still reading has had its time
 	}
-	e.listener.Close() // for an endpoint that never served
+	_ = e.listener.Close() // for an endpoint that never served
 }
 
 // handler routes requests.

@@ -171,7 +171,7 @@ func (l *lineLog) failed(err error) {
 		return
 	}
 	if l.file != nil {
-		l.file.Close() // its error would be the one we have
+		_ = l.file.Close() // its error would be the one we have
 		l.file = nil
 	}
 	l.retry = time.Now().Add(reopenWait)
@@ -185,7 +185,7 @@ func (l *lineLog) open() error {
 	}
 	info, err := f.Stat()
 	if err != nil {
-		f.Close()
+		_ = f.Close() // nothing was written
 		return err
 	}
 	l.file, l.size = f, info.Size()
@@ -203,7 +203,7 @@ func (l *lineLog) rotate() {
 		l.failed(fmt.Errorf("rotate: %w", err))
 		return
 	}
-	l.file.Close() // everything is flushed
+	_ = l.file.Close() // everything is flushed
 	l.file = nil
 	if err := l.open(); err != nil {
 		l.failed(err)

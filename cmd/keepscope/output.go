@@ -63,7 +63,7 @@ func (o *output) print(p *pipeline, capture report.Capture) error {
 // close removes what the output kept on disk.
 func (o *output) close() {
 	for _, s := range o.sorters {
-		s.Close()
+		_ = s.Close() // what it cannot remove is of no use to anybody
 	}
 }
 

@@ -125,9 +125,9 @@ func prctl(option, arg uintptr) error {
 // it may: it takes CAP_SETPCAP.
 func clearBounding() error {
 	for c := uintptr(0); c <= 63; c++ {
-		switch err := prctl(unix.PR_CAPBSET_DROP, c); err {
-		case nil, error(unix.EPERM):
-		case error(unix.EINVAL): // the kernel has no such capability
+		switch err := prctl(unix.PR_CAPBSET_DROP, c); {
+		case err == nil, errors.Is(err, unix.EPERM):
+		case errors.Is(err, unix.EINVAL): // the kernel has no such capability
 			return nil
 		default:
 			return err

@@ -59,7 +59,7 @@ func (r *readCmd) analyse(ctx context.Context, con console, log *slog.Logger, l 
 		return nil, c, err
 	}
 	merged := capfile.Merge(files...)
-	defer merged.Close()
+	defer func() { _ = merged.Close() }() // it was only read
 	var src sniffer.Source = merged
 	if r.Filter != "" {
 		if src, err = pcap.NewFilter(merged, r.Filter); err != nil {
@@ -86,7 +86,7 @@ func openFiles(paths []string) ([]*capfile.File, error) {
 		f, err := capfile.Open(path)
 		if err != nil {
 			for _, f := range files {
-				f.Close()
+				_ = f.Close() // nothing was read
 			}
 			return nil, err
 		}

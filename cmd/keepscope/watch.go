@@ -49,7 +49,7 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 	if err != nil {
 		return err
 	}
-	defer file.close()
+	defer func() { _ = file.close() }() // where it matters it was closed before
 	l, err := w.openLive(ctx, liveConfig{Tunnels: w.DecodeTunnels, Log: log, Confine: w.confine()})
 	if err != nil {
 		return err

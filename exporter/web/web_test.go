@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"flag"
 	"io"
 	"net/http"
@@ -95,7 +96,7 @@ func wellFormed(t *testing.T, body string) {
 	for {
 		switch z.Next() {
 		case html.ErrorToken:
-			if z.Err() != io.EOF || len(open) > 0 {
+			if !errors.Is(z.Err(), io.EOF) || len(open) > 0 {
 				t.Errorf("%v, open: %v", z.Err(), open)
 			}
 			return
