@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -335,7 +336,7 @@ func testRun(t *testing.T, l *lab.Lab, features []string) {
 		{fmt.Sprintf(`sum by (protocol) (%s{direction="loopback",server="%s:8080"})`, exporter.Requests, addr), []string{"protocol"}, map[string]float64{"http/1.1": 30}},
 		{fmt.Sprintf(`sum(%s) + sum(%s) + sum(%s)`, exporter.MissingBytes, exporter.IncompleteConnections, exporter.CaptureDropped), nil, nil},
 		// Nobody sees its own scrapes.
-		{fmt.Sprintf(`{__name__=~"keepscope_.*",server=~".*:9737"}`), nil, nil},
+		{`{__name__=~"keepscope_.*",server=~".*:9737"}`, nil, nil},
 	}
 	histogram := func(name, labels string, server int, count, sum float64, by string) {
 		selector := fmt.Sprintf(`%s%s{direction="inbound",server="%s:%d"%s}`, name, "%s", addr, server, labels)
@@ -399,7 +400,8 @@ func idleOut(t *testing.T, l *lab.Lab, address string, connections, requests int
 					t.Error(err)
 					return
 				}
-				if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+				_, err = io.Copy(io.Discard, resp.Body)
+				if err := errors.Join(err, resp.Body.Close()); err != nil {
 					t.Error(err)
 				}
 			}
