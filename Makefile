@@ -31,7 +31,7 @@ demo: build ## report on servers and clients with good and bad habits, captured 
 	build/keepscope demo
 
 .PHONY: test
-test: packages format vet modules generated unit ## everything that continuous integration runs
+test: packages format vet modules generated lint unit ## everything that continuous integration runs
 
 .PHONY: packages
 packages: ## install the Debian packages that are missing
@@ -61,7 +61,7 @@ lint: packages $(TOOLS)/golangci-lint ## golangci-lint, with staticcheck
 	$(TOOLS)/golangci-lint run
 
 .PHONY: unit
-unit: packages $(TOOLS)/gotestsum ## all Go tests, with the race detector; fuzz targets run their seeds
+unit: packages deploy-packages deploy-tools $(TOOLS)/gotestsum ## all Go tests, with the race detector; fuzz targets run their seeds
 	$(TOOLS)/gotestsum --format pkgname --format-hide-empty-pkg -- $(TESTFLAGS) ./...
 
 .PHONY: cover
@@ -98,6 +98,8 @@ $(BENCH_DIR)/%.pcap: | build/traffic
 
 $(TOOLS)/%: deploy/tools/go.mod deploy/tools/go.sum
 	cd deploy/tools && go build -o $(CURDIR)/$@ $$(go list tool | grep '/$*$$')
+
+include deploy/deploy.mk
 
 .PHONY: clean
 clean: ## remove what was built
