@@ -30,7 +30,7 @@ type wire struct {
 	tag                      []byte // VLAN tags of the copies on a mirror port; none without
 
 	mirror int // socket, 0 without
-	to     *unix.SockaddrLinklayer
+	to     int // interface of the mirror
 }
 
 // connect makes the wire, until the test ends.
@@ -98,7 +98,7 @@ func (w *wire) openMirror(t *testing.T, n *lab.Namespace) {
 		if err != nil {
 			return err
 		}
-		w.to = &unix.SockaddrLinklayer{Ifindex: i.Index}
+		w.to = i.Index
 		w.mirror, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
 		return err
 	})
@@ -178,7 +178,7 @@ func (w *wire) copyToMirror(frame []byte) {
 	tagged := make([]byte, 0, len(frame)+len(w.tag))
 	tagged = append(tagged, frame[:12]...)
 	tagged = append(append(tagged, w.tag...), frame[12:]...)
-	for unix.Sendto(w.mirror, tagged, 0, w.to) == unix.ENOBUFS {
+	for unix.Sendto(w.mirror, tagged, 0, &unix.SockaddrLinklayer{Ifindex: w.to}) == unix.ENOBUFS {
 		time.Sleep(100 * time.Microsecond)
 	}
 }
