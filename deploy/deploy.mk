@@ -4,7 +4,7 @@
 VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null | sed 's/^v//')
 COMMIT       ?= $(shell git rev-parse HEAD 2>/dev/null)
 ARCH         ?= amd64
-IMAGE        ?= ghcr.io/keepscope/keepscope:$(VERSION)
+IMAGE        ?= keepscope/keepscope:$(VERSION)
 BUILDAH      ?= buildah --storage-driver vfs
 DEPLOY_TOOLS := build/tools/helm build/tools/kubectl-validate build/tools/kustomize build/tools/nfpm
 # A package's version begins with a digit.
