@@ -215,9 +215,10 @@ type Watcher interface {
 	Observer
 	// Opened tells that a connection exists, once its name is known: at its
 	// first request or ClientHello, or just before its end. Client, Server,
-	// ServerName, Start, Handshake, HandshakeTime and TLS are set.
+	// ServerName, Start, End (so far), Handshake, HandshakeTime, TLS, Estimated
+	// and Cost are set.
 	Opened(c *Connection)
 	// Judged gives the final verdict on a handshake. What Opened had is set, and
-	// Verdict, Cause and Cost.
+	// Verdict and Cause.
 	Judged(c *Connection)
 }

@@ -163,13 +163,12 @@ func (a *Analyzer) answers(c *reassembly.Conn, s *conn) {
 	}
 }
 
-// fillTLS adds what was seen of a TLS handshake.
-func (a *Analyzer) fillTLS(s *conn, o *Connection) {
-	if s.protocol != ProtocolTLS {
-		return
+// identifyTLS writes what was seen of a TLS handshake, if there was one.
+func (a *Analyzer) identifyTLS(s *conn, o *Connection) {
+	o.Estimated = s.protocol == ProtocolTLS
+	o.TLS = nil
+	if o.Estimated {
+		o.TLS = &s.rare.hello
+		o.Cost.TLS = max(s.rare.hello.Handshake, 0)
 	}
-	r := s.rare
-	o.Estimated = true
-	o.TLS = &r.hello
-	o.Cost.TLS = max(r.hello.Handshake, 0)
 }

@@ -82,7 +82,7 @@ func (a *Analyzer) opened(c *reassembly.Conn, s *conn) {
 		return
 	}
 	s.set(opened)
-	a.fill(c, s)
+	a.identify(c, s)
 	a.watch.Opened(&a.conn)
 }
 
@@ -96,17 +96,30 @@ func (a *Analyzer) judged(c *reassembly.Conn, s *conn) {
 	if a.watch == nil {
 		return
 	}
-	a.fill(c, s)
+	a.identify(c, s)
+	a.conn.Verdict, a.conn.Cause = s.verdict, s.cause
 	a.watch.Judged(&a.conn)
+}
+
+// identify writes into a.conn what is known of a connection when it opens, and
+// its costs. Other fields may be of an earlier connection.
+func (a *Analyzer) identify(c *reassembly.Conn, s *conn) {
+	client, server := s.sides(c)
+	o := &a.conn
+	o.Client, o.Server, o.ServerName = c.Endpoint[client], c.Endpoint[server], s.serverName()
+	o.Start, o.End = c.Start, c.Last
+	o.Handshake, o.HandshakeTime = handshakeOf(c, s), handshakeTime(c, s)
+	o.Cost = Cost{TCP: max(o.HandshakeTime, 0)}
+	if s.rare != nil {
+		o.Cost.DNS = s.rare.dnsCost
+	}
+	a.identifyTLS(s, o)
 }
 
 // fill writes what is known of a connection so far into a.conn.
 func (a *Analyzer) fill(c *reassembly.Conn, s *conn) {
 	client, server := s.sides(c)
 	a.conn = Connection{
-		Client: c.Endpoint[client], Server: c.Endpoint[server], ServerName: s.serverName(),
-		Start: c.Start, End: c.Last,
-		Handshake: handshakeOf(c, s), HandshakeTime: handshakeTime(c, s),
 		Protocol: s.protocol,
 		Requests: s.requests, Responses: s.responses, Reused: s.reused(),
 		Negotiated: s.negotiated(),
@@ -117,17 +130,15 @@ func (a *Analyzer) fill(c *reassembly.Conn, s *conn) {
 		Packets: [2]uint32{c.Packets[client], c.Packets[server]},
 		Verdict: s.verdict, Cause: s.cause,
 	}
+	a.identify(c, s)
 	o := &a.conn
-	o.Cost.TCP = max(o.HandshakeTime, 0)
 	for v := http1.HTTP09; v <= http1.HTTP11; v++ {
 		o.Versions[v] = s.versions&(1<<v) != 0
 	}
 	if r := s.rare; r != nil {
-		o.Cost.DNS = r.dnsCost
 		o.Unsolicited, o.Pipelined = r.unsolicited, r.pipelined
 		o.ReuseIdle, o.MoreReuseIdle = r.reuseIdle, r.moreReuseIdle
 		o.HasAdvertisedTimeout, o.AdvertisedTimeout = s.is(advTimeout), r.advertTimeout
 		o.HasAdvertisedMax, o.AdvertisedMax = s.is(advMax), r.advertMax
-		a.fillTLS(s, o)
 	}
 }
