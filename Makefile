@@ -15,6 +15,10 @@ BENCH_SCALE ?= 1
 ROUNDS      ?= 3
 
 TOOLS := build/tools
+
+# The program starts off the grid of 2 MiB, so that the kernel maps the pages of
+# it that are used, and not huge ones around them: 4 MiB less are resident.
+OFF_GRID := -Wl,-Ttext-segment=0x410000
 BENCH_FILES := $(foreach kind,small bulk churn open,$(BENCH_DIR)/$(kind).pcap)
 
 .PHONY: help
@@ -24,7 +28,7 @@ help: ## list the targets
 .PHONY: build
 build: ## build build/keepscope
 	@deploy/tools/packages.sh build
-	go build -trimpath -o build/keepscope ./cmd/keepscope
+	go build -trimpath -ldflags=-extldflags=$(OFF_GRID) -o build/keepscope ./cmd/keepscope
 
 .PHONY: demo
 demo: build ## report on servers and clients with good and bad habits, captured live on loopback
