@@ -37,4 +37,11 @@
 //	populated native buckets                160                                 the resolution is halved until they fit
 //	idle closings that tell a timeout       64 a side, server, worker           the oldest goes
 //	memory of a server                      about 25 KiB a worker
+//
+// # Cost
+//
+// CPU time of the analysis of a file with metrics, over that of the same file
+// without any observer (BenchmarkCostOfMetrics, medians by turns): 1.04 to 1.05
+// where 2.5 M packets carry 1 M small requests, 1.00 with large bodies, 1.08
+// where each of 240 000 connections carries one request.
 package exporter
