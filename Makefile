@@ -55,6 +55,7 @@ modules: ## check that go.mod and go.sum are tidy and what was downloaded is gen
 	go mod verify
 	cd deploy/tools && go mod tidy -diff
 	cd dashboards/promqlcheck && go mod tidy -diff
+	cd deploy/validate && go mod tidy -diff
 
 .PHONY: generated
 generated: packages ## check that generated files are what their generators write

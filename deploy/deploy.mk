@@ -6,7 +6,7 @@ COMMIT       ?= $(shell git rev-parse HEAD 2>/dev/null)
 ARCH         ?= amd64
 IMAGE        ?= keepscope/keepscope:$(VERSION)
 BUILDAH      ?= buildah --storage-driver vfs
-DEPLOY_TOOLS := build/tools/helm build/tools/kubectl-validate build/tools/kustomize build/tools/nfpm
+DEPLOY_TOOLS := build/tools/helm build/tools/kubectl-validate build/tools/kustomize build/tools/nfpm build/tools/deploy-validate
 # A package's version begins with a digit.
 package_version = $(if $(findstring .,$(VERSION)),$(VERSION),0.0.0~$(VERSION))
 
@@ -22,6 +22,8 @@ build/tools/helm: ; GOBIN=$(CURDIR)/build/tools go install helm.sh/helm/v3/cmd/h
 build/tools/kubectl-validate: ; GOBIN=$(CURDIR)/build/tools go install sigs.k8s.io/kubectl-validate@v0.0.4
 build/tools/kustomize: ; GOBIN=$(CURDIR)/build/tools go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
 build/tools/nfpm: ; GOBIN=$(CURDIR)/build/tools go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4
+build/tools/deploy-validate: $(wildcard deploy/validate/*)
+	cd deploy/validate && go build -ldflags='-s -w' -o $(CURDIR)/$@ .
 
 .PHONY: static
 static: ## build build/package/ARCH/keepscope, one static binary (ARCH=amd64 or arm64)

@@ -279,6 +279,11 @@ func checkPod(t *testing.T, spec object) {
 				t.Errorf("host port %v is not %v", host, p["containerPort"])
 			}
 		}
+		for _, probe := range []string{"livenessProbe", "readinessProbe", "startupProbe"} {
+			if port := at(c, probe, "httpGet", "port"); port != nil && !slices.ContainsFunc(list(c["ports"]), func(p object) bool { return p["name"] == port }) {
+				t.Errorf("%v: %s asks port %v, which there is not", c["name"], probe, port)
+			}
+		}
 		if c["name"] == "keepscope" {
 			found++
 			checkKeepscope(t, spec, c)
@@ -400,21 +405,6 @@ func TestUnitIsConfined(t *testing.T) {
 	}
 }
 
-func TestPrometheusReadsItsConfiguration(t *testing.T) {
-	promtool := tool(t, "promtool")
-	output(t, promtool, "check", "config", "--syntax-only", "compose/prometheus.yml")
-	for _, kind := range []string{"recording", "alerting"} {
-		output(t, promtool, "check", "rules", "../dashboards/generated/keepscope-"+kind+"-rules.yaml")
-	}
-	out, err := exec.Command(promtool, "check", "config", "--syntax-only", "prometheus/kubernetes.yaml").CombinedOutput()
-	if bytes.Contains(out, []byte("kubernetes_sd_configs not found")) {
-		t.Skip("this promtool is built without Kubernetes's service discovery")
-	}
-	if err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
-}
-
 func TestPackages(t *testing.T) {
 	nfpm := tool(t, "nfpm")
 	dir := t.TempDir()
@@ -466,12 +456,5 @@ func TestComposeIsConfined(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
-	}
-	for _, path := range []string{"compose/prometheus.yml", "compose/grafana/provisioning/datasources/prometheus.yaml", "compose/grafana/provisioning/dashboards/keepscope.yaml"} {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		documents(t, text)
 	}
 }
