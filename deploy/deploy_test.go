@@ -356,7 +356,7 @@ func TestChartRefusesNonsense(t *testing.T) {
 	for _, set := range []string{
 		"port=0", "port=70000", "prot=9737", "interface=", "interface=a name too long for one",
 		"image.pullPolicy=Sometimes", "image.digest=sha256:1", "podSecurity=restricted",
-		"podSecurity=baseline", "sidecar.maxMemory=32MB", "sidecar.resources.limits.memory=lots",
+		"podSecurity=baseline", "sidecar.maxMemory=32MB", "sidecar.linger=20", "sidecar.resources.limits.memory=lots",
 		"daemonset.workers=0", "daemonset.enabled=perhaps", "daemonset.maxUnavailable=0%",
 		"podMonitor.interval=30", "env.PATH=/", "networkPolicy.podSelector.matchLabels=x", "dashboards.label=",
 	} {
@@ -383,8 +383,14 @@ func TestSidecarsAreAlike(t *testing.T) {
 				if c["name"] != "keepscope" {
 					continue
 				}
+				native := c["restartPolicy"] == "Always"
 				delete(c, "restartPolicy")
 				env := list(c["env"])
+				n := len(env)
+				env = slices.DeleteFunc(env, func(e object) bool { return e["name"] == "KEEPSCOPE_LINGER" && e["value"] == "20s" })
+				if lingers := len(env) < n; lingers == native {
+					t.Errorf("%s: native %v, lingers %v", name, native, lingers)
+				}
 				slices.SortFunc(env, func(a, b object) int { return strings.Compare(fmt.Sprint(a["name"]), fmt.Sprint(b["name"])) })
 				c["env"] = env
 				if want == nil {

@@ -3,12 +3,15 @@ package deploy
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,7 +38,8 @@ func TestImageRunsAsTheManifestSays(t *testing.T) {
 
 	app := p.start("nginx", "-c", p.nginxConfig(), "-p", dir)
 	p.waitFor("http://127.0.0.1:8080/", nil)
-	sidecar := p.container("first")
+	native := list(at(documents(t, []byte(read(t, "kubernetes/sidecar.yaml")))[0], "spec", "template", "spec", "initContainers"))[0]
+	sidecar := p.container("first", native)
 	p.waitFor("http://127.0.0.1:9737/readyz", sidecar)
 
 	p.load("-k", "-n", "200", "-c", "4")
@@ -55,7 +59,7 @@ func TestImageRunsAsTheManifestSays(t *testing.T) {
 	_ = sidecar.kill(syscall.SIGKILL)
 	p.load("-k", "-n", "20", "-c", "2")
 	before := p.logged()
-	sidecar = p.container("second")
+	sidecar = p.container("second", native)
 	p.waitFor("http://127.0.0.1:9737/readyz", sidecar)
 	p.load("-k", "-n", "30", "-c", "2")
 	p.await(func(m metrics) bool { return m.sum("keepscope_requests_total") >= float64(p.logged()-before) }, sidecar)
@@ -63,7 +67,24 @@ func TestImageRunsAsTheManifestSays(t *testing.T) {
 		t.Errorf("after the restart %v requests were counted, nginx logged %v", got, want)
 	}
 
-	// The app ends first, then the sidecar is told to.
+	// The classic one is told to end at once, and sees the app drain all the same.
+	if err := sidecar.kill(syscall.SIGTERM); err != nil {
+		t.Errorf("after SIGTERM: %v\n%s", err, sidecar.log)
+	}
+	classic := replace(t, read(t, "kubernetes/sidecar-classic.yaml"), "value: 20s", "value: 5s")
+	before = p.logged()
+	draining := p.container("third", list(at(documents(t, []byte(classic))[0], "spec", "template", "spec", "containers"))[0])
+	p.waitFor("http://127.0.0.1:9737/readyz", draining)
+	draining.signal(syscall.SIGTERM)
+	p.load("-n", "20", "-c", "2")
+	p.await(func(m metrics) bool { return m.sum("keepscope_requests_total") >= float64(p.logged()-before) }, draining)
+	if err := draining.wait(); err != nil {
+		t.Errorf("after lingering: %v\n%s", err, draining.log)
+	}
+
+	// The app ends first, then the native one is told to.
+	sidecar = p.container("fourth", native)
+	p.waitFor("http://127.0.0.1:9737/readyz", sidecar)
 	_ = app.Process.Signal(syscall.SIGTERM)
 	_ = app.Wait()
 	p.waitFor("http://127.0.0.1:9737/metrics", sidecar)
@@ -77,7 +98,7 @@ func buildImage(t *testing.T, buildah, dir string) string {
 	t.Helper()
 	store := fmt.Sprintf("%s --root %s/store --runroot %s/run --storage-driver vfs", buildah, dir, dir)
 	cmd := exec.Command("make", "-f", "deploy/deploy.mk", "image",
-		"VERSION=0.0.0-test", "COMMIT=0123abcd", "IMAGE=localhost/keepscope:test", "BUILDAH="+store)
+		"VERSION=0.0.0-test", "COMMIT=0123abcd", "IMAGE=keepscope/keepscope:test", "BUILDAH="+store)
 	cmd.Dir = ".."
 	if out, err := cmd.CombinedOutput(); err != nil {
 		if bytes.Contains(out, []byte("Unable to fetch")) || bytes.Contains(out, []byte("Failed to fetch")) {
@@ -86,7 +107,7 @@ func buildImage(t *testing.T, buildah, dir string) string {
 		t.Fatalf("make image: %v\n%s", err, out)
 	}
 	args := strings.Fields(store)[1:]
-	id := strings.TrimSpace(string(output(t, buildah, append(args, "from", "localhost/keepscope:test")...)))
+	id := strings.TrimSpace(string(output(t, buildah, append(args, "from", "keepscope/keepscope:test")...)))
 	root := strings.TrimSpace(string(output(t, buildah, append(args, "mount", id)...)))
 	t.Cleanup(func() {
 		_ = exec.Command(buildah, append(args, "umount", id)...).Run()
@@ -99,7 +120,7 @@ func buildImage(t *testing.T, buildah, dir string) string {
 		t.Errorf("the binary takes %d bytes", info.Size())
 	}
 	config := output(t, buildah, append(args, "inspect", "--type", "image", "--format",
-		"{{.OCIv1.Config.User}} {{.OCIv1.Config.Entrypoint}} {{.OCIv1.Config.Cmd}} {{index .OCIv1.Config.Labels \"org.opencontainers.image.version\"}}", "localhost/keepscope:test")...)
+		"{{.OCIv1.Config.User}} {{.OCIv1.Config.Entrypoint}} {{.OCIv1.Config.Cmd}} {{index .OCIv1.Config.Labels \"org.opencontainers.image.version\"}}", "keepscope/keepscope:test")...)
 	if got, want := strings.TrimSpace(string(config)), "65532:65532 [/keepscope] [run] 0.0.0-test"; got != want {
 		t.Errorf("image: %q, want %q", got, want)
 	}
@@ -110,6 +131,8 @@ func buildImage(t *testing.T, buildah, dir string) string {
 type pod struct {
 	t                   *testing.T
 	runc, dir, root, ns string
+	cgroup              string   // file of a memory limit, with %s for the cgroup; empty where none may be set
+	seccomp             *seccomp // nil where it is not here
 }
 
 func newPod(t *testing.T, runc, dir, root string) *pod {
@@ -120,7 +143,27 @@ func newPod(t *testing.T, runc, dir, root string) *pod {
 	}
 	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", p.ns).Run() })
 	output(t, "ip", "-n", p.ns, "link", "set", "lo", "up")
+	p.seccomp = runtimeDefaultSeccomp(t)
+	for _, file := range []string{"/sys/fs/cgroup/%s/memory.max", "/sys/fs/cgroup/memory/%s/memory.limit_in_bytes"} {
+		if limitable(fmt.Sprintf(file, p.ns)) {
+			p.cgroup = file
+		}
+	}
 	return p
+}
+
+// limitable says whether a memory limit can be set by a new cgroup's file.
+func limitable(file string) bool {
+	if os.Mkdir(filepath.Dir(file), 0o755) != nil {
+		return false
+	}
+	defer func() { _ = os.Remove(filepath.Dir(file)) }()
+	f, err := os.OpenFile(file, os.O_WRONLY, 0) // the kernel makes it, where there is such a controller
+	if err != nil {
+		return false
+	}
+	_, err = f.WriteString("67108864")
+	return errors.Join(err, f.Close()) == nil
 }
 
 func (p *pod) command(name string, args ...string) *exec.Cmd {
@@ -229,28 +272,29 @@ func (p *pod) waitFor(url string, c *runningContainer) {
 
 // A runningContainer is Keepscope, run by runc.
 type runningContainer struct {
-	p    *pod
-	id   string
-	cmd  *exec.Cmd
-	log  *bytes.Buffer
-	done bool
+	p        *pod
+	manifest object
+	id       string
+	cmd      *exec.Cmd
+	log      *bytes.Buffer
+	done     bool
 }
 
-// container starts Keepscope with the security context of sidecar.yaml.
-func (p *pod) container(name string) *runningContainer {
+// container starts Keepscope as a container of a manifest says.
+func (p *pod) container(name string, manifest object) *runningContainer {
 	p.t.Helper()
 	bundle := filepath.Join(p.dir, name)
 	if err := os.Mkdir(bundle, 0o755); err != nil {
 		p.t.Fatal(err)
 	}
-	text, err := json.Marshal(p.spec())
+	text, err := json.Marshal(p.spec(name, manifest))
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(bundle, "config.json"), text, 0o644); err != nil {
 		p.t.Fatal(err)
 	}
-	c := &runningContainer{p: p, id: p.ns + "-" + name, log: new(bytes.Buffer)}
+	c := &runningContainer{p: p, manifest: manifest, id: p.ns + "-" + name, log: new(bytes.Buffer)}
 	c.cmd = exec.Command(p.runc, "--root", filepath.Join(p.dir, "runc"), "run", "--bundle", bundle, c.id)
 	c.cmd.Stdout, c.cmd.Stderr = io.Discard, c.log
 	if err := c.cmd.Start(); err != nil {
@@ -266,32 +310,49 @@ func (p *pod) container(name string) *runningContainer {
 
 // kill sends a signal and returns how the container ended.
 func (c *runningContainer) kill(sig syscall.Signal) error {
+	c.signal(sig)
+	return c.wait()
+}
+
+func (c *runningContainer) signal(sig syscall.Signal) {
+	_ = exec.Command(c.p.runc, "--root", filepath.Join(c.p.dir, "runc"), "kill", c.id, strconv.Itoa(int(sig))).Run()
+}
+
+func (c *runningContainer) wait() error {
 	c.done = true
-	root := filepath.Join(c.p.dir, "runc")
-	_ = exec.Command(c.p.runc, "--root", root, "kill", c.id, strconv.Itoa(int(sig))).Run()
 	err := c.cmd.Wait()
-	_ = exec.Command(c.p.runc, "--root", root, "delete", "--force", c.id).Run()
+	_ = exec.Command(c.p.runc, "--root", filepath.Join(c.p.dir, "runc"), "delete", "--force", c.id).Run()
 	return err
 }
 
-// spec is what a kubelet makes of the manifest, as far as it is not about
-// cgroups: those of this machine may not be its own to change.
-func (p *pod) spec() object {
-	text, err := os.ReadFile("kubernetes/sidecar.yaml")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	c := list(at(documents(p.t, text)[0], "spec", "template", "spec", "initContainers"))[0]
+// memoryLimit returns a container's in bytes.
+func (p *pod) memoryLimit(c object) int {
+	return int(quantity(p.t, at(c, "resources", "limits", "memory")) / 1e3)
+}
+
+// spec is what a kubelet makes of a container of a manifest.
+func (p *pod) spec(name string, c object) object {
 	sc, _ := c["securityContext"].(object)
 	var caps []string
 	for _, name := range capabilities(c) {
 		caps = append(caps, "CAP_"+name)
 	}
-	env := []string{"GOMEMLIMIT=134217728", "KEEPSCOPE_SERVER_NAME=web"}
+	env := []string{fmt.Sprintf("GOMEMLIMIT=%d", p.memoryLimit(c)), "KEEPSCOPE_SERVER_NAME=web"}
 	for _, e := range list(c["env"]) {
 		if v, ok := e["value"].(string); ok {
 			env = append(env, fmt.Sprintf("%s=%s", e["name"], v))
 		}
+	}
+	linux := object{"namespaces": []object{
+		{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"},
+		{"type": "network", "path": "/run/netns/" + p.ns},
+	}}
+	if p.cgroup != "" {
+		linux["cgroupsPath"] = "/" + p.ns + "-" + name
+		linux["resources"] = object{"memory": object{"limit": p.memoryLimit(c)}}
+	}
+	if p.seccomp != nil {
+		linux["seccomp"] = p.seccomp.allowing(caps)
 	}
 	return object{
 		"ociVersion": "1.0.2",
@@ -307,11 +368,64 @@ func (p *pod) spec() object {
 			{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": []string{"nosuid", "mode=755"}},
 			{"destination": "/sys", "type": "none", "source": "/sys", "options": []string{"rbind", "ro"}},
 		},
-		"linux": object{"namespaces": []object{
-			{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"},
-			{"type": "network", "path": "/run/netns/" + p.ns},
-		}},
+		"linux": linux,
 	}
+}
+
+// A seccomp is a profile as containers/common ships it.
+type seccomp struct {
+	DefaultAction   string
+	DefaultErrnoRet *uint
+	ArchMap         []struct {
+		Architecture     string
+		SubArchitectures []string
+	}
+	Syscalls []struct {
+		Names              []string
+		Action             string
+		ErrnoRet           *uint
+		Args               []object
+		Includes, Excludes struct{ Caps, Arches []string }
+	}
+}
+
+// runtimeDefaultSeccomp reads the profile that containers get by default, nil
+// where it is not here.
+func runtimeDefaultSeccomp(t *testing.T) *seccomp {
+	t.Helper()
+	text, err := os.ReadFile("/usr/share/containers/seccomp.json")
+	if err != nil {
+		return nil
+	}
+	var s seccomp
+	if err := json.Unmarshal(text, &s); err != nil {
+		t.Fatal(err)
+	}
+	return &s
+}
+
+// allowing returns the profile as runc reads it, for a container with these
+// capabilities on this machine.
+func (s *seccomp) allowing(caps []string) object {
+	has := func(c string) bool { return slices.Contains(caps, c) }
+	here := func(arch string) bool { return arch == runtime.GOARCH }
+	var calls []object
+	for _, c := range s.Syscalls {
+		in, out := c.Includes, c.Excludes
+		if len(in.Caps) > 0 && !slices.ContainsFunc(in.Caps, has) || len(in.Arches) > 0 && !slices.ContainsFunc(in.Arches, here) ||
+			slices.ContainsFunc(out.Caps, has) || slices.ContainsFunc(out.Arches, here) {
+			continue
+		}
+		calls = append(calls, object{"names": c.Names, "action": c.Action, "errnoRet": c.ErrnoRet, "args": c.Args})
+	}
+	native := map[string]string{"amd64": "SCMP_ARCH_X86_64", "arm64": "SCMP_ARCH_AARCH64"}[runtime.GOARCH]
+	var arches []string
+	for _, a := range s.ArchMap {
+		if a.Architecture == native {
+			arches = append(append(arches, native), a.SubArchitectures...)
+		}
+	}
+	return object{"defaultAction": s.DefaultAction, "defaultErrnoRet": s.DefaultErrnoRet, "architectures": arches, "syscalls": calls}
 }
 
 // checkProcess asserts what the kernel says of the running process.
@@ -334,6 +448,23 @@ func (p *pod) checkProcess(c *runningContainer) {
 	if m := regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(status); m != nil {
 		p.t.Logf("resident: %s KiB", m[1])
 	}
+	p.t.Run("seccomp", func(t *testing.T) {
+		if p.seccomp == nil {
+			t.Skip("the profile of golang-github-containers-common is not here")
+		}
+		if !bytes.Contains(status, []byte("Seccomp:\t2\n")) {
+			t.Errorf("process has no filter:\n%s", status)
+		}
+	})
+	p.t.Run("memory limit", func(t *testing.T) {
+		if p.cgroup == "" {
+			t.Skip("this machine's cgroups are not to be changed")
+		}
+		got := strings.TrimSpace(read(t, fmt.Sprintf(p.cgroup, c.id)))
+		if want := strconv.Itoa(p.memoryLimit(c.manifest)); got != want {
+			t.Errorf("limit %s, want %s", got, want)
+		}
+	})
 }
 
 // checkPrometheus starts Prometheus with the shipped configuration and rules,

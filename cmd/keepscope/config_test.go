@@ -88,7 +88,7 @@ func TestConfigPrecedence(t *testing.T) {
 
 func TestRunUsage(t *testing.T) {
 	for _, args := range [][]string{
-		{"--max-servers=0"}, {"--workers=0"}, {"--log-keep=-1"}, {"--log-max-size=0"}, {"--otlp-interval=1ms"},
+		{"--max-servers=0"}, {"--workers=0"}, {"--log-keep=-1"}, {"--log-max-size=0"}, {"--otlp-interval=1ms"}, {"--linger=-1s"},
 		{"--no-native-histograms", "--no-classic-histograms"}, {"--config=/no/such/file"}, {"--local-address=x"},
 	} {
 		var out, errs bytes.Buffer

@@ -30,6 +30,8 @@ type runCmd struct {
 	WebConfigFile string     `placeholder:"FILE" help:"TLS and authentication of the endpoint: a web configuration file as Prometheus exporters have it."`
 	Pprof         bool       `help:"Serve /debug/pprof, too."`
 
+	Linger time.Duration `placeholder:"TIME" help:"Go on for this long after SIGTERM, for an app that drains meanwhile. A second SIGTERM ends it at once."`
+
 	LogConnections string `placeholder:"FILE" help:"Write a line of JSON for each connection that ends; '-' is standard output."`
 	LogMaxSize     size   `default:"100MiB" help:"Size at which that file is rotated."`
 	LogKeep        int    `default:"3" help:"Rotated files that are kept, as FILE.1 and so on."`
@@ -90,6 +92,8 @@ func (r *runCmd) check() error {
 		return usageError{fmt.Errorf("--log-max-size=%d: it takes at least 1", r.LogMaxSize)}
 	case r.LogKeep < 0 || r.LogKeep > 1000:
 		return usageError{fmt.Errorf("--log-keep=%d: it takes 0 to 1000", r.LogKeep)}
+	case r.Linger < 0:
+		return usageError{fmt.Errorf("--linger=%v: it takes at least 0s", r.Linger)}
 	case r.OTLPInterval < time.Second:
 		return usageError{fmt.Errorf("--otlp-interval=%v: it takes at least 1s", r.OTLPInterval)}
 	}
@@ -132,7 +136,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		return err
 	}
 	defer e.stop()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := lingering(ctx, r.Linger)
 	defer cancel()
 	if s.live, err = r.openLive(ctx, liveConfig{
 		Tunnels: r.DecodeTunnels, ExcludePorts: []uint16{e.port()}, Retry: true, Confine: r.confine(), Log: log,
@@ -153,6 +157,14 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 	}
 	e.serve()
 	return s.capture(ctx, cancel, e)
+}
+
+// lingering returns a context that is done a time after ctx is, or once it is
+// cancelled.
+func lingering(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
+	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() { time.AfterFunc(wait, cancel) })
+	return later, cancel
 }
 
 // capture analyses until ctx is done or something fails.

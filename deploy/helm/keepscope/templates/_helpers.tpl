@@ -112,6 +112,10 @@ seccompProfile:
         fieldRef:
           fieldPath: metadata.labels['app.kubernetes.io/name']
       {{- end }}
+    {{- if not .Values.sidecar.native }}
+    - name: KEEPSCOPE_LINGER
+      value: {{ .Values.sidecar.linger }}
+    {{- end }}
     {{- include "keepscope.env" (dict "root" . "own" .Values.sidecar) | nindent 4 }}
   ports:
     - name: keepscope
