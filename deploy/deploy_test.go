@@ -185,6 +185,16 @@ func TestManifestsAreValid(t *testing.T) {
 	}
 }
 
+// The oldest schemas that kubectl-validate has know all fields of the classic
+// sidecar, and not those of the native one.
+func TestClassicSidecarIsForOlderClusters(t *testing.T) {
+	validate := tool(t, "kubectl-validate")
+	output(t, validate, "--version", "1.23", "kubernetes/sidecar-classic.yaml")
+	if err := exec.Command(validate, "--version", "1.23", "kubernetes/sidecar.yaml").Run(); err == nil {
+		t.Error("the native one was accepted")
+	}
+}
+
 // The files that are there to be applied as they are must be what their
 // generators write.
 func TestFilesAreWhatTheirSourcesWrite(t *testing.T) {
