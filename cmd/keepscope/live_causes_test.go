@@ -26,18 +26,19 @@ import (
 )
 
 // A causeTest is a server and a client with one habit. The server is what its
-// fields say: an nginx with these directives, a Node with this keepAliveTimeout
-// in ms, a Go handler, or none.
+// fields say: an nginx with these directives, perhaps behind a proxy; a Node with
+// this keepAliveTimeout in ms; a Go handler; or none.
 type causeTest struct {
 	name    string
 	nginx   string
-	haproxy string // an option of the HAProxy before the nginx
+	haproxy string // an option of the HAProxy before it
+	pass    string // directives of an nginx before it
 	node    int
 	handler func(*causeSite, http.ResponseWriter, *http.Request)
 	server  func(*http.Server) // sets up the Go server
 	client  func(context.Context, *causeSite) error
 	want    tally
-	behind  tally // between HAProxy and nginx
+	behind  tally // between the proxy and its nginx
 }
 
 // A tally is what was seen of the connections to one port.
@@ -116,6 +117,15 @@ var causeTests = []causeTest{
 		name: "HAProxy, httpclose", haproxy: "httpclose", nginx: nginxDefault, client: curls(4),
 		want: inTurn(4, 4, "server_close"), behind: inTurn(4, 4, "client_close"),
 	},
+	{
+		name: "nginx, proxy_pass", pass: "proxy_http_version 1.0;", nginx: nginxDefault, client: curls(4),
+		want: inTurn(4, 1, "client_discard"), behind: inTurn(4, 4, "client_close"),
+	},
+	// It does not say close any more, and still keeps nothing without keepalive.
+	{
+		name: "nginx, proxy_pass without upstream keepalive", pass: `proxy_http_version 1.1; proxy_set_header Connection "";`, nginx: nginxDefault, client: curls(4),
+		want: inTurn(4, 1, "client_discard"), behind: inTurn(4, 4, "client_discard"),
+	},
 	{name: "Node, keepAliveTimeout", node: 1100, client: idlers(2, false), want: inTurn(6, 3, "server_idle")},
 	{
 		name: "Go, SetKeepAlivesEnabled(false)", handler: answerOK, server: func(s *http.Server) { s.SetKeepAlivesEnabled(false) },
@@ -168,7 +178,7 @@ server.keepAliveTimeout = +timeout;
 server.listen(+port, address);
 `
 
-// behindPort is what HAProxy's port is short of that of the nginx behind it.
+// behindPort is what a proxy's port is short of that of the nginx behind it.
 const behindPort = 1000
 
 // TestLiveCauses has real servers and clients with one habit each, all at once,
@@ -220,7 +230,7 @@ func TestLiveCauses(t *testing.T) {
 	for i, tt := range causeTests {
 		t.Run(tt.name, func(t *testing.T) {
 			checkCauses(t, served, lines, sites[i].addr.Port(), tt.want)
-			if tt.haproxy != "" {
+			if tt.behind.Requests > 0 {
 				checkCauses(t, served, lines, sites[i].addr.Port()+behindPort, tt.behind)
 			}
 		})
@@ -240,12 +250,17 @@ func startServers(t *testing.T, l *lab.Lab, sites []*causeSite) (nginx *lab.Ngin
 	proxied := 0
 	for i, tt := range causeTests {
 		port := int(sites[i].addr.Port())
+		behind := netip.AddrPortFrom(sites[i].addr.Addr(), uint16(port+behindPort))
 		switch {
 		case tt.haproxy != "":
-			fmt.Fprintf(&proxies, "listen l%d\n\tbind %v\n\toption %s\n\tserver s %v:%d\n", port, sites[i].addr, tt.haproxy, sites[i].addr.Addr(), port+behindPort)
+			fmt.Fprintf(&proxies, "listen l%d\n\tbind %v\n\toption %s\n\tserver s %v\n", port, sites[i].addr, tt.haproxy, behind)
 			proxied = port
 			port += behindPort
-			fallthrough
+		case tt.pass != "":
+			fmt.Fprintf(&servers, "server { listen %v; location / { proxy_pass http://%v; %s } }\n", sites[i].addr, behind, tt.pass)
+			port += behindPort
+		}
+		switch {
 		case tt.nginx != "":
 			fmt.Fprintf(&servers, "server { listen {{.Addr}}:%d; %s location / { return 200 ok; } }\n", port, tt.nginx)
 		case tt.node > 0:
