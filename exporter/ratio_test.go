@@ -51,7 +51,7 @@ func conversation(b *testing.B, connections int) string {
 }
 
 // replay analyses a file and returns the CPU time that it took.
-func replay(b *testing.B, path string, o analyzer.Observer) time.Duration {
+func replay(b *testing.B, path string, cfg analyzer.Config, o analyzer.Observer) time.Duration {
 	b.Helper()
 	file, err := capfile.Open(path)
 	if err != nil {
@@ -60,7 +60,7 @@ func replay(b *testing.B, path string, o analyzer.Observer) time.Duration {
 	defer file.Close()
 	r := analyzer.Reader{
 		Source: file, Decoder: sniffer.NewDecoder(sniffer.DecoderConfig{DNS: true}),
-		Workers: []*analyzer.Worker{analyzer.NewWorker(reassembly.Config{}, analyzer.Config{}, o)},
+		Workers: []*analyzer.Worker{analyzer.NewWorker(reassembly.Config{}, cfg, o)},
 	}
 	runtime.GC() // what was left by others is not to be paid for here
 	before := cpu()
@@ -79,24 +79,38 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkCostOfMetrics replays the same file with and without a Recorder by
-// turns and tells the median of the ratios of their CPU times. KEEPSCOPE_PCAP
-// names another file than small requests back to back, which are the worst.
+// BenchmarkCostOfMetrics tells what a Recorder costs, over no observer at all.
 func BenchmarkCostOfMetrics(b *testing.B) {
+	costOf(b, func(path string, with bool) time.Duration {
+		var o analyzer.Observer = nothing{}
+		if with {
+			_, o = attached(Config{})
+		}
+		return replay(b, path, analyzer.Config{}, o)
+	})
+}
+
+// BenchmarkCostOfVerdicts tells what the ideal pool costs.
+func BenchmarkCostOfVerdicts(b *testing.B) {
+	costOf(b, func(path string, with bool) time.Duration {
+		return replay(b, path, analyzer.Config{NoVerdicts: !with}, nothing{})
+	})
+}
+
+// costOf replays the same file with and without something by turns and tells the
+// median of the ratios of their CPU times. KEEPSCOPE_PCAP names another file
+// than small requests back to back, which are the worst.
+func costOf(b *testing.B, replay func(path string, with bool) time.Duration) {
 	path := os.Getenv("KEEPSCOPE_PCAP")
 	if path == "" {
 		path = conversation(b, 20_000)
 	}
 	var ratios []float64
-	var cost [2]time.Duration
 	for i := 0; b.Loop(); i++ {
+		var cost [2]time.Duration
 		for turn := range 2 {
-			var o analyzer.Observer = nothing{}
 			which := (i + turn) % 2 // who goes second finds warmer caches
-			if which == 1 {
-				_, o = attached(Config{})
-			}
-			cost[which] = replay(b, path, o)
+			cost[which] = replay(path, which == 1)
 		}
 		ratios = append(ratios, float64(cost[1])/float64(cost[0]))
 	}

@@ -24,8 +24,8 @@ func check(t testing.TB, p *Pools) {
 			}
 			walk(c, pr)
 		}
-		if s := p.slots.at(i); inHeap[i] || s.pair != pr || s.holder != 0 || s.rider == 0 {
-			t.Fatalf("slot %d: in a heap twice, of another pair, held or never ridden", i)
+		if s := p.slots.at(i); inHeap[i] || s.pair != pr || s.holder != 0 && s.holder != s.rider || s.rider == 0 {
+			t.Fatalf("slot %d: in a heap twice, of another pair, held by another than its rider or never ridden", i)
 		}
 		inHeap[i] = true
 	}
@@ -57,7 +57,7 @@ func check(t testing.TB, p *Pools) {
 		live++
 		connRefs[s.rider]++
 		pairRefs[s.pair]++
-		if inHeap[i] != (s.holder == 0) {
+		if inHeap[i] != s.queued || !s.queued && s.holder == 0 {
 			t.Fatalf("slot %d: neither held nor idle", i)
 		}
 		if s.holder != 0 && p.conns.at(s.holder).slot != i {

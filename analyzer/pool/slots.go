@@ -17,7 +17,10 @@ type connection struct {
 	closed      bool
 }
 
-// A slot is free, or held, or in its pair's heap of idle slots.
+// A slot is free, or held, or idle. The idle ones are in their pair's heap; one
+// that its rider holds again stays in it, where it was, until it is idle again or
+// comes to the top and is looked at: that a connection is reused costs the heap
+// next to nothing.
 type slot struct {
 	since             int64  // when it became idle last; while held, what a withdrawal restores
 	seq               uint32 // orders slots that became idle at the same time
@@ -25,6 +28,7 @@ type slot struct {
 	pair              int32  // 0 when free
 	holder, rider     int32
 	child, next, prev int32 // in the heap; prev is the parent of a first child
+	queued            bool  // it is in the heap
 }
 
 // A pair is kept until it has neither slots nor connections.
@@ -169,7 +173,9 @@ func (p *Pools) evict(i int32) {
 	for r.idle != 0 {
 		s := r.idle
 		p.unlink(s)
-		p.drop(s)
+		if p.slots.at(s).holder == 0 {
+			p.drop(s)
+		}
 	}
 	p.leave(i)
 }
@@ -243,8 +249,19 @@ func (p *Pools) ride(i, me int32) {
 func (p *Pools) rest(i int32, t int64) {
 	p.seq++
 	s := p.slots.at(i)
+	s.holder = 0
+	if s.queued && t < s.since { // what is below it may have to be above
+		p.unlink(i)
+	}
 	s.since, s.seq = t, p.seq
-	p.push(i)
+	if !s.queued {
+		p.push(i)
+		return
+	}
+	if r := p.pairs.at(s.pair); r.idle != i {
+		p.cut(i)
+		r.idle = p.meld(r.idle, i)
+	}
 }
 
 // alive says whether an idle slot can be taken at t.
@@ -283,6 +300,7 @@ func (p *Pools) newest(pr int32, t int64) (found int32) {
 		}
 		p.unlink(s)
 		switch {
+		case p.slots.at(s).holder != 0: // it is idle no more
 		case p.slots.at(s).since > t:
 			p.slots.at(s).next, later = later, s
 			n++
@@ -303,7 +321,7 @@ func (p *Pools) newest(pr int32, t int64) (found int32) {
 // push puts a slot into its pair's heap, at the place of its idle time.
 func (p *Pools) push(i int32) {
 	s := p.slots.at(i)
-	s.holder, s.child, s.next, s.prev = 0, 0, 0, 0
+	s.holder, s.child, s.next, s.prev, s.queued = 0, 0, 0, 0, true
 	r := p.pairs.at(s.pair)
 	if r.evicted {
 		p.drop(i)
@@ -312,35 +330,37 @@ func (p *Pools) push(i int32) {
 	r.idle = p.meld(r.idle, i)
 }
 
-// unlink takes a slot out of the heap; what was below takes its place.
+// unlink takes a slot out of the heap.
 func (p *Pools) unlink(i int32) {
 	s := p.slots.at(i)
+	r := p.pairs.at(s.pair)
 	sub := p.combine(s.child)
-	if sub == 0 {
-		sub = s.next
-	} else if s.next != 0 {
-		p.slots.at(sub).next, p.slots.at(s.next).prev = s.next, sub
+	if r.idle == i {
+		r.idle = sub
+	} else {
+		p.cut(i)
+		r.idle = p.meld(r.idle, sub)
 	}
-	if sub != 0 {
-		p.slots.at(sub).prev = s.prev
+	s.child, s.queued = 0, false
+}
+
+// cut takes a slot that is not the top, and what is below it, out of the heap.
+func (p *Pools) cut(i int32) {
+	s := p.slots.at(i)
+	if s.next != 0 {
+		p.slots.at(s.next).prev = s.prev
 	}
-	switch up := p.slots.at(s.prev); {
-	case s.prev == 0:
-		p.pairs.at(s.pair).idle = sub
-	case up.child == i:
-		up.child = sub
-	default:
-		up.next = sub
+	if up := p.slots.at(s.prev); up.child == i {
+		up.child = s.next
+	} else {
+		up.next = s.next
 	}
-	s.child, s.next, s.prev = 0, 0, 0
+	s.next, s.prev = 0, 0
 }
 
 // combine makes one heap of a list of siblings: melded two by two, then into one
 // from the last to the first, which is what bounds the pairing heap's cost.
 func (p *Pools) combine(first int32) int32 {
-	if first == 0 || p.slots.at(first).next == 0 {
-		return first
-	}
 	var twos int32
 	for a := first; a != 0; {
 		b := p.slots.at(a).next
@@ -358,7 +378,9 @@ func (p *Pools) combine(first int32) int32 {
 		twos = p.slots.at(a).next
 		top = p.meld(top, a)
 	}
-	p.slots.at(top).next = 0
+	if top != 0 {
+		p.slots.at(top).next, p.slots.at(top).prev = 0, 0
+	}
 	return top
 }
 
