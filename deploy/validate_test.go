@@ -117,27 +117,36 @@ func TestAPIServerRefuses(t *testing.T) {
 	}
 }
 
-// What kubectl debug adds to a pod is a container that no level but privileged admits.
+// What kubectl debug adds to a pod that restricted admits is a container that no
+// level but privileged does.
 func TestDebugContainer(t *testing.T) {
 	var custom object
 	if err := yaml.Unmarshal([]byte(read(t, "kubernetes/debug.yaml")), &custom); err != nil {
 		t.Fatal(err)
 	}
-	deployment := documents(t, []byte(read(t, "kubernetes/example/app.yaml")))[0]
-	container := list(at(deployment, "spec", "template", "spec", "containers"))[0]
-	clear(container)
-	container["name"], container["image"] = "debugger", "keepscope/keepscope:0.1.0"
-	for key, value := range custom {
-		container[key] = value
+	app := documents(t, []byte(read(t, "kubernetes/example/app.yaml")))[0]
+	pod := object{"apiVersion": "v1", "kind": "Pod", "metadata": object{"name": "web-0"}, "spec": at(app, "spec", "template", "spec")}
+	verdict := func() verdict {
+		text, err := yaml.Marshal(pod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return validate(t, "kubernetes", write(t, string(text)))[0]
 	}
-	text, err := yaml.Marshal(deployment)
-	if err != nil {
-		t.Fatal(err)
+	if got := verdict(); len(got.Errors) > 0 || got.PodSecurity != "restricted" {
+		t.Fatalf("the app alone: %+v", got)
 	}
-	got := validate(t, "kubernetes", write(t, string(text)))[0]
+	custom["name"], custom["image"] = "debugger", "keepscope/keepscope:0.1.0"
+	custom["command"] = []string{"/keepscope", "watch", "-i", "any"}
+	at(pod, "spec").(object)["ephemeralContainers"] = []object{custom}
+	got := verdict()
 	want := []string{"baseline: non-default capabilities", "restricted: unrestricted capabilities"}
 	if len(got.Errors) > 0 || got.PodSecurity != "privileged" || !slices.Equal(got.Forbidden, want) {
 		t.Errorf("%+v", got)
+	}
+	custom["ports"] = []object{{"containerPort": 9737}}
+	if got := verdict(); len(got.Errors) == 0 {
+		t.Error("an ephemeral container with a port was accepted")
 	}
 }
 

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
@@ -28,6 +30,7 @@ import (
 	"k8s.io/kubernetes/pkg/registry/apps/daemonset"
 	"k8s.io/kubernetes/pkg/registry/apps/deployment"
 	"k8s.io/kubernetes/pkg/registry/core/configmap"
+	podregistry "k8s.io/kubernetes/pkg/registry/core/pod"
 	"k8s.io/kubernetes/pkg/registry/core/service"
 	"k8s.io/kubernetes/pkg/registry/networking/networkpolicy"
 	"k8s.io/pod-security-admission/api"
@@ -86,54 +89,96 @@ func create(file string, text []byte) result {
 	return r
 }
 
-// validate does what the API server does before it stores a new object. What it
-// would only warn of is an error, too.
+// validate does what the API server does before it stores a new object, and then
+// the pods that come of it.
 func (r *result) validate(object runtime.Object, kind *schema.GroupVersionKind) {
-	var strategy rest.RESTCreateStrategy
 	switch o := object.(type) {
 	case *apps.Deployment:
-		strategy = deployment.Strategy
-		r.podSecurity(&o.Spec.Template)
+		r.admit(deployment.Strategy, o, kind)
+		r.pod(&o.ObjectMeta, &o.Spec.Template)
 	case *apps.DaemonSet:
-		strategy = daemonset.Strategy
-		r.podSecurity(&o.Spec.Template)
+		r.admit(daemonset.Strategy, o, kind)
+		r.pod(&o.ObjectMeta, &o.Spec.Template)
+	case *core.Pod:
+		r.debug(o, kind)
 	case *core.ConfigMap:
-		strategy = configmap.Strategy
+		r.admit(configmap.Strategy, o, kind)
 	case *core.Service:
 		if o.Spec.ClusterIP != "" {
 			o.Spec.ClusterIPs = []string{o.Spec.ClusterIP} // as its storage does
 		}
-		strategy = service.Strategy
+		r.admit(service.Strategy, o, kind)
 	case *networking.NetworkPolicy:
-		strategy = networkpolicy.Strategy
+		r.admit(networkpolicy.Strategy, o, kind)
 	default:
 		r.AddWarning("", "nothing of this kind is shipped")
-		return
 	}
+}
+
+// admit says what speaks against an object. What the API server would only warn
+// of is an error, too.
+func (r *result) admit(strategy rest.RESTCreateStrategy, object runtime.Object, kind *schema.GroupVersionKind) {
 	accessor, err := meta.Accessor(object)
-	if err != nil {
-		r.AddWarning("", err.Error())
-		return
+	if err == nil {
+		rest.FillObjectMetaSystemFields(accessor)
+		ctx := request.WithNamespace(context.Background(), cmp.Or(accessor.GetNamespace(), metav1.NamespaceDefault))
+		ctx = request.WithRequestInfo(ctx, &request.RequestInfo{APIGroup: kind.Group, APIVersion: kind.Version})
+		err = rest.BeforeCreate(strategy, warning.WithWarningRecorder(ctx, r), object)
 	}
-	rest.FillObjectMetaSystemFields(accessor)
-	ctx := request.WithNamespace(context.Background(), cmp.Or(accessor.GetNamespace(), "default"))
-	ctx = request.WithRequestInfo(ctx, &request.RequestInfo{APIGroup: kind.Group, APIVersion: kind.Version})
-	if err := rest.BeforeCreate(strategy, warning.WithWarningRecorder(ctx, r), object); err != nil {
+	if err != nil {
 		r.AddWarning("", err.Error())
 	}
 }
 
 // AddWarning implements warning.Recorder.
-func (r *result) AddWarning(_, text string) { r.Errors = append(r.Errors, text) }
+func (r *result) AddWarning(_, text string) {
+	if !slices.Contains(r.Errors, text) {
+		r.Errors = append(r.Errors, text)
+	}
+}
 
-// podSecurity says which level admits a template's pods, and why the stricter
-// ones do not.
-func (r *result) podSecurity(internal *core.PodTemplateSpec) {
-	var template corev1.PodTemplateSpec
-	if err := legacyscheme.Scheme.Convert(internal, &template, nil); err != nil {
+// pod admits a pod as a controller makes it of its template, and says which level
+// of Pod Security it needs.
+func (r *result) pod(owner *metav1.ObjectMeta, template *core.PodTemplateSpec) {
+	scheme := legacyscheme.Scheme
+	var v1 corev1.PodTemplateSpec
+	var internal core.Pod
+	err := scheme.Convert(template, &v1, nil)
+	pod := &corev1.Pod{ObjectMeta: v1.ObjectMeta, Spec: v1.Spec}
+	if err == nil {
+		pod.Name, pod.Namespace = owner.Name+"-0", owner.Namespace
+		r.podSecurity(pod)
+		scheme.Default(pod)
+		err = scheme.Convert(pod, &internal, nil)
+	}
+	if err != nil {
 		r.AddWarning("", err.Error())
 		return
 	}
+	kind := corev1.SchemeGroupVersion.WithKind("Pod")
+	r.admit(podregistry.Strategy, &internal, &kind)
+}
+
+// debug admits a pod, and then its ephemeral containers as kubectl debug adds them.
+func (r *result) debug(pod *core.Pod, kind *schema.GroupVersionKind) {
+	running := pod.DeepCopy()
+	running.Spec.EphemeralContainers = nil
+	r.admit(podregistry.Strategy, running, kind)
+	running.ResourceVersion = "1" // it is stored by then
+	pod.ObjectMeta = running.ObjectMeta
+	for _, err := range podregistry.EphemeralContainersStrategy.ValidateUpdate(context.Background(), pod, running) {
+		r.AddWarning("", err.Error())
+	}
+	var v1 corev1.Pod
+	if err := legacyscheme.Scheme.Convert(pod, &v1, nil); err != nil {
+		r.AddWarning("", err.Error())
+		return
+	}
+	r.podSecurity(&v1)
+}
+
+// podSecurity says which level admits a pod, and why the stricter ones do not.
+func (r *result) podSecurity(pod *corev1.Pod) {
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
 		r.AddWarning("", err.Error())
@@ -142,7 +187,7 @@ func (r *result) podSecurity(internal *core.PodTemplateSpec) {
 	r.PodSecurity = string(api.LevelPrivileged)
 	for _, level := range []api.Level{api.LevelBaseline, api.LevelRestricted} {
 		version := api.LevelVersion{Level: level, Version: api.LatestVersion()}
-		got := policy.AggregateCheckResults(evaluator.EvaluatePod(version, &template.ObjectMeta, &template.Spec))
+		got := policy.AggregateCheckResults(evaluator.EvaluatePod(version, &pod.ObjectMeta, &pod.Spec))
 		if got.Allowed {
 			r.PodSecurity = string(level)
 		}
