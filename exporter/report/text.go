@@ -432,7 +432,7 @@ func (p *page) findings(r *Report) {
 		return
 	}
 	p.line(p.in(dim, "WHAT TO CHANGE"))
-	list := urgentFirst(r.Findings)
+	list := UrgentFirst(r.Findings)
 	for i, f := range list[:min(len(list), maxTextFindings)] {
 		p.finding(i+1, &f)
 	}
@@ -441,9 +441,9 @@ func (p *page) findings(r *Report) {
 	}
 }
 
-// urgentFirst moves what makes requests fail to the front: seconds do not say
-// how bad that is, and few findings fit on the screen.
-func urgentFirst(found []Finding) []Finding {
+// UrgentFirst returns findings with what makes requests fail in front: seconds do
+// not say how bad that is, and few findings fit on a screen.
+func UrgentFirst(found []Finding) []Finding {
 	list := slices.Clone(found)
 	slices.SortStableFunc(list, func(a, b Finding) int {
 		return cmp.Compare(min(severityRank(a.Severity), 1), min(severityRank(b.Severity), 1))

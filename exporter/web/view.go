@@ -78,7 +78,7 @@ func newView(r *report.Report) *view {
 		v.Since = c.FirstPacket.UTC().Format(time.DateTime) + " UTC"
 		v.For = seconds(c.LastPacket.Sub(c.FirstPacket).Seconds())
 	}
-	v.Findings = r.Findings[:min(len(r.Findings), maxFindings)]
+	v.Findings = report.UrgentFirst(r.Findings)[:min(len(r.Findings), maxFindings)]
 	v.MoreFindings = len(r.Findings) - len(v.Findings)
 	for i := range r.Servers[:min(len(r.Servers), maxServers)] {
 		v.Servers = append(v.Servers, newRow(&r.Servers[i]))
@@ -268,4 +268,13 @@ func width(share float64) string {
 		return "0"
 	}
 	return strconv.FormatFloat(min(max(share*100, 0.8), 100), 'f', 1, 64)
+}
+
+// marked is a text with `settings` in backquotes as HTML.
+func marked(text string) template.HTML {
+	parts := strings.Split(template.HTMLEscapeString(text), "`")
+	for i := 1; i < len(parts); i += 2 {
+		parts[i] = "<code>" + parts[i] + "</code>"
+	}
+	return template.HTML(strings.Join(parts, ""))
 }
