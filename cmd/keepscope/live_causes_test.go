@@ -88,8 +88,9 @@ const nginxDefault = "keepalive_timeout 75s;"
 const causeIdle = 1500 * time.Millisecond
 
 // causeTests wait for what must be seen in order, and never for a time: what is
-// over before the next SYN is the cause of that one, whatever the load. Only
-// that a side which discards does so within a second is left to the clock.
+// over before the next SYN is the cause of that one, whatever the load. Left to
+// the clock is only that who discards does so within a second, and that a second
+// request comes before the idle timeout.
 var causeTests = []causeTest{
 	{name: "nginx, keepalive_requests", nginx: "keepalive_requests 4;", client: curls(12), want: inTurn(12, 3, "server_limit")},
 	{name: "nginx, keepalive_timeout", nginx: "keepalive_timeout 1500ms;", client: idlers(2, false), want: inTurn(6, 3, "server_idle")},
