@@ -125,6 +125,12 @@ func (w *watching) stop(t *testing.T) []line {
 	if strings.Contains(w.err.String(), "dropped") {
 		t.Errorf("packets were dropped: %s", &w.err)
 	}
+	return w.lines(t)
+}
+
+// lines returns what it printed.
+func (w *watching) lines(t *testing.T) []line {
+	t.Helper()
 	var lines []line
 	for text := range bytes.Lines(w.out.Bytes()) {
 		var l line
