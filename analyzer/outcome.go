@@ -19,6 +19,8 @@ func negotiate(q *pending, m *http1.Message) Outcome {
 		return HTTP10Declined
 	case m.Framing == http1.UntilClose:
 		return NoLength
+	case m.Version == http1.HTTP10 && m.Connection&http1.KeepAlive == 0:
+		return HTTP10Declined // whatever the request's version
 	}
 	return KeepAlive
 }

@@ -147,9 +147,10 @@ var (
 		"client_close")
 
 	http10 = causeRule("http10", Warning,
-		"The client speaks HTTP/1.0 without keep-alive: %s wasted, %s.",
+		"HTTP/1.0 is spoken without keep-alive: %s wasted, %s.",
 		"Speak HTTP/1.1 to the upstream: nginx `proxy_http_version 1.1` with `proxy_set_header Connection \"\"`; "+
-			"ab needs `-k`; an old client can send `Connection: keep-alive`, which the server must confirm (nginx `keepalive_disable none`).",
+			"ab needs `-k`; an old client can send `Connection: keep-alive`, which the server must confirm (nginx `keepalive_disable none`); "+
+			"let a server answer in HTTP/1.1, too (Python's http.server `protocol_version = \"HTTP/1.1\"`).",
 		"http10_not_requested", "http10_declined")
 
 	serverDiscards = causeRule("server_discards", Warning,
