@@ -22,13 +22,24 @@ import (
 	"github.com/keepscope/keepscope/cmd/traffic/lab"
 )
 
+// programDir holds what program built, if anything.
+var programDir string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if programDir != "" {
+		_ = os.RemoveAll(programDir)
+	}
+	os.Exit(code)
+}
+
 // program builds keepscope once and returns its path.
-var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "keepscope-live-")
+var program = sync.OnceValues(func() (path string, err error) {
+	programDir, err = os.MkdirTemp("", "keepscope-live-")
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "keepscope")
+	path = filepath.Join(programDir, "keepscope")
 	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
