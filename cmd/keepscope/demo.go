@@ -67,14 +67,13 @@ func (d *demoCmd) Run(ctx context.Context, con console, log *slog.Logger) error 
 func (d *demoCmd) live(ctx context.Context, con console, log *slog.Logger, stage *stage, flags liveFlags) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	out := d.outputFlags.output(con, int64(d.MaxMemory)/4, d.Workers)
-	defer out.close()
+	out := d.liveOutput(con)
 	file, err := createFile(d.Write)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = file.close() }() // where it matters it was closed before
-	l, err := flags.openLive(ctx, liveConfig{Log: log, Confine: confinement{Write: out.directories()}})
+	l, err := flags.openLive(ctx, liveConfig{Log: log})
 	if err != nil {
 		return err
 	}

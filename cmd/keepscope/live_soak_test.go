@@ -26,9 +26,7 @@ func TestSoak(t *testing.T) {
 	}
 	l := newLab(t, lab.Config{Sysctls: map[string]string{"net.ipv4.ip_local_port_range": "1024 65535"}}, "nginx", "wrk", "ab", "curl", "sysctl")
 	nginx := liveNginx(t, l, "")
-	// Little memory for lines that wait to be sorted: it is full soon, and then
-	// flat, as they go to a file.
-	w := watch(t, l.Server, "-i", l.Server.Interface, "--max-memory=32MiB")
+	w := watch(t, l.Server, "-i", l.Server.Interface)
 	var rss, files []int
 	for start := time.Now(); time.Since(start) < length; {
 		load(t, l, l.Server.Addrs[0].String(), 100)

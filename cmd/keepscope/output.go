@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"io"
 	"os"
+	"sync"
+	"time"
 
 	"golang.org/x/term"
 
@@ -27,16 +29,28 @@ type output struct {
 	maxMemory int64 // for lines that wait to be sorted
 	workers   int
 	sorters   []*report.Sorter
+	live      *liveLines // where lines are not to wait
 }
 
 func (f outputFlags) output(con console, maxMemory int64, workers int) *output {
 	return &output{outputFlags: f, to: con.out, maxMemory: maxMemory, workers: workers}
 }
 
+// liveOutput returns an output whose lines are written when connections end, and
+// so not in their order.
+func (f outputFlags) liveOutput(con console) *output {
+	return &output{outputFlags: f, to: con.out, live: newLiveLines(con.out)}
+}
+
 // listen says what the output has to hear while packets are read.
 func (o *output) listen() listen {
-	if o.Output != "ndjson" {
+	switch {
+	case o.Output != "ndjson":
 		return listen{}
+	case o.live != nil:
+		return listen{reuseIdle: maxReuseIdle, each: func(int) analyzer.Observer {
+			return &report.Encoder{W: o.live, Exchanges: o.Exchanges}
+		}}
 	}
 	return listen{reuseIdle: maxReuseIdle, each: func(int) analyzer.Observer {
 		s := report.NewSorter(int(o.maxMemory)/o.workers, "")
@@ -47,14 +61,16 @@ func (o *output) listen() listen {
 
 // print writes the output to its end.
 func (o *output) print(p *pipeline, capture report.Capture) error {
-	switch o.Output {
-	case "ndjson":
+	switch {
+	case o.Output == "ndjson" && o.live != nil:
+		return o.live.Flush()
+	case o.Output == "ndjson":
 		w := bufio.NewWriterSize(o.to, 64<<10)
 		if err := report.WriteSorted(w, o.sorters...); err != nil {
 			return err
 		}
 		return w.Flush()
-	case "json":
+	case o.Output == "json":
 		return p.report(capture).WriteJSON(o.to)
 	}
 	return p.report(capture).WriteText(o.to, textOptions(o.to))
@@ -94,3 +110,37 @@ func (l *lines) Exchange(e *analyzer.Exchange) {
 }
 
 func (l *lines) Connection(c *analyzer.Connection) { l.sorter.Connection(c) }
+
+// flushAfter is how long a line may wait for others.
+const flushAfter = 200 * time.Millisecond
+
+// liveLines writes the lines of all workers. One that is not taken keeps its
+// worker waiting: then it is the kernel that drops, and counts.
+type liveLines struct {
+	mu    sync.Mutex
+	w     *bufio.Writer
+	timer *time.Timer // flushes
+}
+
+func newLiveLines(w io.Writer) *liveLines {
+	l := &liveLines{w: bufio.NewWriterSize(w, 64<<10)}
+	l.timer = time.AfterFunc(flushAfter, func() { _ = l.Flush() }) // an error stays for the last one
+	return l
+}
+
+// Write implements io.Writer.
+func (l *liveLines) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.w.Buffered() == 0 {
+		l.timer.Reset(flushAfter)
+	}
+	return l.w.Write(line)
+}
+
+// Flush writes what waits, and returns the first error of all.
+func (l *liveLines) Flush() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Flush()
+}

@@ -41,8 +41,7 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	out := w.outputFlags.output(con, int64(w.MaxMemory)/4, w.Workers)
-	defer out.close()
+	out := w.liveOutput(con)
 	s := newSession(out.listen(), &w.analysis)
 	s.limit, s.stop = w.Requests, cancel
 	file, err := createFile(w.Write)
@@ -76,21 +75,9 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 	return errors.Join(out.print(s.pipeline, w.capture(l)), readErr)
 }
 
-// confine says what watching takes of the file system: a terminal, and where
-// lines are sorted room for them.
+// confine says what watching takes of the file system: a terminal.
 func (w *watchCmd) confine() confinement {
-	return confinement{
-		Read:  []string{"/dev/tty", "/etc/localtime", "/usr/share/zoneinfo", "/usr/share/terminfo", "/lib/terminfo", "/etc/terminfo"},
-		Write: w.directories(),
-	}
-}
-
-// directories are where an output puts lines that wait to be sorted.
-func (f outputFlags) directories() []string {
-	if f.Output == "ndjson" {
-		return []string{os.TempDir()}
-	}
-	return nil
+	return confinement{Read: []string{"/dev/tty", "/etc/localtime", "/usr/share/zoneinfo", "/usr/share/terminfo", "/lib/terminfo", "/etc/terminfo"}}
 }
 
 // capture describes the interfaces for the report.
