@@ -44,39 +44,44 @@ func (r *Recorder) isLocal(a *sniffer.Addr, t int64) bool {
 	return l.local
 }
 
-// A cached remembers for as long as a locality where the facts of a client and
-// a server go.
+// A cached remembers where the facts of a server go.
 type cached struct {
-	client sniffer.Addr
-	server sniffer.Endpoint
-	name   string
-	until  int64
-	block  *block
+	server      sniffer.Endpoint
+	clientLocal bool
+	network     sniffer.Addr // zero unless client networks are told apart
+	name        string
+	block       *block
 }
 
 const cacheBits = 10
 
-// slot hashes what tells the servers and clients of one host apart: the ends of
-// addresses, the port, and where the name lies in memory, for the analyzer has
-// one string for each name. A collision, or a name that comes in another
-// string, costs a look into the map (BenchmarkExchange).
-func slot(client *sniffer.Addr, server *sniffer.Endpoint, name string) uint64 {
+// slot hashes what tells the servers of one host apart: the ends of addresses,
+// the port, and where the name lies in memory, for the analyzer has one string
+// for each name. A collision, or a name that comes in another string, costs a
+// look into the map (BenchmarkExchange).
+func slot(server *sniffer.Endpoint, name string, network *sniffer.Addr) uint64 {
 	const prime = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
-	h := binary.LittleEndian.Uint64(client[8:])
-	h = h*prime ^ uint64(binary.LittleEndian.Uint32(server.Addr[12:])) ^ uint64(server.Port)<<32
+	h := uint64(binary.LittleEndian.Uint32(server.Addr[12:])) ^ uint64(server.Port)<<32
+	h ^= binary.LittleEndian.Uint64(network[4:]) ^ uint64(network[15])
 	h ^= uint64(uintptr(unsafe.Pointer(unsafe.StringData(name)))) << 8
-	return h * prime >> (64 - cacheBits)
+	return h * prime >> (64 - cacheBits) &^ 1 // of two entries
 }
 
 // find returns where the facts of a connection go; t is the time of the fact.
 func (r *Recorder) find(client, server *sniffer.Endpoint, name string, t int64) *block {
-	at := slot(&client.Addr, server, name)
+	var net sniffer.Addr
+	if r.byNetwork {
+		net = network(client.Addr)
+	}
+	clientLocal := r.isLocal(&client.Addr, t)
+	at := slot(server, name, &net)
 	c := &r.cache[at]
-	if !c.is(client, server, name, t) {
+	if !c.is(server, clientLocal, name, &net) {
 		other := &r.cache[at^1]
 		*c, *other = *other, *c
-		if !c.is(client, server, name, t) {
-			*c = cached{client.Addr, *server, name, t + localityFor, r.locate(client, server, name, t)}
+		if !c.is(server, clientLocal, name, &net) {
+			b := r.lookup(r.servers.key(clientLocal, r.isLocal(&server.Addr, t), server, name, net), t)
+			*c = cached{server: *server, clientLocal: clientLocal, network: net, name: name, block: b}
 		}
 	}
 	c.block.active = t
@@ -84,18 +89,8 @@ func (r *Recorder) find(client, server *sniffer.Endpoint, name string, t int64) 
 }
 
 // is says whether c remembers what goes with these.
-func (c *cached) is(client, server *sniffer.Endpoint, name string, t int64) bool {
-	return c.block != nil && c.server == *server && c.client == client.Addr && c.name == name &&
-		uint64(c.until-t) <= uint64(localityOld)
-}
-
-// locate returns where the facts of a connection go by what its labels are.
-func (r *Recorder) locate(client, server *sniffer.Endpoint, name string, t int64) *block {
-	var net sniffer.Addr
-	if r.byNetwork {
-		net = network(client.Addr)
-	}
-	return r.lookup(r.servers.key(r.isLocal(&client.Addr, t), r.isLocal(&server.Addr, t), server, name, net), t)
+func (c *cached) is(server *sniffer.Endpoint, clientLocal bool, name string, network *sniffer.Addr) bool {
+	return c.block != nil && c.server == *server && c.clientLocal == clientLocal && c.name == name && c.network == *network
 }
 
 // lookup returns the block of a key or, where that is beyond a cap, of what it
