@@ -67,7 +67,7 @@ func (d *demoCmd) Run(ctx context.Context, con console, log *slog.Logger) error 
 func (d *demoCmd) live(ctx context.Context, con console, log *slog.Logger, stage *stage, flags liveFlags) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	out := d.liveOutput(con)
+	out := d.liveOutput(con, cancel)
 	file, err := createFile(d.Write)
 	if err != nil {
 		return err

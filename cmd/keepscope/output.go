@@ -37,9 +37,9 @@ func (f outputFlags) output(con console, maxMemory int64, workers int) *output {
 }
 
 // liveOutput returns an output whose lines are written when connections end, and
-// so not in their order.
-func (f outputFlags) liveOutput(con console) *output {
-	return &output{outputFlags: f, to: con.out, live: newLiveLines(con.out)}
+// so not in their order. Where they are not taken it calls stop.
+func (f outputFlags) liveOutput(con console, stop func()) *output {
+	return &output{outputFlags: f, to: con.out, live: newLiveLines(con.out, stop)}
 }
 
 // listen says what the output has to hear while packets are read.
@@ -120,10 +120,11 @@ type liveLines struct {
 	mu    sync.Mutex
 	w     *bufio.Writer
 	timer *time.Timer // flushes
+	stop  func()      // called on errors
 }
 
-func newLiveLines(w io.Writer) *liveLines {
-	l := &liveLines{w: bufio.NewWriterSize(w, 64<<10)}
+func newLiveLines(w io.Writer, stop func()) *liveLines {
+	l := &liveLines{w: bufio.NewWriterSize(w, 64<<10), stop: stop}
 	l.timer = time.AfterFunc(flushAfter, func() { _ = l.Flush() }) // an error stays for the last one
 	return l
 }
@@ -135,12 +136,20 @@ func (l *liveLines) Write(line []byte) (int, error) {
 	if l.w.Buffered() == 0 {
 		l.timer.Reset(flushAfter)
 	}
-	return l.w.Write(line)
+	n, err := l.w.Write(line)
+	if err != nil {
+		l.stop()
+	}
+	return n, err
 }
 
 // Flush writes what waits, and returns the first error of all.
 func (l *liveLines) Flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.w.Flush()
+	err := l.w.Flush()
+	if err != nil {
+		l.stop()
+	}
+	return err
 }

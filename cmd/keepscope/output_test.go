@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"io"
+	"sync/atomic"
 	"testing"
 )
 
@@ -10,7 +11,8 @@ import (
 // time.
 func TestLiveLines(t *testing.T) {
 	r, w := io.Pipe()
-	l := newLiveLines(w)
+	var stopped atomic.Bool
+	l := newLiveLines(w, func() { stopped.Store(true) })
 	if _, err := l.Write([]byte("{}\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -24,5 +26,8 @@ func TestLiveLines(t *testing.T) {
 	}
 	if err := l.Flush(); err == nil {
 		t.Error("a reader that has gone is no error")
+	}
+	if !stopped.Load() {
+		t.Error("a reader that has gone does not stop the capture")
 	}
 }
