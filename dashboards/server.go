@@ -132,7 +132,7 @@ func negotiated() *timeseries.PanelBuilder {
 	return paint(stacked(common.StackingModePercent, text{
 		title: "What request and response agreed on",
 		unit:  unitRequests,
-		about: "Share of exchanges by what they negotiated about the connection. Good: all keep_alive. client_close and server_close are Connection: close; no_length is a response whose end only the closing tells (add Content-Length or chunked encoding); http10_… a client or proxy that speaks HTTP/1.0 without keep-alive.",
+		about: "Share of exchanges by what they negotiated about the connection. Good: all keep_alive. client_close and server_close are Connection: close; no_length is a response whose end only the closing tells (add Content-Length or chunked encoding); http10_not_requested and http10_declined a client, proxy or server that speaks HTTP/1.0 without keep-alive.",
 		empty: noServer,
 	}, query{expr: sum(by(exporter.LabelNegotiated), serverScope.rate(rateInterval, exporter.Exchanges)), legend: legendOf(exporter.LabelNegotiated)}).
 		Legend(tableLegend()), outcomes()...)
