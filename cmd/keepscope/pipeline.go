@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer"
@@ -41,7 +42,6 @@ func (a *analysis) pipeline(l listen) *pipeline {
 		},
 		window: a.ReuseWindow,
 	}
-	share := int(a.MaxMemory) / 4 / n
 	for i := range n {
 		sum := report.NewAggregate(report.Options{})
 		var observer analyzer.Observer = sum
@@ -53,12 +53,26 @@ func (a *analysis) pipeline(l listen) *pipeline {
 		}
 		p.aggregates = append(p.aggregates, sum)
 		p.reader.Workers = append(p.reader.Workers, analyzer.NewWorker(
-			reassembly.Config{MaxConnections: max(a.MaxConnections/n, 1), MaxBuffered: 2 * share, IdleTimeout: max(idleTimeout, a.ReuseWindow)},
-			analyzer.Config{ReuseWindow: a.ReuseWindow, MaxReuseIdle: l.reuseIdle, MaxHeaderBytes: share},
+			a.assembler(n),
+			analyzer.Config{ReuseWindow: a.ReuseWindow, MaxReuseIdle: l.reuseIdle, MaxHeaderBytes: a.share(n)},
 			observer))
 	}
 	return p
 }
+
+// assembler is what each of n workers' assemblers is set up with. Whoever sends
+// packets must not be able to choose 4-tuples that collide, so the seed is drawn.
+func (a *analysis) assembler(n int) reassembly.Config {
+	return reassembly.Config{
+		MaxConnections: max(a.MaxConnections/n, 1),
+		MaxBuffered:    2 * a.share(n),
+		IdleTimeout:    max(idleTimeout, a.ReuseWindow),
+		Seed:           rand.Uint64(),
+	}
+}
+
+// share is a quarter of each of n workers' part of the memory.
+func (a *analysis) share(n int) int { return int(a.MaxMemory) / 4 / n }
 
 // run analyses src to its end, or until ctx is done.
 func (p *pipeline) run(ctx context.Context, src sniffer.Source) error {
