@@ -127,13 +127,17 @@ func (r *Reader) read(ctx context.Context, b *sniffer.Batch) (done bool, err err
 	p := &r.Progress
 	var bytes uint64
 	first, last := p.First.Load(), p.Last.Load()
+	if first == 0 && len(b.Frames) > 0 {
+		first = b.Frames[0].Time
+	}
 	for i := range b.Frames {
 		f := &b.Frames[i]
 		bytes += uint64(f.Length)
-		if first == 0 || f.Time < first {
+		if f.Time > last { // nearly always, and so never first
+			last = f.Time
+		} else if f.Time < first {
 			first = f.Time
 		}
-		last = max(last, f.Time)
 	}
 	p.Packets.Add(uint64(len(b.Frames)))
 	p.Bytes.Add(bytes)

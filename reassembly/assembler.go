@@ -149,21 +149,19 @@ func (a *Assembler) Process(s *sniffer.Segment) {
 }
 
 func (a *Assembler) process(s *sniffer.Segment, hash uint32) {
-	for i := hash; ; i++ {
-		at := i & a.table.mask
-		e := a.table.slots[at]
+	for at := hash; ; at++ {
+		var ref uint32
+		at, ref = a.table.next(at, hash)
 		switch {
-		case e.ref == 0:
+		case ref == 0:
 			a.begin(s, hash)
 			return
-		case e.hash != hash:
-			continue
-		case e.ref >= closedRef:
-			if a.late(s, e.ref-closedRef, at, hash) {
+		case ref >= closedRef:
+			if a.late(s, ref-closedRef, at, hash) {
 				return
 			}
 		default:
-			id := e.ref - 1
+			id := ref - 1
 			c := &a.arena.chunks[id/chunkConns][id%chunkConns]
 			if same(&s.Src, &c.Endpoint[Client]) && same(&s.Dst, &c.Endpoint[Server]) {
 				a.segment(c, Client, s, hash)
@@ -217,10 +215,10 @@ func (a *Assembler) irregular(c *Conn, dir Dir, s *sniffer.Segment, hash uint32)
 			return
 		}
 	}
-	switch c.owner[dir] {
+	switch c.owner[dir&1] {
 	case owner(s.Interface):
 	case 0:
-		c.owner[dir] = owner(s.Interface)
+		c.owner[dir&1] = owner(s.Interface)
 	default:
 		a.stats.Copies++
 		return
@@ -243,7 +241,7 @@ func (a *Assembler) irregular(c *Conn, dir Dir, s *sniffer.Segment, hash uint32)
 
 // take works a segment's acknowledgment, bytes, FIN and RST into a connection.
 func (a *Assembler) take(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
-	c.Packets[dir]++
+	c.Packets[dir&1]++
 	if s.Flags&sniffer.RST != 0 {
 		a.rst(c, dir, s)
 	} else {
@@ -434,14 +432,14 @@ func (r *closed) is(s *sniffer.Segment) bool {
 
 // lookupClosed finds the closed record of a segment's 4-tuple.
 func (a *Assembler) lookupClosed(s *sniffer.Segment, hash uint32) (uint32, *closed) {
-	for i := hash; ; i++ {
-		at := i & a.table.mask
-		e := a.table.slots[at]
-		if e.ref == 0 {
+	for at := hash; ; at++ {
+		var ref uint32
+		at, ref = a.table.next(at, hash)
+		if ref == 0 {
 			return 0, nil
 		}
-		if e.hash == hash && e.ref >= closedRef {
-			if r := a.closed.at(e.ref - closedRef); r.is(s) {
+		if ref >= closedRef {
+			if r := a.closed.at(ref - closedRef); r.is(s) {
 				return at, r
 			}
 		}

@@ -71,7 +71,7 @@ const (
 )
 
 // of returns the direction's own bit of a pair that begins at s.
-func (s state) of(d Dir) state { return s << d }
+func (s state) of(d Dir) state { return s << (d & 1) }
 
 const (
 	bothKnown = known | knownServer

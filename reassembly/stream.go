@@ -102,22 +102,22 @@ func (a *Assembler) loseAcked(c *Conn, d Dir) {
 // bytes works a segment's payload and FIN in. It reports false where a new
 // connection must have taken the 4-tuple.
 func (a *Assembler) bytes(c *Conn, dir Dir, s *sniffer.Segment) bool {
+	fin, isKnown := s.Flags&sniffer.FIN != 0, c.state&known.of(dir) != 0
+	if s.Length == 0 && !fin && isKnown {
+		if s.Seq == c.next[dir&1]-1 && s.Flags&sniffer.SYN == 0 {
+			a.stats.Probes++
+		}
+		return true // no more than an acknowledgment
+	}
 	p, ok := payload(s)
 	if !ok {
 		a.stats.Invalid++
 		return true
 	}
-	fin := s.Flags&sniffer.FIN != 0
-	if c.state&known.of(dir) == 0 && !a.start(c, dir, &p, fin) {
+	if !isKnown && !a.start(c, dir, &p, fin) {
 		return true
 	}
 	d := diff(p.seq, c.next[dir])
-	if p.len() == 0 && !fin {
-		if d == -1 && s.Flags&sniffer.SYN == 0 {
-			a.stats.Probes++
-		}
-		return true
-	}
 	if d > maxJump || d < -maxJump || c.state&ended.of(dir) != 0 && after(p.end(), c.next[dir]-1) {
 		return a.implausible(c, dir, &p)
 	}

@@ -30,6 +30,17 @@ type table struct {
 
 func newTable() table { return table{slots: make([]slot, minSlots), mask: minSlots - 1} }
 
+// next returns the first entry with the hash from the slot at on, and where it
+// is; a ref of 0 ends the run.
+func (t *table) next(at, hash uint32) (i, ref uint32) {
+	for ; ; at++ {
+		at &= t.mask
+		if e := &t.slots[at]; e.hash == hash || e.ref == 0 {
+			return at, e.ref
+		}
+	}
+}
+
 // insert adds an entry that is known to be absent.
 func (t *table) insert(hash, ref uint32) {
 	if t.used >= len(t.slots)/16*13 {
@@ -114,7 +125,7 @@ func (h *hasher) hash(src, dst *sniffer.Endpoint) uint32 {
 func (h *hasher) endpoint(e *sniffer.Endpoint) uint64 {
 	hi := binary.LittleEndian.Uint64(e.Addr[:8])
 	lo := binary.LittleEndian.Uint64(e.Addr[8:])
-	return mum(hi^uint64(e.Port)<<32^h.a, lo+h.b) ^ mum(lo^h.c, uint64(e.Port)+h.a)
+	return mum(hi^uint64(e.Port)<<32^h.a, lo^h.b)
 }
 
 // mum folds the 128-bit product of two words.

@@ -116,7 +116,10 @@ func decodeCommon(f *Frame, s *Segment) bool {
 	if len(b) < tcp+20 {
 		return false
 	}
-	if b[12] != 0x08 || b[13] != 0 || b[ip] != 0x45 || b[ip+9] != 6 || b[ip+6]&0x3f|b[ip+7] != 0 {
+	// EtherType, version and header length; then the fragment word, all of it but
+	// "do not fragment" and the reserved bit, and the protocol.
+	if binary.LittleEndian.Uint32(b[12:])&0xffffff != 0x450008 ||
+		binary.LittleEndian.Uint32(b[ip+6:])&0xff00ff3f != 0x06000000 {
 		return false
 	}
 	total := int(binary.BigEndian.Uint16(b[ip+2:]))
@@ -145,10 +148,8 @@ func decodeCommon(f *Frame, s *Segment) bool {
 
 // setIPv4 sets a to the IPv4 address that b begins with.
 func (a *Addr) setIPv4(b []byte) {
-	_ = b[3]
 	binary.LittleEndian.PutUint64(a[:8], 0)
-	binary.LittleEndian.PutUint32(a[8:12], 0xffff0000)
-	copy(a[12:], b[:4])
+	binary.LittleEndian.PutUint64(a[8:], 0xffff0000|uint64(binary.LittleEndian.Uint32(b))<<32)
 }
 
 // An outcome is a DecodeError or one of the constants below.

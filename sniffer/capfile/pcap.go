@@ -82,14 +82,20 @@ func (f *File) setPcap(p []byte, state pcapState) {
 func (f *File) parseRecords(b *sniffer.Batch, data []byte) (used int) {
 	header, fraction, swap := f.pcap.header, f.pcap.fraction, f.swap
 	link := f.interfaces[0].Link
-	frames := b.Frames
-	for len(frames) < sniffer.BatchFrames {
+	frames := b.Frames[:sniffer.BatchFrames]
+	n := len(b.Frames)
+	for ; n < len(frames); n++ {
 		rest := data[used:]
-		if len(rest) < header {
+		if len(rest) < header || len(rest) < 16 {
 			f.need = header
 			break
 		}
-		captured := u32(rest[8:], swap)
+		seconds, part := binary.LittleEndian.Uint32(rest), binary.LittleEndian.Uint32(rest[4:])
+		captured, length := binary.LittleEndian.Uint32(rest[8:]), binary.LittleEndian.Uint32(rest[12:])
+		if swap {
+			seconds, part = bits.ReverseBytes32(seconds), bits.ReverseBytes32(part)
+			captured, length = bits.ReverseBytes32(captured), bits.ReverseBytes32(length)
+		}
 		if captured > maxFrame {
 			f.malformed(used, "packet of %d bytes where %d are the most", captured, maxFrame)
 			break
@@ -99,15 +105,12 @@ func (f *File) parseRecords(b *sniffer.Batch, data []byte) (used int) {
 			f.need = size
 			break
 		}
-		frames = frames[:len(frames)+1]
-		frame := &frames[len(frames)-1]
-		frame.Time = int64(u32(rest, swap))*int64(time.Second) + int64(u32(rest[4:], swap))*fraction
-		frame.Data = rest[header:size:size]
-		frame.Length = max(u32(rest[12:], swap), captured)
-		frame.Interface = 0
-		frame.Link = link
+		frames[n] = sniffer.Frame{
+			Time: int64(seconds)*int64(time.Second) + int64(part)*fraction,
+			Data: rest[header:size:size], Length: max(length, captured), Link: link,
+		}
 		used += size
 	}
-	b.Frames = frames
+	b.Frames = frames[:n]
 	return used
 }
