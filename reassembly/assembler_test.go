@@ -124,6 +124,9 @@ func TestConnSize(t *testing.T) {
 	if n := unsafe.Sizeof(page{}); n != 2040 {
 		t.Errorf("page is %d bytes, want 2040", n)
 	}
+	if n := unsafe.Sizeof(closed{}); n != 64 {
+		t.Errorf("closed is %d bytes, want 64", n)
+	}
 }
 
 func TestProcess(t *testing.T) {

@@ -2,21 +2,31 @@ package reassembly
 
 import "github.com/keepscope/keepscope/sniffer"
 
-// closedChunk is how many closed records are allocated at a time.
+// closedChunk is how many closed records are allocated at a time: 64 KiB.
 const closedChunk = 1024
 
 // A closed is what is kept of a connection after its last word, to absorb late
 // acknowledgments, retransmissions and RSTs: those of an unknown 4-tuple would
-// begin a connection.
+// begin a connection. It is 64 bytes, one cache line; its hash is computed anew.
 type closed struct {
 	last     int64
 	base     [2]uint32 // first sequence number of each direction's bytes
 	next     [2]uint32 // and the one behind its end
-	hash     uint32
 	endpoint [2]sniffer.Endpoint
-	known    [2]bool
-	used     bool
+	state    closedState
 }
+
+// A closedState says what a closed record holds: nothing where it is 0.
+type closedState uint8
+
+const (
+	buried      closedState = 1 << iota
+	knownClient             // base and next of the direction are known
+	_                       // knownClient << Server
+)
+
+// knows reports whether base and next of a direction are known.
+func (r *closed) knows(d Dir) bool { return r.state&(knownClient<<(d&1)) != 0 }
 
 // A closedRing holds the newest closed records in order of closing. Its chunks
 // come as they are needed and stay.
@@ -55,10 +65,14 @@ func (a *Assembler) bury(c *Conn, hash uint32) {
 	at := a.table.find(hash, c.ID+1)
 	r, i := a.closed.push()
 	*r = closed{
-		last: c.Last, hash: hash, endpoint: c.Endpoint, used: true,
-		base:  [2]uint32{c.base(Client), c.base(Server)},
-		next:  c.next,
-		known: [2]bool{c.state&(known|guess) != 0, c.state&(knownServer|guessServer) != 0},
+		last: c.Last, endpoint: c.Endpoint, state: buried,
+		base: [2]uint32{c.base(Client), c.base(Server)},
+		next: c.next,
+	}
+	for d := range Dir(2) {
+		if c.state&(known|guess).of(d) != 0 {
+			r.state |= knownClient << d
+		}
 	}
 	a.table.slots[at].ref = closedRef + i
 	a.closed.count++
@@ -69,17 +83,18 @@ func (a *Assembler) exhume() {
 	i := a.closed.head & a.closed.mask
 	r := a.closed.at(a.closed.head)
 	a.closed.head++
-	if !r.used {
+	if r.state == 0 {
 		return
 	}
-	r.used = false
+	r.state = 0
 	a.closed.count--
-	a.table.remove(a.table.find(r.hash, closedRef+i))
+	hash := a.hasher.hash(&r.endpoint[Client], &r.endpoint[Server])
+	a.table.remove(a.table.find(hash, closedRef+i))
 }
 
 // forget drops one closed record whose 4-tuple begins anew; at is its slot.
 func (a *Assembler) forget(r *closed, at uint32) {
-	r.used = false
+	r.state = 0
 	a.closed.count--
 	a.table.remove(at)
 }
@@ -96,20 +111,20 @@ func (a *Assembler) absorbs(r *closed, s *sniffer.Segment) bool {
 	if s.Flags&sniffer.SYN == 0 {
 		// Bytes from far off are a new connection's whose SYN was lost.
 		off := diff(s.Seq, r.next[d])
-		return !r.known[d] || s.Length <= 1 || off > -maxJump && off < rstWindow
+		return !r.knows(d) || s.Length <= 1 || off > -maxJump && off < rstWindow
 	}
-	if r.known[d] {
+	if r.knows(d) {
 		return r.base[d] == s.Seq+1
 	}
 	// Only one side was seen: an answer to its SYN is late, all else is new.
-	return s.Flags&sniffer.ACK != 0 && r.known[d.Other()] && r.base[d.Other()] == s.Ack
+	return s.Flags&sniffer.ACK != 0 && r.knows(d.Other()) && r.base[d.Other()] == s.Ack
 }
 
 // collectClosed drops the closed records whose time has passed.
 func (a *Assembler) collectClosed(now int64) {
 	for a.closed.head != a.closed.tail {
 		r := a.closed.at(a.closed.head)
-		if r.used && now-r.last <= a.closedLinger+lingerSlack {
+		if r.state != 0 && now-r.last <= a.closedLinger+lingerSlack {
 			return
 		}
 		a.exhume()
