@@ -25,33 +25,34 @@ const (
 	isHeadless
 )
 
-// start reads what follows a message: blank lines (RFC 9112 §2.2), then a head.
+// start reads what follows a message: blank lines (RFC 9112 §2.2), then a head. B is
+// not empty.
 func (p *Parser) start(b []byte, m *Message) (int, Event) {
-	if p.flags&headless != 0 && len(b) > 0 && !statusLike(b) {
+	if p.flags&headless != 0 && !statusLike(b) {
 		return 0, p.emitHeadless(m)
 	}
-	i := 0
-	for i < len(b) && (b[i] == '\n' || b[i] == '\r') {
-		i++
+	text := b
+	for len(text) > 0 && (text[0] == '\n' || text[0] == '\r') {
+		text = text[1:]
 	}
-	if i == len(b) {
-		return i, NeedMore
+	if len(text) == 0 {
+		return len(b), NeedMore
 	}
 	h := head{Message: Message{Kind: p.kind}}
-	n, v := h.read(b[i:])
+	n, v := h.read(text)
 	switch v {
 	case isWhole:
 		if n > MaxHead {
 			return p.lose(b)
 		}
-		return i + n, p.emit(&h, m)
+		return len(b) - len(text) + n, p.emit(&h, m)
 	case isCut:
-		if !p.cut(&h, b[i:], n) {
+		if !p.cut(&h, text, n) {
 			return p.lose(b)
 		}
 		return len(b), NeedMore
 	case isPreface:
-		return p.http2(i + n)
+		return p.http2(len(b) - len(text) + n)
 	}
 	return p.lose(b)
 }
@@ -125,50 +126,48 @@ func (h *head) framing() Framing {
 	return NoBody
 }
 
-// read reads the complete lines of b, which begins a line. N is the length of
-// what it is done with: up to b's first line that is cut, or may yet be folded.
+// read reads the complete lines of b, which begins with a start line. N is the length
+// of what it is done with: up to b's first line that is cut, or may yet be folded.
 func (h *head) read(b []byte) (n int, v verdict) {
-	if !h.begun {
-		j := bytes.IndexByte(b, '\n')
-		if j < 0 {
-			if !plausible(h.Kind, b) {
-				return 0, isBad
-			}
-			return 0, isCut
+	n = bytes.IndexByte(b, '\n') + 1
+	if n == 0 {
+		if !plausible(h.Kind, b) {
+			return 0, isBad
 		}
-		n = j + 1
-		if v = h.start(b[:j]); v != isCut {
-			return n, v
-		}
+		return 0, isCut
 	}
-	return h.fields(b, n)
+	if v = h.start(b[:n-1]); v != isCut || n >= len(b) {
+		return n, v
+	}
+	fields, v := h.fields(b[n:])
+	return n + fields, v
 }
 
-// fields reads field lines. A line that begins with no letter of the few names
-// that matter costs one search for its end; so do folds of such a line.
-func (h *head) fields(b []byte, i int) (int, verdict) {
-	for {
-		j := bytes.IndexByte(b[i:], '\n')
-		if j < 0 {
-			return i, isCut
-		}
-		end := i + j
-		switch b[i] | 0x20 {
-		case 'c', 't', 'k', 'p', 'h':
-			f := fieldOf(b[i:end])
-			if f == noField {
-				break
-			}
-			if end = fold(b, end); end < 0 {
-				return i, isCut
-			}
-			h.field(f, b[i:end])
+// firstBytes has the bit of the lower five bits of each byte that begins a name that
+// matters, in either case, or the empty line. Few other bytes share them.
+const firstBytes uint32 = 1<<('c'&31) | 1<<('h'&31) | 1<<('k'&31) | 1<<('p'&31) | 1<<('t'&31) | 1<<'\r' | 1<<'\n'
+
+// fields is read after the start line, of b that is not empty. A line that begins like
+// none that matters costs one search for its end; so do folds of such a line.
+func (h *head) fields(b []byte) (n int, v verdict) {
+	for rest := b; ; rest = rest[n:] {
+		c := rest[0]
+		switch {
+		case firstBytes>>(c&31)&1 == 0:
+			n = bytes.IndexByte(rest, '\n') + 1
+		case c == '\n':
+			return len(b) - len(rest) + 1, isWhole
+		case c == '\r' && len(rest) > 1 && rest[1] == '\n':
+			return len(b) - len(rest) + 2, isWhole
 		default:
-			if isEmptyLine(b[i : end+1]) {
-				return end + 1, isWhole
-			}
+			n = h.line(rest)
 		}
-		i = end + 1
+		if n == 0 {
+			return len(b) - len(rest), isCut
+		}
+		if n >= len(rest) {
+			return len(b), isCut
+		}
 	}
 }
 
@@ -209,7 +208,7 @@ func (h *head) start(line []byte) verdict {
 
 // statusLine reads HTTP-version SP status-code [SP reason-phrase].
 func (h *head) statusLine(line []byte) verdict {
-	if len(line) < 12 || !isStatus(line[:9]) {
+	if len(line) < 12 || !isVersion(line[:8]) || !isBlank(line[8]) {
 		return isBad
 	}
 	h.Version = version(line[5], line[7])
@@ -220,12 +219,10 @@ func (h *head) statusLine(line []byte) verdict {
 	if len(code) < 3 || len(code) > 3 && !isBlank(code[3]) {
 		return isBad
 	}
-	for _, c := range code[:3] {
-		if c < '0' || c > '9' {
-			return isBad
-		}
-		h.Status = h.Status*10 + uint16(c-'0')
+	if !digits(code[:3]) {
+		return isBad
 	}
+	h.Status = uint16(code[0]-'0')*100 + uint16(code[1]-'0')*10 + uint16(code[2]-'0')
 	return isCut
 }
 
@@ -409,7 +406,7 @@ func isStatus(b []byte) bool {
 
 // isVersion reports whether b, of eight bytes, is HTTP/0.x or HTTP/1.x.
 func isVersion(b []byte) bool {
-	return string(b[:5]) == "HTTP/" && b[5]|1 == '1' && b[6] == '.' && '0' <= b[7] && b[7] <= '9'
+	return string(b) == "HTTP/1.1" || string(b[:5]) == "HTTP/" && b[5]|1 == '1' && b[6] == '.' && '0' <= b[7] && b[7] <= '9'
 }
 
 func version(major, minor byte) Version {

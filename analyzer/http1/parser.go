@@ -80,6 +80,9 @@ func (p *Parser) Release() {
 func (p *Parser) Next(b []byte, m *Message) (n int, ev Event) {
 	switch p.state {
 	case atStart:
+		if len(b) == 0 { // as after each End
+			return 0, NeedMore
+		}
 		return p.start(b, m)
 	case atEnd:
 		p.state = atStart

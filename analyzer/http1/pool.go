@@ -160,7 +160,7 @@ func (p *Parser) resume(b []byte, m *Message) (int, Event) {
 			n = lineLen(b[i:])
 			t.skip = b[i+n-1] != '\n'
 		case len(t.buf) == 0:
-			n, v = t.head.read(b[i:])
+			n, v = t.head.fields(b[i:])
 			if v == isCut {
 				if !p.Pool.keepHost(t) || !p.Pool.hold(t, b[i+n:]) {
 					v = isBad
