@@ -147,7 +147,7 @@ func (h *head) read(b []byte) (n int, v verdict) {
 // matters, in either case, or the empty line. Few other bytes share them.
 const firstBytes uint32 = 1<<('c'&31) | 1<<('h'&31) | 1<<('k'&31) | 1<<('p'&31) | 1<<('t'&31) | 1<<'\r' | 1<<'\n'
 
-// fields is read after the start line, of b that is not empty. A line that begins like
+// fields does what read does, after the start line. B is not empty. A line that begins like
 // none that matters costs one search for its end; so do folds of such a line.
 func (h *head) fields(b []byte) (n int, v verdict) {
 	for rest := b; ; rest = rest[n:] {
