@@ -119,6 +119,7 @@ type Pools struct {
 	conns    arena[connection]
 	slots    arena[slot]
 	pairs    arena[pair] // pairs[0] is the head of the list by use
+	touched  int32       // the pair used last, 0 if that is gone
 	byKey    map[Pair]int32
 	near     [64]int32 // pairs found last, by a cheap hash
 	seq      uint32    // of the last slot that became idle
@@ -155,7 +156,7 @@ func (p *Pools) Stats() Stats {
 // SYN opens a connection. The verdict is provisional: it holds if a request comes
 // before Closed. The reason is the cause of a Wasted handshake.
 func (p *Pools) SYN(conn uint32, key Pair, t int64) (Verdict, Reason) {
-	return p.judge(p.begin(conn, key, t))
+	return p.judge(p.conns.at(p.begin(conn, &key, t)))
 }
 
 // Move puts a connection that has had no request yet into another pair and
@@ -163,29 +164,29 @@ func (p *Pools) SYN(conn uint32, key Pair, t int64) (Verdict, Reason) {
 // changed, if it has had a request or is closed.
 func (p *Pools) Move(conn uint32, key Pair) (Verdict, Reason) {
 	me := p.find(conn)
-	if me == 0 || !p.conns.at(me).provisional {
+	c := p.conns.at(me)
+	if me == 0 || !c.provisional {
 		return None, 0
 	}
-	p.withdraw(me)
-	p.enter(me, key)
-	return p.judge(me)
+	p.withdraw(c)
+	p.enter(c, &key)
+	return p.judge(c)
 }
 
 // judge gives a connection a slot as of its SYN.
-func (p *Pools) judge(me int32) (Verdict, Reason) {
-	c := p.conns.at(me)
+func (p *Pools) judge(c *connection) (Verdict, Reason) {
 	c.provisional = true
 	if s := p.newest(c.pair, c.syn); s != 0 {
-		p.hold(s, me)
+		p.hold(s, c)
 		return Wasted, p.conns.at(p.slots.at(s).rider).reason
 	}
-	p.hold(p.grow(c.pair), me)
+	p.hold(p.grow(c.pair), c)
 	return Needed, 0
 }
 
 // Midstream is the first request that is seen of a connection without a SYN.
 func (p *Pools) Midstream(conn uint32, key Pair, t int64) {
-	p.request(p.begin(conn, key, t), t)
+	p.request(p.begin(conn, &key, t), t)
 }
 
 // Request is the first byte of a request. It confirms a provisional verdict, and
@@ -202,24 +203,28 @@ func (p *Pools) request(me int32, t int64) {
 		c.reason = PoolMiss
 	}
 	c.provisional = false
-	if p.slots.at(c.slot).holder == me {
+	s := p.slots.at(c.slot)
+	switch {
+	case c.holds:
 		p.touch(c.pair)
-	} else {
-		p.hold(p.again(me, t), me)
+	case s.rider == me && !s.held && !c.closed: // nearly every reused request
+		p.touch(c.pair)
+		s.held, c.holds = true, true
+		return
+	default:
+		p.hold(p.again(c, t), c)
 	}
 	p.ride(c.slot, me)
 }
 
 // again finds a slot for a request of a connection that holds none.
-func (p *Pools) again(me int32, t int64) int32 {
-	c := p.conns.at(me)
+func (p *Pools) again(c *connection, t int64) int32 {
 	if r := p.pairs.at(c.pair); r.evicted {
-		p.enter(me, r.key) // anew
+		p.enter(c, &r.key) // anew
 	} else {
 		p.touch(c.pair)
 	}
-	if s := p.slots.at(c.slot); c.slot != 0 && s.gen == c.gen && s.holder == 0 &&
-		(s.rider == me && !c.closed || p.alive(c.slot, t)) {
+	if s := p.slots.at(c.slot); c.slot != 0 && s.gen == c.gen && !s.held && p.alive(s, t) {
 		return c.slot
 	}
 	if s := p.newest(c.pair, t); s != 0 {
@@ -233,15 +238,16 @@ func (p *Pools) again(me int32, t int64) int32 {
 func (p *Pools) Idle(conn uint32, t int64) {
 	me := p.find(conn)
 	c := p.conns.at(me)
-	if me == 0 || c.provisional {
+	if c.provisional {
 		return
 	}
-	switch s := p.slots.at(c.slot); {
-	case s.holder == me:
-	case s.holder == 0 && s.rider == me && s.since < t && (!c.closed || p.alive(c.slot, t)):
-	default:
-		return
+	if !c.holds {
+		s := p.slots.at(c.slot)
+		if me == 0 || s.rider != me || s.held || s.since >= t || c.closed && !p.alive(s, t) {
+			return
+		}
 	}
+	c.holds = false
 	p.rest(c.slot, t)
 }
 
@@ -258,8 +264,9 @@ func (p *Pools) Unusable(conn uint32, why Reason) {
 // Both a request that crosses the closing and the rest of a response may follow.
 func (p *Pools) Closed(conn uint32, t int64, why Reason) {
 	if me := p.find(conn); me != 0 {
-		p.conns.at(me).reason = why
-		p.end(me, t)
+		c := p.conns.at(me)
+		c.reason = why
+		p.end(c, t)
 	}
 }
 
@@ -270,27 +277,28 @@ func (p *Pools) Release(conn uint32, t int64) {
 	if me == 0 {
 		return
 	}
-	p.end(me, t)
+	c := p.conns.at(me)
+	p.end(c, t)
 	*p.byID.at(int32(conn)) = 0
-	p.leave(p.conns.at(me).pair)
+	p.leave(c.pair)
 	p.forget(me)
 }
 
-func (p *Pools) end(me int32, t int64) {
-	c := p.conns.at(me)
+func (p *Pools) end(c *connection, t int64) {
 	c.closed = true
-	if c.provisional {
-		p.withdraw(me)
-	} else if p.slots.at(c.slot).holder == me {
+	switch {
+	case c.provisional:
+		p.withdraw(c)
+	case c.holds:
+		c.holds = false
 		p.rest(c.slot, t)
 	}
 }
 
 // withdraw undoes judge.
-func (p *Pools) withdraw(me int32) {
-	c := p.conns.at(me)
+func (p *Pools) withdraw(c *connection) {
 	s := c.slot
-	c.slot, c.provisional = 0, false
+	c.slot, c.provisional, c.holds = 0, false, false
 	switch {
 	case s == 0: // the pool was full
 	case p.slots.at(s).rider == 0:

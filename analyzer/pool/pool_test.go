@@ -16,15 +16,31 @@ func check(t testing.TB, p *Pools) {
 	connRefs := make([]int32, p.conns.made)
 	pairRefs := make([]int32, p.pairs.made)
 	inHeap := make([]bool, p.slots.made)
+	holder := make([]int32, p.slots.made)
+	for id := range len(p.byID) * chunkLen {
+		i := *p.byID.at(int32(id))
+		if i == 0 {
+			continue
+		}
+		c := p.conns.at(i)
+		connRefs[i]++
+		pairRefs[c.pair]++
+		if c.holds && holder[c.slot] != 0 {
+			t.Fatalf("slot %d has two holders", c.slot)
+		}
+		if c.holds {
+			holder[c.slot] = i
+		}
+	}
 	var walk func(i, pr int32)
 	walk = func(i, pr int32) {
 		for c, prev := p.slots.at(i).child, i; c != 0; c, prev = p.slots.at(c).next, c {
-			if p.slots.at(c).prev != prev || p.later(c, i) {
+			if p.slots.at(c).prev != prev || p.slots.at(c).later(p.slots.at(i)) {
 				t.Fatalf("slot %d below %d: link or order broken", c, i)
 			}
 			walk(c, pr)
 		}
-		if s := p.slots.at(i); inHeap[i] || s.pair != pr || s.holder != 0 && s.holder != s.rider || s.rider == 0 {
+		if s := p.slots.at(i); inHeap[i] || s.pair != pr || holder[i] != 0 && holder[i] != s.rider || s.rider == 0 {
 			t.Fatalf("slot %d: in a heap twice, of another pair, held by another than its rider or never ridden", i)
 		}
 		inHeap[i] = true
@@ -42,12 +58,6 @@ func check(t testing.TB, p *Pools) {
 	if n != len(p.byKey) {
 		t.Fatalf("%d pairs in the ring, %d in the map", n, len(p.byKey))
 	}
-	for id := range len(p.byID) * chunkLen {
-		if i := *p.byID.at(int32(id)); i != 0 {
-			connRefs[i]++
-			pairRefs[p.conns.at(i).pair]++
-		}
-	}
 	live := 0
 	for i := range p.slots.made {
 		s := p.slots.at(i)
@@ -57,11 +67,11 @@ func check(t testing.TB, p *Pools) {
 		live++
 		connRefs[s.rider]++
 		pairRefs[s.pair]++
-		if inHeap[i] != s.queued || !s.queued && s.holder == 0 {
+		if inHeap[i] != s.queued || !s.queued && !s.held {
 			t.Fatalf("slot %d: neither held nor idle", i)
 		}
-		if s.holder != 0 && p.conns.at(s.holder).slot != i {
-			t.Fatalf("slot %d: its holder holds another", i)
+		if s.held != (holder[i] != 0) {
+			t.Fatalf("slot %d: held %t, by connection %d", i, s.held, holder[i])
 		}
 	}
 	if live != p.slots.len() {

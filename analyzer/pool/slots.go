@@ -15,6 +15,7 @@ type connection struct {
 	reason      Reason
 	provisional bool // it holds slot by its SYN alone
 	closed      bool
+	holds       bool // slot is its own now; false where it got none
 }
 
 // A slot is free, or held, or idle. The idle ones are in their pair's heap; one
@@ -26,8 +27,9 @@ type slot struct {
 	seq               uint32 // orders slots that became idle at the same time
 	gen               uint32 // tells the uses of this index apart
 	pair              int32  // 0 when free
-	holder, rider     int32
+	rider             int32
 	child, next, prev int32 // in the heap; prev is the parent of a first child
+	held              bool  // by the connection that says so
 	queued            bool  // it is in the heap
 }
 
@@ -93,14 +95,17 @@ func (p *Pools) find(id uint32) int32 {
 }
 
 // begin makes a connection in a pair, without a slot.
-func (p *Pools) begin(id uint32, key Pair, t int64) int32 {
-	p.Release(id, t) // a number used again without release
+func (p *Pools) begin(id uint32, key *Pair, t int64) int32 {
+	if p.find(id) != 0 { // a number used again without release
+		p.Release(id, t)
+	}
 	p.sweep(t)
 	p.byID.reach(int32(id))
 	me := p.conns.get()
 	*p.byID.at(int32(id)) = me
-	*p.conns.at(me) = connection{syn: t, id: id, refs: 1, reason: PoolMiss}
-	p.enter(me, key)
+	c := p.conns.at(me)
+	*c = connection{syn: t, id: id, refs: 1, reason: PoolMiss}
+	p.enter(c, key)
 	return me
 }
 
@@ -116,9 +121,9 @@ func (p *Pools) forget(me int32) {
 }
 
 // enter puts a connection into the pair of that key, and makes it the last used.
-func (p *Pools) enter(me int32, key Pair) {
-	old := p.conns.at(me).pair
-	if old != 0 && !p.pairs.at(old).evicted && p.pairs.at(old).key == key {
+func (p *Pools) enter(c *connection, key *Pair) {
+	old := c.pair
+	if old != 0 && !p.pairs.at(old).evicted && p.pairs.at(old).key == *key {
 		p.touch(old)
 		return
 	}
@@ -128,12 +133,12 @@ func (p *Pools) enter(me int32, key Pair) {
 			p.evict(p.pairs.at(0).newer)
 		}
 		i = p.pairs.get()
-		*p.pairs.at(i) = pair{key: key, older: i, newer: i}
-		p.byKey[key] = i
+		*p.pairs.at(i) = pair{key: *key, older: i, newer: i}
+		p.byKey[*key] = i
 	}
 	p.pairs.at(i).refs++
 	p.touch(i)
-	p.conns.at(me).pair = i
+	c.pair = i
 	if old != 0 {
 		p.leave(old)
 	}
@@ -141,12 +146,12 @@ func (p *Pools) enter(me int32, key Pair) {
 
 // lookup returns the index of a pair, 0 if it has none. A pair's connections
 // come in runs, so the ones found last are looked at before the map.
-func (p *Pools) lookup(key Pair) int32 {
+func (p *Pools) lookup(key *Pair) int32 {
 	near := &p.near[(uint32(key.Client[15])*31^uint32(key.Server[15])*7^uint32(key.Port)^key.Name)%uint32(len(p.near))]
-	if r := p.pairs.at(*near); *near != 0 && !r.evicted && r.refs > 0 && r.key == key {
+	if r := p.pairs.at(*near); *near != 0 && !r.evicted && r.refs > 0 && r.key == *key {
 		return *near
 	}
-	i := p.byKey[key]
+	i := p.byKey[*key]
 	*near = i
 	return i
 }
@@ -173,7 +178,7 @@ func (p *Pools) evict(i int32) {
 	for r.idle != 0 {
 		s := r.idle
 		p.unlink(s)
-		if p.slots.at(s).holder == 0 {
+		if !p.slots.at(s).held {
 			p.drop(s)
 		}
 	}
@@ -185,12 +190,23 @@ func (p *Pools) unlist(i int32) {
 	r := p.pairs.at(i)
 	delete(p.byKey, r.key)
 	p.pairs.at(r.older).newer, p.pairs.at(r.newer).older = r.newer, r.older
+	p.touched = 0
 }
 
-// touch makes a pair the last used.
+// touch makes a pair the last used. Nearly always it is already.
 func (p *Pools) touch(i int32) {
+	if i != p.touched {
+		p.renew(i)
+	}
+}
+
+func (p *Pools) renew(i int32) {
 	r, head := p.pairs.at(i), p.pairs.at(0)
-	if head.older == i || r.evicted {
+	if r.evicted {
+		return
+	}
+	p.touched = i
+	if head.older == i {
 		return
 	}
 	p.pairs.at(r.older).newer, p.pairs.at(r.newer).older = r.newer, r.older
@@ -227,12 +243,11 @@ func (p *Pools) drop(i int32) {
 }
 
 // hold gives a connection a slot, or 0.
-func (p *Pools) hold(i, me int32) {
-	c := p.conns.at(me)
-	c.slot = i
-	if i != 0 {
+func (p *Pools) hold(i int32, c *connection) {
+	c.slot, c.holds = i, i != 0
+	if c.holds {
 		s := p.slots.at(i)
-		s.holder, c.gen = me, s.gen
+		s.held, c.gen = true, s.gen
 	}
 }
 
@@ -247,29 +262,30 @@ func (p *Pools) ride(i, me int32) {
 
 // rest makes a slot idle from t on.
 func (p *Pools) rest(i int32, t int64) {
-	p.seq++
 	s := p.slots.at(i)
-	s.holder = 0
+	s.held = false
 	if s.queued && t < s.since { // what is below it may have to be above
 		p.unlink(i)
 	}
+	p.seq++
 	s.since, s.seq = t, p.seq
 	if !s.queued {
 		p.push(i)
 		return
 	}
 	if r := p.pairs.at(s.pair); r.idle != i {
-		p.cut(i)
+		p.cut(s, i)
 		r.idle = p.meld(r.idle, i)
 	}
 }
 
 // alive says whether an idle slot can be taken at t.
-func (p *Pools) alive(i int32, t int64) bool {
-	s := p.slots.at(i)
-	if t-s.since <= p.cfg.Window {
-		return true
-	}
+func (p *Pools) alive(s *slot, t int64) bool {
+	return t-s.since <= p.cfg.Window || p.ridden(s, t)
+}
+
+// ridden says whether the rider of a slot is really open.
+func (p *Pools) ridden(s *slot, t int64) bool {
 	c := p.conns.at(s.rider)
 	return !c.closed && (p.cfg.Open == nil || p.cfg.Open(c.id, t))
 }
@@ -282,7 +298,7 @@ func (p *Pools) sweep(t int64) {
 			p.hand = 0
 		}
 		s := p.slots.at(p.hand)
-		if s.pair != 0 && s.holder == 0 && !p.alive(p.hand, t-p.cfg.Window) {
+		if s.pair != 0 && !s.held && !p.alive(s, t-p.cfg.Window) {
 			p.unlink(p.hand)
 			p.drop(p.hand)
 		}
@@ -294,20 +310,20 @@ func (p *Pools) sweep(t int64) {
 func (p *Pools) newest(pr int32, t int64) (found int32) {
 	var later int32 // a stack of those that became idle after t
 	for n := 0; n <= lookBack && found == 0; {
-		s := p.pairs.at(pr).idle
-		if s == 0 {
+		i := p.pairs.at(pr).idle
+		if i == 0 {
 			break
 		}
-		p.unlink(s)
-		switch {
-		case p.slots.at(s).holder != 0: // it is idle no more
-		case p.slots.at(s).since > t:
-			p.slots.at(s).next, later = later, s
+		p.unlink(i)
+		switch s := p.slots.at(i); {
+		case s.held: // it is idle no more
+		case s.since > t:
+			s.next, later = later, i
 			n++
 		case p.alive(s, t):
-			found = s
+			found = i
 		default:
-			p.drop(s)
+			p.drop(i)
 		}
 	}
 	for later != 0 {
@@ -321,7 +337,7 @@ func (p *Pools) newest(pr int32, t int64) (found int32) {
 // push puts a slot into its pair's heap, at the place of its idle time.
 func (p *Pools) push(i int32) {
 	s := p.slots.at(i)
-	s.holder, s.child, s.next, s.prev, s.queued = 0, 0, 0, 0, true
+	s.held, s.child, s.next, s.prev, s.queued = false, 0, 0, 0, true
 	r := p.pairs.at(s.pair)
 	if r.evicted {
 		p.drop(i)
@@ -338,15 +354,14 @@ func (p *Pools) unlink(i int32) {
 	if r.idle == i {
 		r.idle = sub
 	} else {
-		p.cut(i)
+		p.cut(s, i)
 		r.idle = p.meld(r.idle, sub)
 	}
 	s.child, s.queued = 0, false
 }
 
-// cut takes a slot that is not the top, and what is below it, out of the heap.
-func (p *Pools) cut(i int32) {
-	s := p.slots.at(i)
+// cut takes s, slot i, which is not the top, and what is below it out of the heap.
+func (p *Pools) cut(s *slot, i int32) {
 	if s.next != 0 {
 		p.slots.at(s.next).prev = s.prev
 	}
@@ -379,7 +394,8 @@ func (p *Pools) combine(first int32) int32 {
 		top = p.meld(top, a)
 	}
 	if top != 0 {
-		p.slots.at(top).next, p.slots.at(top).prev = 0, 0
+		s := p.slots.at(top)
+		s.next, s.prev = 0, 0
 	}
 	return top
 }
@@ -389,10 +405,10 @@ func (p *Pools) meld(a, b int32) int32 {
 	if a == 0 || b == 0 {
 		return a | b
 	}
-	if p.later(b, a) {
-		a, b = b, a
-	}
 	top, sub := p.slots.at(a), p.slots.at(b)
+	if sub.later(top) {
+		a, b, top, sub = b, a, sub, top
+	}
 	sub.prev, sub.next = a, top.child
 	if top.child != 0 {
 		p.slots.at(top.child).prev = b
@@ -401,11 +417,10 @@ func (p *Pools) meld(a, b int32) int32 {
 	return a
 }
 
-// later says whether a became idle after b.
-func (p *Pools) later(a, b int32) bool {
-	x, y := p.slots.at(a), p.slots.at(b)
-	if x.since != y.since {
-		return x.since > y.since
+// later says whether s became idle after o.
+func (s *slot) later(o *slot) bool {
+	if s.since != o.since {
+		return s.since > o.since
 	}
-	return int32(x.seq-y.seq) > 0
+	return int32(s.seq-o.seq) > 0
 }
