@@ -158,6 +158,7 @@ func (s *conn) settle(c *reassembly.Conn, dir reassembly.Dir, payload []byte) {
 // Data implements reassembly.Handler.
 func (a *Analyzer) Data(c *reassembly.Conn, dir reassembly.Dir, payload []byte) {
 	s := a.table.at(c.ID)
+	s.unset(discharged)
 	if s.protocol == ProtocolUnknown {
 		a.detect(c, s, dir, payload)
 	}
@@ -500,18 +501,19 @@ func (a *Analyzer) next(s *conn) {
 func (a *Analyzer) tellExchange(c *reassembly.Conn, s *conn, end int64) {
 	client, server := s.sides(c)
 	q := &s.flight.front
-	a.exchange = Exchange{
-		Client: c.Endpoint[client], Server: c.Endpoint[server], ServerName: s.serverName(),
-		Opened: c.Start, Index: q.index, Start: q.start, End: end,
-		Method: q.method, Version: q.version, Status: q.status,
-		Outcome: q.outcome, Reuse: q.reuse, Idle: q.idle,
-	}
-	a.obs.Exchange(&a.exchange)
+	e := &a.exchange // every field is written, in place: see fill
+	e.Client, e.Server, e.ServerName = c.Endpoint[client], c.Endpoint[server], s.serverName()
+	e.Opened, e.Index = c.Start, q.index
+	e.Start, e.End, e.Idle = q.start, end, q.idle
+	e.Method, e.Version, e.Status = q.method, q.version, q.status
+	e.Outcome, e.Reuse = q.outcome, q.reuse
+	a.obs.Exchange(e)
 }
 
 // Gap implements reassembly.Handler.
 func (a *Analyzer) Gap(c *reassembly.Conn, dir reassembly.Dir, n int64, _ reassembly.GapKind) {
 	s := a.table.at(c.ID)
+	s.unset(discharged)
 	switch s.protocol {
 	case ProtocolTLS:
 		a.encryptedGap(c, s, dir, n)
@@ -561,6 +563,7 @@ func (a *Analyzer) End(c *reassembly.Conn, dir reassembly.Dir, end reassembly.En
 		if s.role(dir) == http1.Request {
 			s.set(clientReset)
 		}
+		s.unset(discharged)
 		a.closing(c, s)
 	default:
 		a.over(c, s, end)
@@ -571,8 +574,11 @@ func (a *Analyzer) End(c *reassembly.Conn, dir reassembly.Dir, end reassembly.En
 // where a request crossed the closing. Until the server's FIN, or a RST, a
 // response may come on a connection that its client has half closed.
 func (a *Analyzer) closing(c *reassembly.Conn, s *conn) {
-	if !s.is(pooled) || s.outstanding > 0 && !s.is(unanswerable) {
+	if s.flags&(pooled|discharged) != pooled || s.outstanding > 0 && !s.is(unanswerable) {
 		return
+	}
+	if s.outstanding == 0 {
+		s.set(discharged)
 	}
 	a.pools.Closed(c.ID, c.Last, pool.Reason(reasonOf(c, s, reassembly.EndClosed)))
 }

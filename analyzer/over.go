@@ -51,7 +51,9 @@ func (a *Analyzer) leavePool(c *reassembly.Conn, s *conn, reason Reason) {
 	if c.ClosedWith == reassembly.NotClosed || s.outstanding > 0 {
 		t = c.Last
 	}
-	a.pools.Closed(c.ID, t, pool.Reason(reason))
+	if !s.is(discharged) {
+		a.pools.Closed(c.ID, t, pool.Reason(reason))
+	}
 	a.pools.Release(c.ID, t)
 }
 
@@ -109,29 +111,31 @@ func (a *Analyzer) identify(c *reassembly.Conn, s *conn) {
 	o.Client, o.Server, o.ServerName = c.Endpoint[client], c.Endpoint[server], s.serverName()
 	o.Start, o.End = c.Start, c.Last
 	o.Handshake, o.HandshakeTime = handshakeOf(c, s), handshakeTime(c, s)
-	o.Cost = Cost{TCP: max(o.HandshakeTime, 0)}
+	o.Cost.TCP, o.Cost.TLS, o.Cost.DNS = max(o.HandshakeTime, 0), 0, 0
 	if s.rare != nil {
 		o.Cost.DNS = s.rare.dnsCost
 	}
 	a.identifyTLS(s, o)
 }
 
-// fill writes what is known of a connection so far into a.conn.
+// fill writes what is known of a connection so far into a.conn. It is written
+// field by field: a composite literal would be made elsewhere and then copied
+// (BenchmarkVerdicts, BenchmarkExchange).
 func (a *Analyzer) fill(c *reassembly.Conn, s *conn) {
 	client, server := s.sides(c)
-	a.conn = Connection{
-		Protocol: s.protocol,
-		Requests: s.requests, Responses: s.responses, Reused: s.reused(),
-		Negotiated: s.negotiated(),
-		CloseIdle:  -1, RaceIdle: -1,
-		Incomplete: s.is(incomplete),
-		Missing:    c.Missing(0) + c.Missing(1), Truncated: c.Truncated(0) + c.Truncated(1),
-		Bytes:   [2]uint64{c.Bytes[client], c.Bytes[server]},
-		Packets: [2]uint32{c.Packets[client], c.Packets[server]},
-		Verdict: s.verdict, Cause: s.cause,
-	}
-	a.identify(c, s)
 	o := &a.conn
+	*o = Connection{}
+	a.identify(c, s)
+	o.Protocol = s.protocol
+	o.Requests, o.Responses, o.Reused = s.requests, s.responses, s.reused()
+	o.Negotiated = s.negotiated()
+	o.CloseIdle, o.RaceIdle = -1, -1
+	o.Incomplete = s.is(incomplete)
+	o.Missing = c.Missing(0) + c.Missing(1)
+	o.Truncated = c.Truncated(0) + c.Truncated(1)
+	o.Bytes[0], o.Bytes[1] = c.Bytes[client], c.Bytes[server]
+	o.Packets[0], o.Packets[1] = c.Packets[client], c.Packets[server]
+	o.Verdict, o.Cause = s.verdict, s.cause
 	for v := http1.HTTP09; v <= http1.HTTP11; v++ {
 		o.Versions[v] = s.versions&(1<<v) != 0
 	}

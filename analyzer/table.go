@@ -53,6 +53,7 @@ const (
 	unanswerable                   // the server's FIN was delivered, or a RST: no response will begin
 	unsynced                       // since the last response's head bytes were lost, maybe responses
 	clientReset                    // the client sent a RST
+	discharged                     // the pools know why it closed, and nothing has come since
 )
 
 // A conn is what the analyzer knows of one connection. What most connections
