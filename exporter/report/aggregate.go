@@ -43,13 +43,13 @@ func NewAggregate(o Options) *Aggregate {
 // Exchange counts an exchange. It does not allocate once the server and the
 // order of magnitude of the exchange's time are known.
 func (a *Aggregate) Exchange(e *analyzer.Exchange) {
-	a.find(e.Server, e.ServerName).exchange(e)
+	a.find(&e.Server, e.ServerName).exchange(e)
 }
 
 // Connection counts a connection that has ended. It does not allocate once the
 // server, the pair and the orders of magnitude are known.
 func (a *Aggregate) Connection(c *analyzer.Connection) {
-	a.find(c.Server, c.ServerName).connection(c)
+	a.find(&c.Server, c.ServerName).connection(c)
 	if c.Handshake != analyzer.HandshakeMidstream {
 		a.pairs.add(c)
 	}
@@ -77,24 +77,24 @@ func (a *Aggregate) fold(s *server) {
 
 // find returns where to count a server. Names are compared as they came first:
 // nearly all are clean, and come again and again.
-func (a *Aggregate) find(ep sniffer.Endpoint, name string) *stats {
+func (a *Aggregate) find(ep *sniffer.Endpoint, name string) *stats {
 	slot := &a.recent[recentSlot(ep, name)]
-	if s := *slot; s != nil && s.key.endpoint == ep && s.key.name == name {
+	if s := *slot; s != nil && s.key.endpoint == *ep && s.key.name == name {
 		return &s.stats
 	}
 	if isClean(name) {
-		if s := a.lookup(ep, name); s != nil {
+		if s := a.lookup(*ep, name); s != nil {
 			*slot = s
 			return &s.stats
 		}
-		return a.resolve(ep, name)
+		return a.resolve(*ep, name)
 	}
 	var buf [maxName]byte
 	clean := cleanInto(&buf, name)
-	if s := a.names.byKey[serverKey{ep, string(clean)}]; s != nil {
+	if s := a.names.byKey[serverKey{*ep, string(clean)}]; s != nil {
 		return &s.stats
 	}
-	return a.resolve(ep, string(clean))
+	return a.resolve(*ep, string(clean))
 }
 
 func (a *Aggregate) lookup(ep sniffer.Endpoint, name string) *server {
@@ -106,15 +106,22 @@ func (a *Aggregate) lookup(ep sniffer.Endpoint, name string) *server {
 
 // recentSlot hashes what tells servers of one capture apart: the end of the
 // address, the port, and both ends of the name (BenchmarkExchange).
-func recentSlot(ep sniffer.Endpoint, name string) uint64 {
-	h := binary.LittleEndian.Uint64(ep.Addr[8:]) ^ uint64(ep.Port)
-	h = (h ^ uint64(len(name))) * recentPrime
-	if n := len(name); n > 0 {
-		last := uint64(name[n-1]) | uint64(name[max(n-5, 0)])<<8 | uint64(name[n/2])<<16
-		h ^= (last | uint64(name[0])<<24 | uint64(name[min(4, n-1)])<<32 | uint64(name[n/4])<<40) * hashPrime
-		h *= recentPrime
+func recentSlot(ep *sniffer.Endpoint, name string) uint64 {
+	h := binary.LittleEndian.Uint64(ep.Addr[8:]) ^ uint64(ep.Port) ^ uint64(len(name))
+	if n := len(name); n >= 8 {
+		h = (h*recentPrime ^ word(name)) * hashPrime
+		h ^= word(name[n-8:])
+	} else if n > 0 {
+		h ^= (uint64(name[0]) | uint64(name[n/2])<<8 | uint64(name[n-1])<<16) * hashPrime
 	}
-	return h >> (64 - recentBits)
+	return h * recentPrime >> (64 - recentBits)
+}
+
+// word returns the first eight bytes of a name.
+func word(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
 const (

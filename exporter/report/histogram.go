@@ -51,9 +51,14 @@ func (h *histogram) add(v int64) {
 
 // cell returns the cell of a bucket, which it adds where needed.
 func (h *histogram) cell(bucket uint16) *cell {
-	if len(h.places) > 0 {
-		if at := *h.place(bucket); at > 0 {
-			return &h.cells[at-1]
+	places, cells := h.places, h.cells
+	for i := h.hash(bucket); len(places) > 0; i++ {
+		at := places[i&uint(len(places)-1)]
+		if at == 0 {
+			break
+		}
+		if c := &cells[at-1]; c.bucket == bucket {
+			return c
 		}
 	}
 	h.cells = append(h.cells, cell{bucket: bucket})
@@ -62,26 +67,29 @@ func (h *histogram) cell(bucket uint16) *cell {
 		h.shift = uint8(17 - bits.Len(uint(len(h.places))))
 		h.rehash()
 	} else {
-		*h.place(bucket) = uint16(len(h.cells))
+		h.place(len(h.cells))
 	}
 	return &h.cells[len(h.cells)-1]
 }
 
-// place returns the place of a bucket, or the free one where it belongs.
-func (h *histogram) place(bucket uint16) *uint16 {
+func (h *histogram) hash(bucket uint16) uint {
 	const prime = 40503 // 2^16 divided by the golden ratio
-	for i := int(bucket * prime >> h.shift); ; i++ {
-		p := &h.places[i&(len(h.places)-1)]
-		if *p == 0 || h.cells[*p-1].bucket == bucket {
-			return p
-		}
-	}
+	return uint(bucket * prime >> (h.shift & 15))
 }
 
-// rehash places all cells; no bucket may have a place.
+// place notes where the cell of a bucket is that has no place yet.
+func (h *histogram) place(at int) {
+	i, last := h.hash(h.cells[at-1].bucket), uint(len(h.places)-1)
+	for h.places[i&last] != 0 {
+		i++
+	}
+	h.places[i&last] = uint16(at)
+}
+
+// rehash places all cells.
 func (h *histogram) rehash() {
 	for i := range h.cells {
-		*h.place(h.cells[i].bucket) = uint16(i + 1)
+		h.place(i + 1)
 	}
 }
 
@@ -99,6 +107,10 @@ func (h *histogram) merge(o *histogram) {
 	h.n += o.n
 	h.sum += o.sum
 	h.max = max(h.max, o.max)
+	if len(h.cells) == 0 {
+		h.cells, h.places, h.shift = append(h.cells, o.cells...), append(h.places[:0], o.places...), o.shift
+		return
+	}
 	for i := range o.cells {
 		c := h.cell(o.cells[i].bucket)
 		c.n += o.cells[i].n
