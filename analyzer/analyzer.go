@@ -55,7 +55,7 @@ func New(cfg Config, obs Observer) *Analyzer {
 		cfg.MaxHeaderBytes = 16 << 20
 	}
 	watch, _ := obs.(Watcher)
-	a := &Analyzer{cfg: cfg, obs: obs, watch: watch, names: names{}, dns: dns.NewCache(dns.Config{})}
+	a := &Analyzer{cfg: cfg, obs: obs, watch: watch, names: names{known: map[string]*string{}}, dns: dns.NewCache(dns.Config{})}
 	a.table.heads.Max = int64(cfg.MaxHeaderBytes)
 	if !cfg.NoVerdicts {
 		a.pools = pool.New(pool.Config{Window: int64(cfg.ReuseWindow), Open: a.isOpen})

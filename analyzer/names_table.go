@@ -9,12 +9,27 @@ const (
 
 // names gives equal byte strings one string. When it is full it starts over:
 // the strings handed out live on with those who hold them.
-type names map[string]*string
+type names struct {
+	known  map[string]*string
+	recent [256]*string // found last, by a cheap hash: names come again and again (BenchmarkVerdicts)
+}
 
 // intern returns b as a host name fit to be shown: lower case, at most maxName
 // bytes of the characters that RFC 3986 §3.2 allows in an authority, the others
 // replaced by '_'.
-func (t names) intern(b []byte) *string {
+func (t *names) intern(b []byte) *string {
+	recent := &t.recent[0]
+	if n := len(b); n > 0 {
+		recent = &t.recent[(uint(b[n-1])*31^uint(b[n/2])*7^uint(b[0])^uint(n))%uint(len(t.recent))]
+	}
+	if s := *recent; s != nil && *s == string(b) {
+		return s
+	}
+	*recent = t.clean(b)
+	return *recent
+}
+
+func (t *names) clean(b []byte) *string {
 	var buf [maxName]byte
 	n := copy(buf[:], b)
 	for i, c := range buf[:n] {
@@ -26,13 +41,14 @@ func (t names) intern(b []byte) *string {
 			buf[i] = '_'
 		}
 	}
-	if s, ok := t[string(buf[:n])]; ok {
+	if s, ok := t.known[string(buf[:n])]; ok {
 		return s
 	}
-	if len(t) >= maxNames {
-		clear(t)
+	if len(t.known) >= maxNames {
+		clear(t.known)
+		clear(t.recent[:])
 	}
 	s := string(buf[:n])
-	t[s] = &s
+	t.known[s] = &s
 	return &s
 }
