@@ -59,7 +59,7 @@ func (a *Analyzer) leavePool(c *reassembly.Conn, s *conn, reason Reason) {
 
 // mayJudge says whether the connection's handshake can be needed or wasted.
 func (a *Analyzer) mayJudge(c *reassembly.Conn, s *conn) bool {
-	return a.pools != nil && !s.is(upgraded) && handshakeOf(c, s) == HandshakeComplete
+	return a.pools != nil && !s.is(upgraded) && established(c)
 }
 
 // closeOf says who ended the connection, and how.
@@ -110,7 +110,7 @@ func (a *Analyzer) identify(c *reassembly.Conn, s *conn) {
 	o := &a.conn
 	o.Client, o.Server, o.ServerName = c.Endpoint[client], c.Endpoint[server], s.serverName()
 	o.Start, o.End = c.Start, c.Last
-	o.Handshake, o.HandshakeTime = handshakeOf(c, s), handshakeTime(c, s)
+	o.Handshake, o.HandshakeTime = handshakeOf(c), handshakeTime(c)
 	o.Cost.TCP, o.Cost.TLS, o.Cost.DNS = max(o.HandshakeTime, 0), 0, 0
 	if s.rare != nil {
 		o.Cost.DNS = s.rare.dnsCost

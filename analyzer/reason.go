@@ -20,10 +20,13 @@ func (s *conn) closer(c *reassembly.Conn) (byServer, closed bool) {
 	return c.ClosedBy == server, c.ClosedWith != reassembly.NotClosed
 }
 
+// established says whether the whole handshake was captured.
+func established(c *reassembly.Conn) bool { return c.SYNSeen() && c.SYNACKSeen() && c.ACKSeen() }
+
 // handshakeOf says how much of the handshake was captured.
-func handshakeOf(c *reassembly.Conn, s *conn) Handshake {
+func handshakeOf(c *reassembly.Conn) Handshake {
 	switch {
-	case c.SYNSeen() && c.SYNACKSeen() && c.ACKSeen():
+	case established(c):
 		return HandshakeComplete
 	case c.Refused():
 		return HandshakeRefused
@@ -36,8 +39,8 @@ func handshakeOf(c *reassembly.Conn, s *conn) Handshake {
 }
 
 // handshakeTime returns first SYN to the client's ACK, -1 unless complete.
-func handshakeTime(c *reassembly.Conn, s *conn) int64 {
-	if handshakeOf(c, s) != HandshakeComplete {
+func handshakeTime(c *reassembly.Conn) int64 {
+	if !established(c) {
 		return -1
 	}
 	return max(c.Established-c.SYN, 0)
@@ -47,7 +50,7 @@ func handshakeTime(c *reassembly.Conn, s *conn) int64 {
 // holds. end is why the tracker gave it up.
 func reasonOf(c *reassembly.Conn, s *conn, end reassembly.End) Reason {
 	byServer, closed := s.closer(c)
-	hs := handshakeOf(c, s)
+	hs := handshakeOf(c)
 	used := s.requests > 0 || s.responses > 0
 	switch {
 	case hs == HandshakeUnanswered || hs == HandshakeRefused:
@@ -107,5 +110,5 @@ func (s *conn) idleSince() int64 {
 func raced(c *reassembly.Conn, s *conn) bool {
 	byServer, closed := s.closer(c)
 	return closed && byServer && s.outstanding > 0 && s.flight.front.reuse == ReusedRequest &&
-		!s.is(answered) && c.ClosedAt <= s.flight.front.start+max(handshakeTime(c, s), 0)+raceSlack
+		!s.is(answered) && c.ClosedAt <= s.flight.front.start+max(handshakeTime(c), 0)+raceSlack
 }
