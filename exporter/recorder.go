@@ -18,31 +18,27 @@ type Recorder struct {
 	byNetwork  bool // client networks are told apart
 	blocks     map[key]*block
 	cache      [1 << cacheBits]cached
-	locals     [1 << localBits]locality
+	clients    [1 << clientBits]recentClient
 	incomplete uint64
 }
 
-// A locality remembers for a second of packet time whether an address is one
-// of the host's. Facts may be older than that second.
-type locality struct {
-	addr  sniffer.Addr
-	until int64
-	local bool
+// A recentClient remembers for a second of packet time whether an address is one
+// of the host's, and where its newest fact went: more are likely to follow
+// (BenchmarkCostOfMetrics). Facts may be older than that second.
+type recentClient struct {
+	addr   sniffer.Addr
+	until  int64
+	local  bool
+	server sniffer.Endpoint
+	name   string
+	block  *block // nil before there is one
 }
 
 const (
-	localBits   = 8
+	clientBits  = 8
 	localityFor = int64(time.Second)
 	localityOld = int64(time.Hour)
 )
-
-func (r *Recorder) isLocal(a *sniffer.Addr, t int64) bool {
-	l := &r.locals[(a[15]^a[14]*31^a[7]*17)&(1<<localBits-1)]
-	if l.addr != *a || uint64(l.until-t) > uint64(localityOld) {
-		*l = locality{addr: *a, until: t + localityFor, local: r.local(*a)}
-	}
-	return l.local
-}
 
 // A cached remembers where the facts of a server go.
 type cached struct {
@@ -53,38 +49,52 @@ type cached struct {
 	block       *block
 }
 
-const cacheBits = 10
+const (
+	cacheBits = 10
+	hashPrime = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
+)
 
 // slot hashes what tells the servers of one host apart: the ends of addresses,
 // the port, and where the name lies in memory, for the analyzer has one string
 // for each name. A collision, or a name that comes in another string, costs a
 // look into the map (BenchmarkExchange).
 func slot(server *sniffer.Endpoint, name string, network *sniffer.Addr) uint64 {
-	const prime = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
 	h := uint64(binary.LittleEndian.Uint32(server.Addr[12:])) ^ uint64(server.Port)<<32
 	h ^= binary.LittleEndian.Uint64(network[4:]) ^ uint64(network[15])
 	h ^= uint64(uintptr(unsafe.Pointer(unsafe.StringData(name)))) << 8
-	return h * prime >> (64 - cacheBits) &^ 1 // of two entries
+	return h * hashPrime >> (64 - cacheBits) &^ 1 // of two entries
 }
 
 // find returns where the facts of a connection go; t is the time of the fact.
 func (r *Recorder) find(client, server *sniffer.Endpoint, name string, t int64) *block {
+	a := &client.Addr
+	l := &r.clients[(binary.LittleEndian.Uint64(a[:8])^binary.LittleEndian.Uint64(a[8:]))*hashPrime>>(64-clientBits)]
+	if l.addr != *a || uint64(l.until-t) > uint64(localityOld) {
+		*l = recentClient{addr: *a, until: t + localityFor, local: r.local(*a)}
+	}
+	if l.block == nil || l.server != *server || l.name != name {
+		l.server, l.name, l.block = *server, name, r.search(client, server, name, t, l.local)
+	}
+	l.block.active = t
+	return l.block
+}
+
+// search is find for a client whose newest fact went elsewhere.
+func (r *Recorder) search(client, server *sniffer.Endpoint, name string, t int64, clientLocal bool) *block {
 	var net sniffer.Addr
 	if r.byNetwork {
 		net = network(client.Addr)
 	}
-	clientLocal := r.isLocal(&client.Addr, t)
 	at := slot(server, name, &net)
 	c := &r.cache[at]
 	if !c.is(server, clientLocal, name, &net) {
 		other := &r.cache[at^1]
 		*c, *other = *other, *c
 		if !c.is(server, clientLocal, name, &net) {
-			b := r.lookup(r.servers.key(clientLocal, r.isLocal(&server.Addr, t), server, name, net), t)
+			b := r.lookup(r.servers.key(clientLocal, r.local(server.Addr), server, name, net), t)
 			*c = cached{server: *server, clientLocal: clientLocal, network: net, name: name, block: b}
 		}
 	}
-	c.block.active = t
 	return c.block
 }
 
@@ -112,6 +122,7 @@ func (r *Recorder) lookup(k key, t int64) *block {
 func (r *Recorder) forget(k key) {
 	delete(r.blocks, k)
 	clear(r.cache[:])
+	clear(r.clients[:])
 }
 
 // Opened implements analyzer.Watcher.
@@ -238,19 +249,20 @@ func (b *block) estimate(c *analyzer.Connection) {
 // unpaired counts requests that were too many at once to be paired with their
 // responses: no Exchange told of them.
 func (b *block) unpaired(c *analyzer.Connection) {
-	n := c.Requests
-	for _, told := range c.Negotiated {
-		n -= min(told, n)
+	told := uint64(0)
+	for _, n := range c.Negotiated {
+		told += uint64(n)
 	}
-	if n == 0 {
+	if told >= uint64(c.Requests) {
 		return
 	}
+	n := uint64(c.Requests) - told
 	protocol := uint8(0)
 	for version, seen := range c.Versions {
 		if seen && version < len(protocolOf) {
 			protocol = protocolOf[version]
 		}
 	}
-	b.requests[protocol][analyzer.ReusedRequest] += uint64(n)
-	b.exchanges[analyzer.Incomplete] += uint64(n)
+	b.requests[protocol][analyzer.ReusedRequest] += n
+	b.exchanges[analyzer.Incomplete] += n
 }
