@@ -208,6 +208,9 @@ func (a *Analyzer) requests(c *reassembly.Conn, s *conn, b []byte) {
 				a.closing(c, s)
 			}
 		case http1.End:
+			if len(b) == 0 { // as nearly always: Next would say NeedMore (BenchmarkExchange)
+				return
+			}
 		case http1.Lost:
 			f.reqStart = never
 			if p.Preface() {
@@ -357,6 +360,9 @@ func (a *Analyzer) responses(c *reassembly.Conn, s *conn, b []byte) {
 			a.response(c, s, p)
 		case http1.End:
 			a.responseEnds(c, s, c.Last)
+			if len(b) == 0 { // see requests
+				return
+			}
 		case http1.Lost:
 			if s.responses > 0 {
 				s.set(incomplete)
