@@ -314,13 +314,13 @@ func (p *Pools) sweep(t int64) {
 // alive at t, 0 if there is none. What it finds dead on the way it drops.
 func (p *Pools) newest(pr int32, t int64) (found int32) {
 	var later int32 // a stack of those that became idle after t
-	for n := 0; n <= lookBack && found == 0; {
-		i := p.pairs.at(pr).idle
-		if i == 0 {
-			break
-		}
-		p.unlink(i)
-		switch s := p.slots.at(i); {
+	r := p.pairs.at(pr)
+	for n := 0; n <= lookBack && found == 0 && r.idle != 0; {
+		i := r.idle
+		s := p.slots.at(i)
+		r.idle = p.combine(s.child)
+		s.child, s.queued = 0, false
+		switch {
 		case s.held: // it is idle no more
 		case s.since > t:
 			s.next, later = later, i
@@ -381,6 +381,10 @@ func (p *Pools) cut(s *slot, i int32) {
 // combine makes one heap of a list of siblings: melded two by two, then into one
 // from the last to the first, which is what bounds the pairing heap's cost.
 func (p *Pools) combine(first int32) int32 {
+	if s := p.slots.at(first); s.next == 0 { // none, or nearly always one
+		s.prev = 0
+		return first
+	}
 	var twos int32
 	for a := first; a != 0; {
 		b := p.slots.at(a).next
@@ -398,10 +402,8 @@ func (p *Pools) combine(first int32) int32 {
 		twos = p.slots.at(a).next
 		top = p.meld(top, a)
 	}
-	if top != 0 {
-		s := p.slots.at(top)
-		s.next, s.prev = 0, 0
-	}
+	s := p.slots.at(top)
+	s.next, s.prev = 0, 0
 	return top
 }
 
