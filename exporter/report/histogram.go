@@ -15,6 +15,7 @@ import (
 // insert there took half of a report's time (BenchmarkConnection). The zero value
 // is empty and ready.
 type histogram struct {
+	index  []uint16 // the buckets of cells
 	cells  []cell
 	places []uint16 // of cells by a hash of their bucket, plus 1; 0 is free
 	shift  uint8    // places has 2^(16-shift) entries, half of them free
@@ -24,9 +25,8 @@ type histogram struct {
 }
 
 type cell struct {
-	n      uint64
-	sum    int64
-	bucket uint16
+	n   uint64
+	sum int64
 }
 
 const subBits = 7 // 128 buckets for each power of two
@@ -51,23 +51,26 @@ func (h *histogram) add(v int64) {
 
 // cell returns the cell of a bucket, which it adds where needed.
 func (h *histogram) cell(bucket uint16) *cell {
-	places, cells := h.places, h.cells
+	places, index := h.places, h.index
 	for i := h.hash(bucket); len(places) > 0; i++ {
 		at := places[i&uint(len(places)-1)]
 		if at == 0 {
 			break
 		}
-		if c := &cells[at-1]; c.bucket == bucket {
-			return c
+		if index[at-1] == bucket {
+			return &h.cells[at-1]
 		}
 	}
-	h.cells = append(h.cells, cell{bucket: bucket})
+	h.index = append(h.index, bucket)
+	h.cells = append(h.cells, cell{})
 	if 2*len(h.cells) > len(h.places) {
 		h.places = make([]uint16, max(2*len(h.places), 8))
 		h.shift = uint8(17 - bits.Len(uint(len(h.places))))
-		h.rehash()
+		for i := range h.index {
+			h.place(i + 1)
+		}
 	} else {
-		h.place(len(h.cells))
+		h.place(len(h.index))
 	}
 	return &h.cells[len(h.cells)-1]
 }
@@ -79,28 +82,11 @@ func (h *histogram) hash(bucket uint16) uint {
 
 // place notes where the cell of a bucket is that has no place yet.
 func (h *histogram) place(at int) {
-	i, last := h.hash(h.cells[at-1].bucket), uint(len(h.places)-1)
+	i, last := h.hash(h.index[at-1]), uint(len(h.places)-1)
 	for h.places[i&last] != 0 {
 		i++
 	}
 	h.places[i&last] = uint16(at)
-}
-
-// rehash places all cells.
-func (h *histogram) rehash() {
-	for i := range h.cells {
-		h.place(i + 1)
-	}
-}
-
-// sort brings the cells into the order of their values.
-func (h *histogram) sort() {
-	byBucket := func(a, b cell) int { return int(a.bucket) - int(b.bucket) }
-	if !slices.IsSortedFunc(h.cells, byBucket) {
-		slices.SortFunc(h.cells, byBucket)
-		clear(h.places)
-		h.rehash()
-	}
 }
 
 func (h *histogram) merge(o *histogram) {
@@ -108,11 +94,12 @@ func (h *histogram) merge(o *histogram) {
 	h.sum += o.sum
 	h.max = max(h.max, o.max)
 	if len(h.cells) == 0 {
-		h.cells, h.places, h.shift = append(h.cells, o.cells...), append(h.places[:0], o.places...), o.shift
+		h.index, h.cells = append(h.index, o.index...), append(h.cells, o.cells...)
+		h.places, h.shift = append(h.places[:0], o.places...), o.shift
 		return
 	}
-	for i := range o.cells {
-		c := h.cell(o.cells[i].bucket)
+	for i, bucket := range o.index {
+		c := h.cell(bucket)
 		c.n += o.cells[i].n
 		c.sum += o.cells[i].sum
 	}
@@ -121,7 +108,7 @@ func (h *histogram) merge(o *histogram) {
 // reset empties the histogram and keeps its memory.
 func (h *histogram) reset() {
 	clear(h.places)
-	*h = histogram{cells: h.cells[:0], places: h.places, shift: h.shift}
+	*h = histogram{index: h.index[:0], cells: h.cells[:0], places: h.places, shift: h.shift}
 }
 
 // quantile returns the value of rank ceil(percent/100 × n), as its bucket's
@@ -140,9 +127,10 @@ func (h *histogram) median() int64 { return h.ranked((h.n + 1) / 2) }
 // ranked returns the mean of the bucket that holds the value of a rank, 0 where
 // there is none.
 func (h *histogram) ranked(rank uint64) int64 {
-	h.sort()
-	for i := range h.cells {
-		c := &h.cells[i]
+	ascending := slices.Clone(h.index)
+	slices.Sort(ascending)
+	for _, bucket := range ascending {
+		c := h.cell(bucket)
 		if rank <= c.n {
 			return c.mean()
 		}
@@ -167,8 +155,8 @@ func (h *histogram) near(v int64) uint64 {
 // below counts the values under limit, exactly for limits up to 256.
 func (h *histogram) below(limit int64) uint64 {
 	var n uint64
-	for i := range h.cells {
-		if h.cells[i].bucket < bucketOf(limit) {
+	for i, bucket := range h.index {
+		if bucket < bucketOf(limit) {
 			n += h.cells[i].n
 		}
 	}
