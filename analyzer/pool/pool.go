@@ -43,12 +43,15 @@
 // A request and its end cost a constant, for the slot of a connection that is
 // reused stays in the pairing heap of its pair's slots until a SYN finds it on
 // top; taking a slot out of the heap is O(log n), amortised. A Move also steps
-// past the slots that became idle since its SYN. In every eighth of Window SYNs
-// sweep the slots for dead ones, two each. User CPU time on a busy 2-core machine, 10 million
-// rounds: BenchmarkChurn 62 ns for the five events of a one-request connection
-// (91 ns over 1 000 pairs), BenchmarkReuse 18 ns for the two of a reused request,
-// BenchmarkWithdraw 75 ns for a connection withdrawn among 50 000 slots. Nothing
-// is allocated in the steady state.
+// past the slots that became idle since its SYN. Each SYN looks at two slots for
+// dead ones, until all were seen; an eighth of Window later that begins anew.
+// Nothing is allocated in the steady state.
+//
+// Instructions on amd64, counted where captures of nginx are read: 1 000 for the
+// five events of a one-request connection (BenchmarkChurn), 280 for the two of a
+// reused request (BenchmarkReuse). That makes reading a file without an observer
+// 6 % longer where it holds 17 requests a connection, 10 % where it holds one.
+// The time of a connection withdrawn among 50 000 slots is BenchmarkWithdraw's.
 //
 //	what                  cap           default  when full
 //	pairs                 MaxPairs       65 536  the least recently used pair is forgotten, counted
