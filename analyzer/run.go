@@ -166,8 +166,9 @@ func (r *Reader) inline(ctx context.Context) error {
 			return err
 		}
 		w.batch.Lock()
-		for i := range b.Frames {
-			f := &b.Frames[i]
+		frames := b.Frames
+		for i := range frames {
+			f := &frames[i]
 			if r.due(f.Time) {
 				w.Assembler.Sweep(f.Time)
 			}

@@ -82,22 +82,21 @@ func (f *File) setPcap(p []byte, state pcapState) {
 func (f *File) parseRecords(b *sniffer.Batch, data []byte) (used int) {
 	header, fraction, swap := f.pcap.header, f.pcap.fraction, f.swap
 	link := f.interfaces[0].Link
-	frames := b.Frames[:sniffer.BatchFrames]
-	n := len(b.Frames)
+	n, frames, rest := len(b.Frames), b.Frames[:sniffer.BatchFrames], data
 	for ; n < len(frames); n++ {
-		rest := data[used:]
-		if len(rest) < header || len(rest) < 16 {
+		if len(rest) < header {
 			f.need = header
 			break
 		}
-		seconds, part := binary.LittleEndian.Uint32(rest), binary.LittleEndian.Uint32(rest[4:])
-		captured, length := binary.LittleEndian.Uint32(rest[8:]), binary.LittleEndian.Uint32(rest[12:])
+		record := (*[16]byte)(rest)
+		seconds, part := binary.LittleEndian.Uint32(record[:]), binary.LittleEndian.Uint32(record[4:])
+		captured, length := binary.LittleEndian.Uint32(record[8:]), binary.LittleEndian.Uint32(record[12:])
 		if swap {
 			seconds, part = bits.ReverseBytes32(seconds), bits.ReverseBytes32(part)
 			captured, length = bits.ReverseBytes32(captured), bits.ReverseBytes32(length)
 		}
 		if captured > maxFrame {
-			f.malformed(used, "packet of %d bytes where %d are the most", captured, maxFrame)
+			f.malformed(len(data)-len(rest), "packet of %d bytes where %d are the most", captured, maxFrame)
 			break
 		}
 		size := header + int(captured)
@@ -105,12 +104,13 @@ func (f *File) parseRecords(b *sniffer.Batch, data []byte) (used int) {
 			f.need = size
 			break
 		}
-		frames[n] = sniffer.Frame{
-			Time: int64(seconds)*int64(time.Second) + int64(part)*fraction,
-			Data: rest[header:size:size], Length: max(length, captured), Link: link,
-		}
-		used += size
+		frame := &frames[n]
+		frame.Time = int64(seconds)*int64(time.Second) + int64(part)*fraction
+		frame.Data = rest[header:size:size]
+		frame.Length = max(length, captured)
+		frame.Interface, frame.Link = 0, link
+		rest = rest[size:]
 	}
 	b.Frames = frames[:n]
-	return used
+	return len(data) - len(rest)
 }
