@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"math"
 	"os"
+	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer"
@@ -26,11 +30,16 @@ const (
 // A lineLog writes a line for each connection to a file that is rotated by
 // size, or to standard output. It never keeps a worker waiting: lines for which
 // the disk is too slow, or which it doesn't take, are dropped and counted.
+//
+// All that it does with files it does as the user that the process becomes once
+// it captures, from the first: the files are that user's, and what it may not do
+// (rotating takes write access to the directory) fails at the start.
 type lineLog struct {
-	path string    // empty for out
+	path string    // where symbolic links lead to; empty for out
 	out  io.Writer // where path is empty
 	max  int64     // bytes of a file
 	keep int       // rotated files
+	user *userIDs
 	log  *slog.Logger
 
 	queue            chan []byte
@@ -48,14 +57,13 @@ type lineLog struct {
 }
 
 // openLog starts a log; path "-" is standard output.
-func openLog(path string, out io.Writer, maximum int64, keep int, log *slog.Logger) (*lineLog, error) {
+func openLog(path string, out io.Writer, maximum int64, keep int, user *userIDs, log *slog.Logger) (*lineLog, error) {
 	l := &lineLog{
-		out: out, max: maximum, keep: keep, log: log,
+		out: out, max: maximum, keep: keep, user: user, log: log,
 		queue: make(chan []byte, maxQueued), free: make(chan []byte, maxQueued), done: make(chan struct{}),
 	}
 	if path != "-" {
-		l.path = path
-		if err := l.open(); err != nil {
+		if err := l.begin(path); err != nil {
 			return nil, fmt.Errorf("--log-connections: %w", err)
 		}
 	} else {
@@ -177,16 +185,42 @@ func (l *lineLog) failed(err error) {
 	l.retry = time.Now().Add(reopenWait)
 }
 
+// begin opens the file and tries whether it can be rotated, while somebody is
+// there to read that it can't.
+func (l *lineLog) begin(path string) (err error) {
+	if l.path, err = followLinks(path); err != nil {
+		return err
+	}
+	if err = l.open(); err == nil && l.max < unlimited {
+		if err = l.user.do(l.rotatable); err != nil {
+			_ = l.file.Close() // nothing was written
+		}
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: %v must be allowed to write, make and rename the log's files in %s", err, l.user, filepath.Dir(l.path))
+	}
+	return err
+}
+
+// unlimited is the size of a file that is never rotated.
+const unlimited = math.MaxInt64
+
 // open opens the file, at whose end further lines go.
 func (l *lineLog) open() error {
-	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
-	if err != nil {
+	var f *os.File
+	if err := l.user.do(func() (err error) {
+		f, err = os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+		return err
+	}); err != nil {
 		return err
 	}
 	info, err := f.Stat()
 	if err != nil {
 		_ = f.Close() // nothing was written
 		return err
+	}
+	if !info.Mode().IsRegular() { // a pipe or a device, which nobody wants renamed
+		l.max = unlimited
 	}
 	l.file, l.size = f, info.Size()
 	l.w = bufio.NewWriterSize(f, 64<<10)
@@ -199,7 +233,7 @@ func (l *lineLog) rotate() {
 	if l.file == nil {
 		return
 	}
-	if err := l.rename(); err != nil {
+	if err := l.user.do(l.rename); err != nil {
 		l.failed(fmt.Errorf("rotate: %w", err))
 		return
 	}
@@ -222,6 +256,38 @@ func (l *lineLog) rename() error {
 	}
 	return os.Rename(l.path, l.path+".1")
 }
+
+// rotatable says why rename would fail, without renaming: the directory must
+// take new names, and, where it is sticky as /tmp is, the files be one's own.
+func (l *lineLog) rotatable() error {
+	dir := filepath.Dir(l.path)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(l.path)+".*")
+	if err != nil {
+		return err
+	}
+	own, err := f.Stat()
+	if err := errors.Join(err, f.Close(), os.Remove(f.Name())); err != nil {
+		return err
+	}
+	switch in, err := os.Stat(dir); {
+	case err != nil:
+		return err
+	case in.Mode()&fs.ModeSticky == 0 || owner(in) == owner(own):
+		return nil
+	}
+	for i := range l.keep + 1 {
+		path := l.path
+		if i > 0 {
+			path = fmt.Sprintf("%s.%d", path, i)
+		}
+		if old, err := os.Lstat(path); err == nil && owner(old) != owner(own) {
+			return &fs.PathError{Op: "rename", Path: path, Err: fs.ErrPermission}
+		}
+	}
+	return nil
+}
+
+func owner(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }
 
 // close writes the last lines. No worker may run any more. A disk that does not
 // take them in time loses them.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/keepscope/keepscope/analyzer"
@@ -19,7 +20,7 @@ var quiet = slog.New(slog.DiscardHandler)
 // logLines writes n lines and returns the log after its end.
 func logLines(t *testing.T, path string, out io.Writer, maximum int64, keep, n int) *lineLog {
 	t.Helper()
-	l, err := openLog(path, out, maximum, keep, quiet)
+	l, err := openLog(path, out, maximum, keep, nil, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +102,7 @@ func (s *stuck) Write(b []byte) (int, error) {
 // is counted.
 func TestLineLogNeverWaits(t *testing.T) {
 	w := &stuck{release: make(chan struct{}), entered: make(chan struct{})}
-	l, err := openLog("-", w, 1, 1, quiet)
+	l, err := openLog("-", w, 1, 1, nil, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +141,7 @@ func (f *full) Write(b []byte) (int, error) {
 func TestLineLogSurvivesErrors(t *testing.T) {
 	var said bytes.Buffer
 	w := &full{fails: 1}
-	l, err := openLog("-", w, 1, 1, slog.New(slog.NewTextHandler(&said, nil)))
+	l, err := openLog("-", w, 1, 1, nil, slog.New(slog.NewTextHandler(&said, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,14 +168,149 @@ func TestLineLogSurvivesErrors(t *testing.T) {
 }
 
 func TestLineLogPathFails(t *testing.T) {
-	_, err := openLog(filepath.Join(t.TempDir(), "no", "such", "dir"), nil, 1, 1, quiet)
+	_, err := openLog(filepath.Join(t.TempDir(), "no", "such", "dir"), nil, 1, 1, nil, quiet)
 	if err == nil || !strings.Contains(err.Error(), "--log-connections") {
 		t.Error(err)
 	}
 }
 
+// TestLineLogThroughLinks has the log behind a symbolic link, of which the files
+// beside the target are rotated and the link stays.
+func TestLineLogThroughLinks(t *testing.T) {
+	dir, link := t.TempDir(), filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(filepath.Join(dir, "log.ndjson"), link); err != nil {
+		t.Fatal(err)
+	}
+	logLines(t, link, nil, 1000, 2, 10)
+	if files, _ := filepath.Glob(filepath.Join(dir, "log.ndjson*")); len(files) != 3 {
+		t.Errorf("files %v: want the log and 2 rotated ones", files)
+	}
+	if to, err := os.Readlink(link); err != nil {
+		t.Errorf("the link is gone: %v (%s)", err, to)
+	}
+}
+
+// TestLineLogToPipe has a pipe, which is written to and never renamed.
+func TestLineLogToPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pipe, err := os.OpenFile(path, os.O_RDWR, 0) // at once, unlike O_RDONLY
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	if l := logLines(t, path, nil, 1000, 1, 10); l.written.Load() != 10 {
+		t.Errorf("%d lines written of 10", l.written.Load())
+	}
+	if files, _ := filepath.Glob(path + "*"); len(files) != 1 {
+		t.Errorf("files %v", files)
+	}
+}
+
+// userDirs returns a directory of root, one of another user, and a sticky one
+// that everybody may write in, as well as that user. It takes root.
+func userDirs(t *testing.T) (root, own, sticky string, user *userIDs) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	user = &userIDs{nobody, nobody}
+	base := t.TempDir()
+	root, own, sticky = filepath.Join(base, "root"), filepath.Join(base, "own"), filepath.Join(base, "sticky")
+	for _, dir := range []string{root, own, sticky} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The directory above base is made for this user alone.
+	if err := errors.Join(os.Chmod(filepath.Dir(base), 0o755), os.Chown(own, user.uid, user.gid), os.Chmod(sticky, 0o777|os.ModeSticky)); err != nil {
+		t.Fatal(err)
+	}
+	return root, own, sticky, user
+}
+
+// TestLineLogForAnotherUser has root start a log that another user goes on with:
+// it is rotated, or else the start says what is missing.
+func TestLineLogForAnotherUser(t *testing.T) {
+	root, own, sticky, user := userDirs(t)
+	for _, path := range []string{root + "/writable", root + "/roots", own + "/roots", sticky + "/roots", sticky + "/rotated.1"} {
+		if err := os.WriteFile(path, nil, 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(root+"/writable", 0o666); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name, path string
+		user       *userIDs
+		fails      string // empty where it works
+	}{
+		{"own directory", own + "/log", user, ""},
+		{"sticky directory", sticky + "/log", user, ""},
+		{"root's directory", root + "/log", user, "open " + root + "/log: permission denied"},
+		{"root's directory, but a file for all", root + "/writable", user, "permission denied"},
+		{"root's file", root + "/roots", user, "permission denied"},
+		{"root's file in its own directory", own + "/roots", user, "permission denied"},
+		{"root's file in a sticky directory", sticky + "/roots", user, "permission denied"},
+		{"root's rotated file in a sticky directory", sticky + "/rotated", user, "rename " + sticky + "/rotated.1: permission denied"},
+		{"root without its capabilities", root + "/log", &userIDs{0, 0}, ""},
+		{"another's directory, for root without its capabilities", own + "/other", &userIDs{0, 0}, "open " + own + "/other: permission denied"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l, err := openLog(tt.path, nil, 1000, 2, tt.user, quiet)
+			if tt.fails != "" {
+				if err == nil {
+					l.close()
+					t.Fatal("it started")
+				}
+				if text := err.Error(); !strings.Contains(text, tt.fails) || !strings.Contains(text, "--user") || strings.Contains(text, "\n") {
+					t.Error(text)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := l.observer()
+			for range 10 {
+				o.Connection(&analyzer.Connection{HandshakeTime: -1, CloseIdle: -1})
+			}
+			l.close()
+			files, _ := filepath.Glob(tt.path + "*")
+			if l.written.Load() != 10 || len(files) != 3 {
+				t.Errorf("%d lines written of 10, files %v", l.written.Load(), files)
+			}
+			for _, f := range files {
+				if info, err := os.Stat(f); err != nil || owner(info) != uint32(tt.user.uid) {
+					t.Errorf("%s is not the user's: %v", f, err)
+				}
+			}
+			if left, _ := filepath.Glob(filepath.Dir(tt.path) + "/.*"); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+// TestRunRefusesLog starts the whole program as root with a log that it could
+// not rotate once it is another user.
+func TestRunRefusesLog(t *testing.T) {
+	root, _, _, _ := userDirs(t)
+	var out, errs bytes.Buffer
+	code := run(t.Context(), []string{"run", "-i", "lo", "--listen=127.0.0.1:0", "--log-connections=" + root + "/log"}, console{out: &out, err: &errs})
+	want := "keepscope: --log-connections: open " + root + "/log: permission denied: user nobody, whom keepscope becomes (--user names another), " +
+		"must be allowed to write, make and rename the log's files in " + root + "\n"
+	if code != exitFailed || errs.String() != want {
+		t.Errorf("exit status %d: %s", code, errs.String())
+	}
+}
+
 func BenchmarkLineLog(b *testing.B) {
-	l, err := openLog("-", io.Discard, 1, 1, quiet)
+	l, err := openLog("-", io.Discard, 1, 1, nil, quiet)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,13 +34,9 @@ var alwaysRead = []string{"/proc", "/sys/class/net", "/sys/devices"}
 // capabilities, forbids to gain new ones by execve, and confines the process to
 // its files. All of the process's threads take part.
 func (c confinement) prepare(name string) (drop func() error, err error) {
-	var ids *userIDs
-	if os.Geteuid() == 0 {
-		if ids, err = findUser(name); err != nil {
-			return nil, err
-		}
-	} else if name != "" {
-		return nil, usageError{fmt.Errorf("--user=%s: only root can become another user", name)}
+	ids, err := becomes(name)
+	if err != nil {
+		return nil, err
 	}
 	return func() error {
 		if err := clearBounding(); err != nil {
@@ -60,8 +57,32 @@ func (c confinement) prepare(name string) (drop func() error, err error) {
 	}, nil
 }
 
-// userIDs are the ids of a user.
+// userIDs are the ids of a user. nil stands for the one that started the process.
 type userIDs struct{ uid, gid int }
+
+// becomes returns the user that this process becomes once it captures: nil
+// where it stays the one that started it.
+func becomes(name string) (*userIDs, error) {
+	switch {
+	case os.Geteuid() == 0:
+		return findUser(name)
+	case name != "":
+		return nil, usageError{fmt.Errorf("--user=%s: only root can become another user", name)}
+	}
+	return nil, nil
+}
+
+// String names the user for a message.
+func (u *userIDs) String() string {
+	if u == nil {
+		return "keepscope"
+	}
+	name := strconv.Itoa(u.uid)
+	if known, err := user.LookupId(name); err == nil {
+		name = known.Username
+	}
+	return fmt.Sprintf("user %s, whom keepscope becomes (--user names another),", name)
+}
 
 // nobody is the user with no rights, by the number that all systems give it.
 const nobody = 65534
@@ -108,9 +129,53 @@ func (u *userIDs) become() error {
 		return fmt.Errorf("become group %d: %w", u.gid, err)
 	}
 	if err := syscall.Setresuid(u.uid, u.uid, u.uid); err != nil && os.Geteuid() != u.uid {
-		return fmt.Errorf("become user %d: %w (allow it with CAP_SETUID and CAP_SETGID, or start as another user)", u.uid, err)
+		return u.refused(err)
 	}
 	return nil
+}
+
+// do calls f with the user's rights to the file system and no others, not even
+// those that root has only by its capabilities. Root, who becomes the user only
+// later, learns from it what that one may do, and leaves files that belong to it.
+func (u *userIDs) do(f func() error) error {
+	if u == nil || os.Geteuid() != 0 {
+		return f()
+	}
+	done := make(chan error)
+	go func() {
+		// These rights are a thread's own (setfsuid(2)). As it is never
+		// unlocked, it ends with this goroutine, and nothing has to be undone.
+		runtime.LockOSThread()
+		if err := u.becomeForFiles(); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
+
+// becomeForFiles gives the calling thread the user's rights to files, and takes
+// all others. The call for the groups is raw because libc's reaches every thread.
+func (u *userIDs) becomeForFiles() error {
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 && errno != unix.EPERM {
+		return fmt.Errorf("leave the supplementary groups: %w", errno)
+	}
+	// These don't say whether they did it, only what there was before.
+	_ = unix.Setfsgid(u.gid)
+	_ = unix.Setfsuid(u.uid)
+	if is, _ := unix.SetfsuidRetUid(-1); is != u.uid {
+		return u.refused(unix.EPERM)
+	}
+	if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &new([2]unix.CapUserData)[0]); err != nil {
+		return fmt.Errorf("drop capabilities: %w", err)
+	}
+	return nil
+}
+
+// refused says that the process may not become the user.
+func (u *userIDs) refused(err error) error {
+	return fmt.Errorf("become user %d: %w (allow it with CAP_SETUID and CAP_SETGID, or start as another user)", u.uid, err)
 }
 
 // prctl is made on every thread.

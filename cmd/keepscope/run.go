@@ -32,7 +32,7 @@ type runCmd struct {
 
 	Linger time.Duration `placeholder:"TIME" help:"Go on for this long after SIGTERM, for an app that drains meanwhile. A second SIGTERM ends it at once."`
 
-	LogConnections string `placeholder:"FILE" help:"Write a line of JSON for each connection that ends; '-' is standard output."`
+	LogConnections string `placeholder:"FILE" help:"Write a line of JSON for each connection that ends; '-' is standard output. The user that keepscope becomes must be allowed to write in the file's directory."`
 	LogMaxSize     size   `default:"100MiB" help:"Size at which that file is rotated."`
 	LogKeep        int    `default:"3" help:"Rotated files that are kept, as FILE.1 and so on."`
 
@@ -119,8 +119,12 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		return err
 	}
 	s := &sidecar{cmd: r, log: log}
+	user, err := becomes(r.User)
+	if err != nil {
+		return err
+	}
 	if r.LogConnections != "" {
-		lines, err := openLog(r.LogConnections, con.out, int64(r.LogMaxSize), r.LogKeep, log)
+		lines, err := openLog(r.LogConnections, con.out, int64(r.LogMaxSize), r.LogKeep, user, log)
 		if err != nil {
 			return err
 		}
@@ -139,7 +143,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 	ctx, cancel := lingering(ctx, r.Linger)
 	defer cancel()
 	if s.live, err = r.openLive(ctx, liveConfig{
-		Tunnels: r.DecodeTunnels, ExcludePorts: []uint16{e.port()}, Retry: true, Confine: r.confine(), Log: log,
+		Tunnels: r.DecodeTunnels, ExcludePorts: []uint16{e.port()}, Retry: true, Confine: s.confine(), Log: log,
 	}); err != nil {
 		return err
 	}
@@ -245,10 +249,11 @@ func (s *sidecar) report() *report.Report {
 }
 
 // confine says what running takes of the file system.
-func (r *runCmd) confine() confinement {
+func (s *sidecar) confine() confinement {
 	var c confinement
-	if r.LogConnections != "" && r.LogConnections != "-" {
-		c.Write = append(c.Write, filepath.Dir(r.LogConnections))
+	r := s.cmd
+	if s.lines != nil && s.lines.path != "" {
+		c.Write = append(c.Write, filepath.Dir(s.lines.path))
 	}
 	if r.WebConfigFile != "" {
 		c.Read = append(c.Read, webFiles(r.WebConfigFile)...)

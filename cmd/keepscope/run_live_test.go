@@ -503,3 +503,37 @@ func restart(t *testing.T, l *lab.Lab, p *prom, old *running, page string) {
 		{"resets(" + selector + "}[5m])", nil, map[string]float64{"": 1}},
 	})
 }
+
+// TestRunRotatesLog has a sidecar that was started as root rotate its log when
+// it is nobody, and confined to its files.
+func TestRunRotatesLog(t *testing.T) {
+	l := newLab(t, lab.Config{}, "nginx", "curl")
+	_, own, _, _ := userDirs(t)
+	nginx, err := l.NewNginx(t.Context(), lab.NginxConfig{Servers: runServers, Files: map[string][]byte{"1k.html": bytes.Repeat([]byte("k"), 1024)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nginx.Stop() })
+	path := filepath.Join(own, "log.ndjson")
+	sidecar := startSidecar(t, l, "--log-connections="+path, "--log-max-size=2KiB", "--log-keep=100")
+	const connections = 18
+	for range connections {
+		curl(t, l, "-sS", "-o", "/dev/null", fmt.Sprintf("http://%s:8101/1k.html", l.Server.Addrs[0]))
+	}
+	sidecar.stop(t)
+	files, err := filepath.Glob(path + "*")
+	if err != nil || len(files) < 5 {
+		t.Errorf("files %v, %v", files, err)
+	}
+	lines := 0
+	for _, f := range files {
+		for _, line := range linesOf(t, f) {
+			if strings.Contains(line, `"port":8101}`) {
+				lines++
+			}
+		}
+	}
+	if lines != connections || strings.Contains(sidecar.said.String(), "dropped") {
+		t.Errorf("%d lines for %d connections in %d files: %s", lines, connections, len(files), &sidecar.said)
+	}
+}
