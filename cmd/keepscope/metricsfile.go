@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,7 +20,8 @@ import (
 // A metricsFile is what --metrics-file asks for: the metrics of what is read,
 // as a scraper would have got them. nil stands for none.
 type metricsFile struct {
-	path      string
+	path      string // where symbolic links lead to
+	direct    bool   // it is no file, so it is written to, not replaced
 	cfg       exporter.Config
 	exporter  *exporter.Exporter
 	recorders []*exporter.Recorder
@@ -27,15 +29,26 @@ type metricsFile struct {
 	decode    sniffer.DecodeErrors
 }
 
-func newMetricsFile(path string, flags *metricFlags, a *analysis) *metricsFile {
+// newMetricsFile says at once where there is something at path that can be
+// neither replaced nor written to.
+func newMetricsFile(path string, flags *metricFlags, a *analysis) (*metricsFile, error) {
 	if path == "" {
-		return nil
+		return nil, nil
 	}
-	m := &metricsFile{path: path, cfg: flags.config()}
+	m := &metricsFile{cfg: flags.config()}
+	var err error
+	if m.path, err = followLinks(path); err != nil {
+		return nil, fmt.Errorf("--metrics-file: %w", err)
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		if m.direct = info.Mode()&(fs.ModeNamedPipe|fs.ModeCharDevice) != 0; !m.direct {
+			return nil, fmt.Errorf("--metrics-file: %s is neither a file nor a pipe: name a file", path)
+		}
+	}
 	m.cfg.Local, m.cfg.ReuseWindow = flags.local, a.ReuseWindow
 	m.cfg.Stages = m.stages
 	m.exporter = exporter.New(m.cfg)
-	return m
+	return m, nil
 }
 
 // listen adds a recorder to what hears each worker.
@@ -72,7 +85,7 @@ func (m *metricsFile) stages() exporter.Stages {
 	return s
 }
 
-// write writes the file at once, so that nobody reads half of it.
+// write writes the metrics of all that was read.
 func (m *metricsFile) write(p *pipeline, capture report.Capture) error {
 	if m == nil {
 		return nil
@@ -82,12 +95,26 @@ func (m *metricsFile) write(p *pipeline, capture report.Capture) error {
 	for i, w := range p.reader.Workers {
 		m.exporter.Attach(m.recorders[i], w)
 	}
-	if err := m.replace(); err != nil {
+	put := m.replace
+	if m.direct {
+		put = m.pass
+	}
+	if err := put(); err != nil {
 		return fmt.Errorf("--metrics-file: %w", err)
 	}
 	return nil
 }
 
+// pass writes to the pipe or the device.
+func (m *metricsFile) pass() error {
+	f, err := os.OpenFile(m.path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(m.print(f), f.Close())
+}
+
+// replace replaces the file at once, so that nobody reads half of it.
 func (m *metricsFile) replace() (err error) {
 	f, err := os.CreateTemp(filepath.Dir(m.path), "."+filepath.Base(m.path)+".*")
 	if err != nil {

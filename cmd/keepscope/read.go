@@ -23,7 +23,7 @@ type readCmd struct {
 	Files  []string `arg:"" name:"file" help:"pcap or pcapng, plain or compressed by gzip or zstd; '-' is standard input. Several files are one timeline."`
 	Filter string   `placeholder:"BPF" help:"Analyse only frames that match, in tcpdump's language."`
 
-	MetricsFile string `placeholder:"FILE" help:"Write the metrics that 'keepscope run' would have shown to this file, too, for node_exporter's textfile collector."`
+	MetricsFile string `placeholder:"FILE" help:"Write the metrics that 'keepscope run' would have shown to this file, too, for node_exporter's textfile collector. The file is replaced at once, also behind a symbolic link; a pipe is written to."`
 	metricFlags
 	outputFlags
 	analysis
@@ -34,20 +34,18 @@ func (r *readCmd) Run(ctx context.Context, con console, log *slog.Logger) error 
 	if err := errors.Join(r.analysis.check(), r.metricFlags.check()); err != nil {
 		return err
 	}
-	metrics := newMetricsFile(r.MetricsFile, &r.metricFlags, &r.analysis)
+	metrics, err := newMetricsFile(r.MetricsFile, &r.metricFlags, &r.analysis)
+	if err != nil {
+		return err
+	}
 	out := r.output(con, int64(r.MaxMemory)/4, r.Workers)
 	defer out.close()
 	p, capture, readErr := r.analyse(ctx, con, log, metrics.listen(out.listen()))
 	if p == nil {
 		return readErr
 	}
-	if err := metrics.write(p, capture); err != nil {
-		return err
-	}
-	if err := out.print(p, capture); err != nil {
-		return err
-	}
-	return readErr
+	// None of them takes the others with it.
+	return errors.Join(metrics.write(p, capture), out.print(p, capture), readErr)
 }
 
 // analyse reads the files to their end. With an error that comes in the middle
