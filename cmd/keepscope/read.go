@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/term"
@@ -59,8 +60,9 @@ func (r *readCmd) analyse(ctx context.Context, con console, log *slog.Logger, l 
 	merged := capfile.Merge(files...)
 	defer func() { _ = merged.Close() }() // it was only read
 	var src sniffer.Source = merged
+	var left uint64 // packets of link types that are not supported
 	if r.Filter != "" {
-		if src, err = pcap.NewFilter(merged, r.Filter); err != nil {
+		if src, err = pcap.NewFilter(supportedLinks(merged, &left), r.Filter); err != nil {
 			return nil, c, usageError{err}
 		}
 	}
@@ -75,7 +77,45 @@ func (r *readCmd) analyse(ctx context.Context, con console, log *slog.Logger, l 
 		log.Warn("interrupted: the report is of what was read before")
 	}
 	p.finish()
+	links, only := unsupportedLinks(files)
+	left += p.reader.Decoder.Stats().Errors[sniffer.UnknownLink]
+	switch {
+	case only:
+		return nil, c, fmt.Errorf("%s is not supported: capture on an interface with Ethernet, Linux cooked, PPP or IP frames", strings.Join(links, ", "))
+	case left > 0:
+		log.Warn("packets of a link type that is not supported were left out", "packets", left, "link_types", strings.Join(links, ", "))
+	}
 	return p, r.capture(merged), err
+}
+
+// supportedLinks leaves out and counts the frames whose link type is not decoded.
+// A filter, which libpcap does not compile for most of those, would end at them.
+func supportedLinks(src sniffer.Source, left *uint64) sniffer.Source {
+	return sourceFunc(func(b *sniffer.Batch) error {
+		err := src.Read(b)
+		all := len(b.Frames)
+		b.Frames = slices.DeleteFunc(b.Frames, func(f sniffer.Frame) bool { return !f.Link.Supported() })
+		*left += uint64(all - len(b.Frames))
+		return err
+	})
+}
+
+// unsupportedLinks names the files' link types that are not decoded, and says
+// whether there are no others.
+func unsupportedLinks(files []*capfile.File) (list []string, only bool) {
+	only = true
+	for _, f := range files {
+		for _, i := range f.Interfaces() {
+			if i.Link.Supported() {
+				only = false
+				continue
+			}
+			if name := fmt.Sprintf("%s: link type %v", i.File, i.Link); !slices.Contains(list, name) {
+				list = append(list, name)
+			}
+		}
+	}
+	return list, only && len(list) > 0
 }
 
 func openFiles(paths []string) ([]*capfile.File, error) {

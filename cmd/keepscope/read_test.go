@@ -1,0 +1,59 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/keepscope/keepscope/sniffer"
+	"github.com/keepscope/keepscope/sniffer/sniffertest"
+)
+
+// TestReadUnsupportedLink reads captures of a link type that is not decoded:
+// one line says so, and what else there is is reported.
+func TestReadUnsupportedLink(t *testing.T) {
+	dir := t.TempDir()
+	frames := []sniffer.Frame{{Time: 1e18, Length: 4, Data: []byte("data")}, {Time: 1e18 + 1, Length: 4, Data: []byte("data")}}
+	name := func(file string) string { return filepath.Join(dir, file) }
+	for file, packets := range map[string][]sniffer.Frame{"wlan.pcap": frames, "empty.pcap": nil} {
+		var b bytes.Buffer
+		if err := sniffertest.WritePCAP(&b, 105, packets, sniffertest.FileOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name(file), b.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const demo, remedy = "demo.pcap.zst", " is not supported: capture on an interface with Ethernet, Linux cooked, PPP or IP frames\n"
+	left := `level=WARN msg="packets of a link type that is not supported were left out" packets=2 link_types="` + name("wlan.pcap") + `: link type 105"` + "\n"
+	tests := []struct {
+		name   string
+		args   []string
+		code   int
+		said   string
+		report bool
+	}{
+		{"alone", []string{name("wlan.pcap")}, exitFailed, "keepscope: " + name("wlan.pcap") + ": link type 105" + remedy, false},
+		{"with a filter", []string{"--filter=tcp", name("wlan.pcap")}, exitFailed, "keepscope: " + name("wlan.pcap") + ": link type 105" + remedy, false},
+		{"without packets", []string{name("empty.pcap")}, exitFailed, "keepscope: " + name("empty.pcap") + ": link type 105" + remedy, false},
+		{"two", []string{name("wlan.pcap"), name("empty.pcap")}, exitFailed,
+			"keepscope: " + name("wlan.pcap") + ": link type 105, " + name("empty.pcap") + ": link type 105" + remedy, false},
+		{"beside another", []string{name("wlan.pcap"), demo}, exitDone, left, true},
+		{"beside another, with a filter", []string{"--filter=tcp", demo, name("wlan.pcap")}, exitDone, left, true},
+		{"without packets beside another", []string{demo, name("empty.pcap")}, exitDone, "", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			code := run(t.Context(), append([]string{"read"}, tt.args...), console{out: &out, err: &errs})
+			if said := errs.String(); code != tt.code || !strings.HasSuffix(said, tt.said) || strings.Count(said, "\n") > 1 || tt.said == "" && said != "" {
+				t.Errorf("exit status %d: %s", code, said)
+			}
+			if tt.report != strings.Contains(out.String(), "requests on") {
+				t.Errorf("the report: %q", out.String())
+			}
+		})
+	}
+}
