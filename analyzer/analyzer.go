@@ -91,7 +91,7 @@ func (a *Analyzer) handshake(c *reassembly.Conn, s *conn) {
 	client, server := &c.Endpoint[from], &c.Endpoint[to]
 	if name, cost, ok := a.dns.Lookup(client.Addr, server.Addr, c.SYN); ok {
 		if s.name == nil {
-			s.name = a.names.intern([]byte(name))
+			s.name = a.names.host([]byte(name))
 		}
 		if cost > 0 {
 			a.table.rare(s).dnsCost = cost
@@ -312,7 +312,7 @@ func (a *Analyzer) firstRequest(c *reassembly.Conn, s *conn) {
 		s.protocol = ProtocolHTTP11
 	}
 	if len(a.msg.Host) > 0 {
-		s.name = a.names.intern(a.msg.Host)
+		s.name = a.names.host(a.msg.Host)
 	}
 	a.confirm(c, s, s.flight.reqStart)
 	a.opened(c, s)

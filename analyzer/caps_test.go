@@ -117,3 +117,28 @@ func TestMostNames(t *testing.T) {
 		t.Errorf("name %q", got)
 	}
 }
+
+// TestHostNamesTellNothingElse has host names that came with other parts of a
+// URI.
+func TestHostNamesTellNothingElse(t *testing.T) {
+	names := names{known: map[string]*string{}}
+	for from, want := range map[string]string{
+		"Shop.example:8080":                   "shop.example:8080",
+		"[2001:db8::1]:80":                    "[2001:db8::1]:80",
+		"user:hunter2@shop.example/reset?t=1": "shop.example",
+		"user:hunter2@shop.example":           "shop.example",
+		"u:p@ss@shop.example":                 "shop.example",
+		"shop.example/reset":                  "shop.example",
+		"shop.example?token=s3cr3t":           "shop.example",
+		"shop.example#me@home":                "shop.example",
+		`shop.example\reset`:                  "shop.example",
+		strings.Repeat("p", 300) + "@a":       "a",
+		"/reset":                              "",
+		"hunter2@":                            "",
+		"":                                    "",
+	} {
+		if got := *names.host([]byte(from)); got != want {
+			t.Errorf("%q is shown as %q, want %q", from, got, want)
+		}
+	}
+}

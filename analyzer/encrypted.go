@@ -106,7 +106,7 @@ func (a *Analyzer) alpn(name []byte) string {
 func (a *Analyzer) clientHello(c *reassembly.Conn, s *conn) {
 	if sni := a.info.SNI; len(sni) > 0 {
 		r := s.rare
-		s.name = a.names.intern(sni)
+		s.name = a.names.host(sni)
 		r.hello.SNI = *s.name
 		if s.is(pooled) {
 			h := fnv.New32a()

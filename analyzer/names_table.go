@@ -1,5 +1,7 @@
 package analyzer
 
+import "bytes"
+
 // maxNames bounds the host names that names keeps apart, and maxName the length
 // of one.
 const (
@@ -14,8 +16,22 @@ type names struct {
 	recent [256]*string // found last, by a cheap hash: names come again and again (BenchmarkVerdicts)
 }
 
-// intern returns b as a host name fit to be shown: lower case, at most maxName
-// bytes of the characters that RFC 3986 §3.2 allows in an authority, the others
+// host interns a host name that came from the wire. A malformed one may hold
+// more of a URI than that, which is nobody's business here: a path and a query,
+// and a password before an '@' (RFC 3986 §3.2). A backslash counts as a slash,
+// for browsers take it for one.
+func (t *names) host(b []byte) *string {
+	for i, c := range b {
+		if c == '/' || c == '?' || c == '#' || c == '\\' {
+			b = b[:i]
+			break
+		}
+	}
+	return t.intern(b[bytes.LastIndexByte(b, '@')+1:])
+}
+
+// intern returns b as a name fit to be shown: lower case, at most maxName bytes
+// of the characters that RFC 3986 §3.2 allows in an authority, the others
 // replaced by '_'.
 func (t *names) intern(b []byte) *string {
 	recent := &t.recent[0]
