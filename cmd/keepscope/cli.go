@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -34,15 +35,28 @@ type analysis struct {
 }
 
 func (a *analysis) check() error {
-	switch {
-	case a.Workers < 1 || a.Workers > 256:
-		return usageError{fmt.Errorf("--workers=%d: it takes 1 to 256", a.Workers)}
-	case a.MaxConnections < 1:
-		return usageError{fmt.Errorf("--max-connections=%d: it takes at least 1", a.MaxConnections)}
-	case a.ReuseWindow <= 0:
-		return usageError{fmt.Errorf("--reuse-window=%v: it takes a time above 0, as 60s", a.ReuseWindow)}
+	return errors.Join(
+		takes(a.Workers >= 1 && a.Workers <= 256, "workers", a.Workers, "1 to 256"),
+		takes(a.MaxConnections >= 1, "max-connections", a.MaxConnections, "at least 1"),
+		takes(a.ReuseWindow > 0, "reuse-window", a.ReuseWindow, "a time above 0, as 60s"),
+	)
+}
+
+// A flagError is what is wrong with the value of a flag.
+type flagError struct {
+	flag string
+	error
+}
+
+// wrong returns a wrong use of a flag.
+func wrong(flag string, err error) error { return usageError{flagError{flag, err}} }
+
+// takes says what a flag takes, unless its value is right.
+func takes(right bool, flag string, value any, what string) error {
+	if right {
+		return nil
 	}
-	return nil
+	return wrong(flag, fmt.Errorf("--%s=%v: it takes %s", flag, value, what))
 }
 
 // version and commit are set by the linker (see Makefile); where they are not,

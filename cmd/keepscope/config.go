@@ -223,7 +223,8 @@ type configCheckCmd struct {
 	File string `arg:"" help:"The file."`
 }
 
-// Run reads the file as 'keepscope run' would.
+// Run reads the file as 'keepscope run' would, and looks at what its values
+// name.
 func (c *configCheckCmd) Run(ctx context.Context, con console, _ *slog.Logger) error {
 	var into cli
 	parser, err := into.parser(ctx, con)
@@ -233,9 +234,34 @@ func (c *configCheckCmd) Run(ctx context.Context, con console, _ *slog.Logger) e
 	if _, err := parser.Parse([]string{"run", "--config=" + c.File}); err != nil {
 		return err
 	}
-	if err := into.Run.check(); err != nil {
-		return errors.New(err.Error()) // about the file, not about this command's use
+	file, err := loadConfig(c.File)
+	if err != nil {
+		return err
+	}
+	r := &into.Run
+	if err := errors.Join(r.check(ctx), checkWebConfig(r.WebConfigFile)); err != nil {
+		return errors.New(file.located(err).Error()) // about the file, not about this command's use
 	}
 	_, err = fmt.Fprintf(con.out, "%s is fine\n", c.File)
 	return err
+}
+
+// located names the lines of the values that the errors joined in err are about.
+func (c *config) located(err error) error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var list []error
+		for _, err := range joined.Unwrap() {
+			list = append(list, c.located(err))
+		}
+		return errors.Join(list...)
+	}
+	wrong, ok := errors.AsType[flagError](err)
+	if !ok {
+		return err
+	}
+	s, ok := c.values[wrong.flag]
+	if _, set := os.LookupEnv("KEEPSCOPE_" + strings.ToUpper(strings.ReplaceAll(wrong.flag, "-", "_"))); set || !ok {
+		return err // the value is not the file's
+	}
+	return fmt.Errorf("%s:%d: %w", c.path, s.line, err)
 }

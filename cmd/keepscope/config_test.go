@@ -27,13 +27,23 @@ func TestConfigCheck(t *testing.T) {
 		{"empty", "", ""},
 		{"only comments", "# nothing\n---\n", ""},
 		{"everything", "interface: [eth0, lo]\nlisten: :9737\nports: [80, 8080]\ndecode-tunnels: false\nmax-memory: 64MiB\n" +
-			"reuse-window: 30s\nlocal-address: [10.0.0.0/8]\nlog-level: debug\nlog-format: json\nnative-histograms: no\nfilter: 'tcp port 80 or (port 81, not)'\n", ""},
+			"reuse-window: 30s\nlocal-address: [10.0.0.0/8]\nlog-level: debug\nlog-format: json\nnative-histograms: no\nfilter: 'tcp port 80 or (port 81 and not net 10.0.0.0/8)'\n", ""},
 		{"unknown key", "listen: :1\nlisten_on: :2\n", `keepscope.yaml:2: unknown key "listen_on"`},
 		{"unknown keys, all of them", "zzz: 1\nyyy: 1\n", "keepscope.yaml:1: unknown key \"zzz\"\nkeepscope.yaml:2: unknown key \"yyy\""},
 		{"nearly right", "\n\nmax_server: 3\n", `keepscope.yaml:3: unknown key "max_server" (did you mean "max-servers"?)`},
 		{"wrong type", "max-servers: many\n", "keepscope.yaml:1: --max-servers"},
 		{"wrong word", "workers: 1\nlog-format: xml\n", "keepscope.yaml:2: it takes one of text,json"},
-		{"out of range", "max-servers: 0\n", "--max-servers=0"},
+		{"out of range", "\nmax-servers: 0\n", "keepscope.yaml:2: --max-servers=0: it takes 1 to 10000"},
+		{"out of range, all of them", "workers: 0\nlog-keep: -1\nsnaplen: 10\nbuffer-size: 0\n", "keepscope: keepscope.yaml:1: --workers=0: it takes 1 to 256\n" +
+			"keepscope.yaml:3: --snaplen=10: it takes 64 to 262144\nkeepscope.yaml:4: --buffer-size=0: it takes 1 to 2147483647\nkeepscope.yaml:2: --log-keep=-1: it takes 0 to 1000\n"},
+		{"no histograms", "native-histograms: no\nclassic-histograms: no\n", "keepscope.yaml:1: --no-native-histograms and --no-classic-histograms leave none"},
+		{"no address", "listen: not-an-address\n", "keepscope.yaml:1: --listen=not-an-address: it takes an address and a port, as 127.0.0.1:9737"},
+		{"no port", "listen: localhost:none\n", "keepscope.yaml:1: --listen=localhost:none: it takes an address and a port"},
+		{"no filter", "workers: 1\nfilter: prot 80\n", `keepscope.yaml:2: filter "prot 80": `},
+		{"no web configuration", "web-config-file: /nonexistent\n", "keepscope.yaml:1: --web-config-file: open /nonexistent: no such file or directory"},
+		{"no user", "user: no such user\n", "keepscope.yaml:1: --user: user: unknown user no such user"},
+		{"no number of a user", "user: '-1:0'\n", "keepscope.yaml:1: --user: "},
+		{"no URL", "otlp-endpoint: collector:4318\n", "keepscope.yaml:1: --otlp-endpoint=collector:4318: it takes a URL"},
 		{"twice", "workers: 1\nworkers: 2\n", "keepscope.yaml:2"},
 		{"no value", "listen:\n", "keepscope.yaml:1: listen: no value"},
 		{"a mapping as value", "listen:\n  port: 1\n", "listen: no value"},
@@ -64,6 +74,18 @@ func TestConfigCheck(t *testing.T) {
 	}
 }
 
+// TestConfigCheckEnvironment has the environment, which takes precedence, give a
+// wrong value: no line of the file is to blame.
+func TestConfigCheckEnvironment(t *testing.T) {
+	path := writeConfig(t, "workers: 1\n")
+	t.Setenv("KEEPSCOPE_WORKERS", "0")
+	var out, errs bytes.Buffer
+	code := run(t.Context(), []string{"config", "check", path}, console{out: &out, err: &errs})
+	if want := "keepscope: --workers=0: it takes 1 to 256\n"; code != exitFailed || errs.String() != want {
+		t.Errorf("exit status %d: %s", code, errs.String())
+	}
+}
+
 // TestConfigPrecedence checks that a flag wins over the environment, and that
 // over the file.
 func TestConfigPrecedence(t *testing.T) {
@@ -89,6 +111,7 @@ func TestConfigPrecedence(t *testing.T) {
 func TestRunUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"--max-servers=0"}, {"--workers=0"}, {"--log-keep=-1"}, {"--log-max-size=0"}, {"--otlp-interval=1ms"}, {"--linger=-1s"},
+		{"--listen=not-an-address"}, {"--filter=prot 80"}, {"--user=no such user"}, {"--snaplen=1"}, {"--buffer-size=4GiB"},
 		{"--no-native-histograms", "--no-classic-histograms"}, {"--config=/no/such/file"}, {"--local-address=x"},
 	} {
 		var out, errs bytes.Buffer

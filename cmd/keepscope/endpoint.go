@@ -50,10 +50,8 @@ type endpointConfig struct {
 
 // listen opens the endpoint's port; serve answers.
 func listenEndpoint(cfg endpointConfig, log *slog.Logger) (*endpoint, error) {
-	if cfg.webConfig != "" {
-		if err := toolkit.Validate(cfg.webConfig); err != nil {
-			return nil, usageError{fmt.Errorf("--web-config-file: %w", err)}
-		}
+	if err := checkWebConfig(cfg.webConfig); err != nil {
+		return nil, err
 	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(context.Background(), "tcp", cfg.listen)
@@ -75,6 +73,18 @@ func listenEndpoint(cfg endpointConfig, log *slog.Logger) (*endpoint, error) {
 		log:    log,
 		failed: make(chan error, 1),
 	}, nil
+}
+
+// checkWebConfig says what is wrong with a web configuration file, or with a
+// certificate that it names.
+func checkWebConfig(path string) error {
+	if path == "" {
+		return nil
+	}
+	if err := toolkit.Validate(path); err != nil {
+		return wrong("web-config-file", fmt.Errorf("--web-config-file: %w", err))
+	}
+	return nil
 }
 
 // port returns the TCP port that it listens on.

@@ -88,6 +88,8 @@ func (c *cli) parser(ctx context.Context, con console, options ...kong.Option) (
 // A usageError is a wrong use of the command line that its parser can't see.
 type usageError struct{ error }
 
+func (u usageError) Unwrap() error { return u.error }
+
 // logger returns the logger that the flags ask for.
 func (c *cli) logger(w io.Writer) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: c.LogLevel}

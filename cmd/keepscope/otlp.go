@@ -32,12 +32,9 @@ const pushTimeout = 10 * time.Second
 // startPush pushes what g gathers to an OTLP endpoint every interval. stop
 // pushes once more and ends it.
 func startPush(endpoint string, interval time.Duration, g prometheus.Gatherer, own *ownTraffic, log *slog.Logger) (stop func(), err error) {
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, usageError{fmt.Errorf("--otlp-endpoint=%s: it takes a URL such as http://collector:4318", endpoint)}
-	}
-	if u.Path == "" || u.Path == "/" {
-		u.Path = "/v1/metrics"
+	u, err := otlpURL(endpoint)
+	if err != nil {
+		return nil, err
 	}
 	exp, err := otlpmetrichttp.New(context.Background(),
 		otlpmetrichttp.WithEndpointURL(u.String()),
@@ -61,6 +58,19 @@ func startPush(endpoint string, interval time.Duration, g prometheus.Gatherer, o
 			log.Warn("OTLP push", "error", err)
 		}
 	}, nil
+}
+
+// otlpURL completes the URL of an OTLP endpoint.
+func otlpURL(endpoint string) (*url.URL, error) {
+	u, err := url.Parse(endpoint)
+	if err := takes(err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https"),
+		"otlp-endpoint", endpoint, "a URL such as http://collector:4318"); err != nil {
+		return nil, err
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = "/v1/metrics"
+	}
+	return u, nil
 }
 
 const (

@@ -67,7 +67,7 @@ func becomes(name string) (*userIDs, error) {
 	case os.Geteuid() == 0:
 		return findUser(name)
 	case name != "":
-		return nil, usageError{fmt.Errorf("--user=%s: only root can become another user", name)}
+		return nil, wrong("user", fmt.Errorf("--user=%s: only root can become another user", name))
 	}
 	return nil, nil
 }
@@ -105,7 +105,7 @@ func findUser(name string) (*userIDs, error) {
 	}
 	u, err := user.Lookup(name)
 	if err != nil {
-		return nil, usageError{fmt.Errorf("--user: %w", err)}
+		return nil, wrong("user", fmt.Errorf("--user: %w", err))
 	}
 	return parseIDs(u.Uid, u.Gid)
 }
@@ -114,7 +114,7 @@ func parseIDs(uid, gid string) (*userIDs, error) {
 	u, err1 := strconv.ParseUint(uid, 10, 31)
 	g, err2 := strconv.ParseUint(gid, 10, 31)
 	if err := errors.Join(err1, err2); err != nil {
-		return nil, usageError{fmt.Errorf("--user: %w", err)}
+		return nil, wrong("user", fmt.Errorf("--user: %w", err))
 	}
 	return &userIDs{int(u), int(g)}, nil
 }

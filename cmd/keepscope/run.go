@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -20,6 +22,7 @@ import (
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/exporter/web"
 	"github.com/keepscope/keepscope/sniffer"
+	"github.com/keepscope/keepscope/sniffer/pcap"
 )
 
 // runCmd is 'keepscope run'.
@@ -53,13 +56,11 @@ type metricFlags struct {
 }
 
 func (m *metricFlags) check() error {
-	switch {
-	case m.MaxServers < 1 || m.MaxServers > 10000:
-		return usageError{fmt.Errorf("--max-servers=%d: it takes 1 to 10000", m.MaxServers)}
-	case !m.NativeHistograms && !m.ClassicHistograms:
-		return usageError{errors.New("--no-native-histograms and --no-classic-histograms leave none")}
+	var none error
+	if !m.NativeHistograms && !m.ClassicHistograms {
+		none = wrong("native-histograms", errors.New("--no-native-histograms and --no-classic-histograms leave none"))
 	}
-	return nil
+	return errors.Join(takes(m.MaxServers >= 1 && m.MaxServers <= 10000, "max-servers", m.MaxServers, "1 to 10000"), none)
 }
 
 // config returns the exporter's configuration as far as the flags tell it.
@@ -83,21 +84,43 @@ func (m *metricFlags) local(a sniffer.Addr) bool {
 	return ip.IsLoopback()
 }
 
-func (r *runCmd) check() error {
-	if err := errors.Join(r.analysis.check(), r.metricFlags.check()); err != nil {
-		return err
+// minSnaplen is the least that pcap.Open takes.
+const minSnaplen = 64
+
+// check says what is wrong with the flags as far as they alone tell.
+func (r *runCmd) check(ctx context.Context) error {
+	list := []error{
+		r.analysis.check(), r.metricFlags.check(),
+		takes(r.Snaplen >= minSnaplen && r.Snaplen <= pcap.MaxSnaplen, "snaplen", r.Snaplen, fmt.Sprintf("%d to %d", minSnaplen, pcap.MaxSnaplen)),
+		takes(r.BufferSize >= 1 && r.BufferSize <= math.MaxInt32, "buffer-size", r.BufferSize, "1 to 2147483647"),
+		takes(r.LogMaxSize >= 1, "log-max-size", r.LogMaxSize, "at least 1"),
+		takes(r.LogKeep >= 0 && r.LogKeep <= 1000, "log-keep", r.LogKeep, "0 to 1000"),
+		takes(r.Linger >= 0, "linger", r.Linger, "at least 0s"),
+		takes(r.OTLPInterval >= time.Second, "otlp-interval", r.OTLPInterval, "at least 1s"),
+		takes(isAddress(ctx, r.Listen), "listen", r.Listen, "an address and a port, as 127.0.0.1:9737"),
 	}
-	switch {
-	case r.LogMaxSize < 1:
-		return usageError{fmt.Errorf("--log-max-size=%d: it takes at least 1", r.LogMaxSize)}
-	case r.LogKeep < 0 || r.LogKeep > 1000:
-		return usageError{fmt.Errorf("--log-keep=%d: it takes 0 to 1000", r.LogKeep)}
-	case r.Linger < 0:
-		return usageError{fmt.Errorf("--linger=%v: it takes at least 0s", r.Linger)}
-	case r.OTLPInterval < time.Second:
-		return usageError{fmt.Errorf("--otlp-interval=%v: it takes at least 1s", r.OTLPInterval)}
+	if err := pcap.CheckFilter(r.Filter); err != nil {
+		list = append(list, wrong("filter", err))
 	}
-	return nil
+	if r.OTLPEndpoint != "" {
+		_, err := otlpURL(r.OTLPEndpoint)
+		list = append(list, err)
+	}
+	if r.User != "" {
+		_, err := findUser(r.User)
+		list = append(list, err)
+	}
+	return errors.Join(list...)
+}
+
+// isAddress says whether something can be listened on, as far as its words
+// tell: a host's name is not looked up.
+func isAddress(ctx context.Context, address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.DefaultResolver.LookupPort(ctx, "tcp", port) // in /etc/services
+	}
+	return err == nil
 }
 
 // A sidecar is 'keepscope run' at work.
@@ -115,7 +138,7 @@ type sidecar struct {
 
 // Run captures and serves until it is told to stop.
 func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
-	if err := r.check(); err != nil {
+	if err := r.check(ctx); err != nil {
 		return err
 	}
 	s := &sidecar{cmd: r, log: log}
