@@ -239,7 +239,11 @@ func (c *configCheckCmd) Run(ctx context.Context, con console, _ *slog.Logger) e
 		return err
 	}
 	r := &into.Run
-	if err := errors.Join(r.check(ctx), checkWebConfig(r.WebConfigFile)); err != nil {
+	var user *userIDs
+	if os.Geteuid() == 0 {
+		user, _ = findUser(r.User) // check says why there is none
+	}
+	if err := errors.Join(r.check(ctx), checkWebConfig(r.WebConfigFile, user)); err != nil {
 		return errors.New(file.located(err).Error()) // about the file, not about this command's use
 	}
 	_, err = fmt.Fprintf(con.out, "%s is fine\n", c.File)

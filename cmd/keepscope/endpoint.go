@@ -42,6 +42,7 @@ type endpoint struct {
 type endpointConfig struct {
 	listen    string
 	webConfig string
+	user      *userIDs // who serves
 	metrics   prometheus.Gatherer
 	page      http.Handler
 	ready     func() error
@@ -50,7 +51,7 @@ type endpointConfig struct {
 
 // listen opens the endpoint's port; serve answers.
 func listenEndpoint(cfg endpointConfig, log *slog.Logger) (*endpoint, error) {
-	if err := checkWebConfig(cfg.webConfig); err != nil {
+	if err := checkWebConfig(cfg.webConfig, cfg.user); err != nil {
 		return nil, err
 	}
 	var lc net.ListenConfig
@@ -76,15 +77,21 @@ func listenEndpoint(cfg endpointConfig, log *slog.Logger) (*endpoint, error) {
 }
 
 // checkWebConfig says what is wrong with a web configuration file, or with a
-// certificate that it names.
-func checkWebConfig(path string) error {
+// certificate that it names. They are read again for every connection, so that
+// certificates can be renewed, and hence by the user that serves.
+func checkWebConfig(path string, user *userIDs) error {
 	if path == "" {
 		return nil
 	}
-	if err := toolkit.Validate(path); err != nil {
-		return wrong("web-config-file", fmt.Errorf("--web-config-file: %w", err))
+	validate := func() error { return toolkit.Validate(path) }
+	err := user.do(validate)
+	switch {
+	case err == nil:
+		return nil
+	case validate() == nil: // for this user
+		return fmt.Errorf("--web-config-file: %w: %v or its group must be allowed to read it, which happens again for every connection", err, user)
 	}
-	return nil
+	return wrong("web-config-file", fmt.Errorf("--web-config-file: %w", err))
 }
 
 // port returns the TCP port that it listens on.

@@ -201,6 +201,27 @@ func TestEndpointAuth(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("a key of root's", func(t *testing.T) {
+		_, own, _, user := userDirs(t)
+		certify(t, own)
+		file, key := filepath.Join(own, "web.yml"), filepath.Join(own, "key.pem")
+		if err := errors.Join(os.Chmod(filepath.Join(own, "cert.pem"), 0o644), os.WriteFile(file, []byte("tls_server_config: {cert_file: cert.pem, key_file: key.pem}\n"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		var out, errs bytes.Buffer
+		code := run(t.Context(), []string{"run", "-i", "lo", "--listen=127.0.0.1:0", "--web-config-file=" + file}, console{out: &out, err: &errs})
+		want := "keepscope: --web-config-file: failed to read key_file (" + key + "): open " + key + ": permission denied: " +
+			"user nobody, whom keepscope becomes (--user names another), or its group must be allowed to read it, which happens again for every connection\n"
+		if code != exitFailed || errs.String() != want {
+			t.Errorf("exit status %d: %s", code, errs.String())
+		}
+		if err := errors.Join(os.Chown(key, 0, user.gid), os.Chmod(key, 0o640)); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkWebConfig(file, user); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("what it reads", func(t *testing.T) {
 		write("tls_server_config:\n  cert_file: sub/cert.pem\n  key_file: /etc/tls/key.pem\n")
 		want := []string{dir, filepath.Join(dir, "sub"), "/etc/tls"}

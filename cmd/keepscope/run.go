@@ -30,7 +30,7 @@ type runCmd struct {
 	liveFlags
 	Config        configFile `placeholder:"FILE" help:"YAML file with these flags' names and their values. Flags and environment variables take precedence."`
 	Listen        string     `default:"127.0.0.1:9737" placeholder:"ADDRESS" help:"Address and port to serve on: /metrics, the page /, /healthz and /readyz."`
-	WebConfigFile string     `placeholder:"FILE" help:"TLS and authentication of the endpoint: a web configuration file as Prometheus exporters have it."`
+	WebConfigFile string     `placeholder:"FILE" help:"TLS and authentication of the endpoint: a web configuration file as Prometheus exporters have it. The user that keepscope becomes must be allowed to read it, and the certificate and key."`
 	Pprof         bool       `help:"Serve /debug/pprof, too."`
 
 	Linger time.Duration `placeholder:"TIME" help:"Go on for this long after SIGTERM, for an app that drains meanwhile. A second SIGTERM ends it at once."`
@@ -156,7 +156,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 	}
 	s.build()
 	e, err := listenEndpoint(endpointConfig{
-		listen: r.Listen, webConfig: r.WebConfigFile, pprof: r.Pprof,
+		listen: r.Listen, webConfig: r.WebConfigFile, user: user, pprof: r.Pprof,
 		metrics: s.exporter, page: web.Handler(s.report), ready: s.ready,
 	}, log)
 	if err != nil {
