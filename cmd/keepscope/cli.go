@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"time"
+
+	"github.com/keepscope/keepscope/analyzer/http1"
 )
 
 // A cli is the command line: its commands and the flags that all of them have.
@@ -30,14 +32,19 @@ type analysis struct {
 	Ports          []uint16      `placeholder:"PORT" help:"Analyse only these TCP ports. Without it HTTP is found on any port."`
 	DecodeTunnels  bool          `default:"${tunnels}" negatable:"" help:"Look inside GRE, IP-in-IP, VXLAN and Geneve."`
 	MaxConnections int           `default:"262144" help:"Connections tracked at once; beyond, the least recently active is given up."`
-	MaxMemory      size          `default:"256MiB" help:"Bound on the memory for bytes that wait for others: out-of-order segments, cut headers, lines being sorted."`
+	MaxMemory      size          `default:"256MiB" help:"Bound on the memory for bytes that wait for others: out-of-order segments, cut headers, lines being sorted. At least 1MiB for each worker."`
 	Workers        int           `default:"1" help:"Goroutines that analyse. The output is the same for any number."`
 }
+
+// minMemory is what a worker needs at the least: of its quarters, see share, one
+// must hold the longest header section.
+const minMemory = 4 * http1.MaxHead
 
 func (a *analysis) check() error {
 	return errors.Join(
 		takes(a.Workers >= 1 && a.Workers <= 256, "workers", a.Workers, "1 to 256"),
 		takes(a.MaxConnections >= 1, "max-connections", a.MaxConnections, "at least 1"),
+		takes(a.MaxMemory >= size(a.Workers)*minMemory, "max-memory", a.MaxMemory, "at least 1MiB for each worker"),
 		takes(a.ReuseWindow > 0, "reuse-window", a.ReuseWindow, "a time above 0, as 60s"),
 	)
 }

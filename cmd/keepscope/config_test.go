@@ -111,7 +111,8 @@ func TestConfigPrecedence(t *testing.T) {
 func TestRunUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"--max-servers=0"}, {"--workers=0"}, {"--log-keep=-1"}, {"--log-max-size=0"}, {"--otlp-interval=1ms"}, {"--linger=-1s"},
-		{"--listen=not-an-address"}, {"--filter=prot 80"}, {"--user=no such user"}, {"--snaplen=1"}, {"--buffer-size=4GiB"},
+		{"--listen=not-an-address"}, {"--filter=prot 80"}, {"--user=no such user"}, {"--snaplen=1"},
+		{"--max-memory=1"}, {"--max-memory=1023KiB"}, {"--max-memory=3MiB", "--workers=4"}, {"--buffer-size=4GiB"},
 		{"--no-native-histograms", "--no-classic-histograms"}, {"--config=/no/such/file"}, {"--local-address=x"},
 	} {
 		var out, errs bytes.Buffer

@@ -57,3 +57,21 @@ func TestReadUnsupportedLink(t *testing.T) {
 		})
 	}
 }
+
+// TestReadLeastMemory has the least memory, and less: a share of nothing would
+// be taken for the default.
+func TestReadLeastMemory(t *testing.T) {
+	for args, want := range map[string]string{
+		"--max-memory=1MiB":              "",
+		"--max-memory=2MiB --workers=2":  "",
+		"--max-memory=1":                 "keepscope: --max-memory=1: it takes at least 1MiB for each worker\n",
+		"--max-memory=1MiB --workers=2":  "keepscope: --max-memory=1048576: it takes at least 1MiB for each worker\n",
+		"--max-memory=1MiB --workers=-1": "keepscope: --workers=-1: it takes 1 to 256\n",
+	} {
+		var out, errs bytes.Buffer
+		code := run(t.Context(), append([]string{"read", "demo.pcap.zst"}, strings.Fields(args)...), console{out: &out, err: &errs})
+		if errs.String() != want || (code == exitUsage) != (want != "") {
+			t.Errorf("%s: exit status %d: %s", args, code, errs.String())
+		}
+	}
+}
