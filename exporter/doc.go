@@ -10,6 +10,17 @@
 // one copy. So a scrape costs capture the copying and no more, however slow the
 // scraper is.
 //
+// # When things are told
+//
+// A connection is counted as opened, and its handshake as needed or wasted, at
+// its first request or ClientHello: one that lives for days can't wait for its
+// end, and a counter can't go back. Its NDJSON line tells what is known at the
+// end, so the two differ where the end puts the beginning in another light: a
+// handshake that completed after the request (data in the SYN, RFC 7413) is
+// "partial" here and "complete" there, one whose SYN was captured after the
+// request is "midstream" here, and a verdict stands here though a later request
+// upgraded the connection.
+//
 // # Labels
 //
 // The direction is told by the host's own addresses, [Config.Local]. The server

@@ -110,7 +110,7 @@ func (m Metric) AllLabels() []string {
 // Metrics lists every metric that Keepscope itself exports, in the order in
 // which they are documented.
 var Metrics = []Metric{
-	{ConnectionsOpened, Counter, "TCP connections, by how much of the handshake was captured; counted at the first request or ClientHello, at the latest when it ends.", true, []string{LabelHandshake}},
+	{ConnectionsOpened, Counter, "TCP connections, counted at the first request or ClientHello, at the latest when they end, by how much of the handshake was captured by then.", true, []string{LabelHandshake}},
 	{ConnectionsClosed, Counter, "TCP connections that ended, by who closed first and by the reason for which no further request could ride them.", true, []string{LabelClosedBy, LabelReason}},
 	{ConnectionsOpen, Gauge, "TCP connections that have carried a request or a ClientHello and are open.", true, nil},
 	{ConnectionRequests, Histogram, "Requests on a connection that carried at least one, when it ended. Undecrypted TLS is left out.", true, nil},
