@@ -17,7 +17,8 @@ type Config struct {
 	// (default 60 s).
 	ReuseWindow time.Duration
 	// MaxReuseIdle is how many idle times a Connection lists (default 0: they
-	// are only told exchange by exchange).
+	// are only told exchange by exchange). An encrypted connection, no exchange
+	// of which is told, lists at least 32.
 	MaxReuseIdle int
 	// MaxHeaderBytes bounds the memory for header sections that segments cut,
 	// over all connections (default 16 MiB).
@@ -336,11 +337,14 @@ func (a *Analyzer) confirm(c *reassembly.Conn, s *conn, t int64) {
 }
 
 func (a *Analyzer) reuseIdle(s *conn, idle int64) {
-	if a.cfg.MaxReuseIdle == 0 {
-		return
+	if a.cfg.MaxReuseIdle > 0 {
+		a.table.rare(s).addIdle(idle, a.cfg.MaxReuseIdle)
 	}
-	r := a.table.rare(s)
-	if len(r.reuseIdle) < a.cfg.MaxReuseIdle {
+}
+
+// addIdle lists an idle time, or counts it where there are most already.
+func (r *rare) addIdle(idle int64, most int) {
+	if len(r.reuseIdle) < most {
 		r.reuseIdle = append(r.reuseIdle, idle)
 	} else {
 		r.moreReuseIdle++

@@ -85,6 +85,22 @@ func TestMostReuseIdleTimes(t *testing.T) {
 	}
 }
 
+func TestMostEstimatedIdleTimes(t *testing.T) {
+	var s sniffertest.Script
+	c := s.Conn("10.0.0.1:40000", "10.0.0.2:443", sniffertest.ConnConfig{})
+	record := []byte("\x17\x03\x03\x00\x20" + strings.Repeat("x", 32)) // application data (RFC 8446 §5.1)
+	const reuses = minEstimatedIdle + 5
+	for i := range reuses + 1 {
+		at := time.Duration(i+1) * time.Second
+		c.Client(at, record)
+		c.Server(at, record)
+	}
+	got, _ := playScript(&s, Config{})
+	if !got.Estimated || len(got.ReuseIdle) != minEstimatedIdle || got.MoreReuseIdle != 5 {
+		t.Errorf("estimated %t: %d idle times and %d more of %d", got.Estimated, len(got.ReuseIdle), got.MoreReuseIdle, reuses)
+	}
+}
+
 func TestMostHeaderBytes(t *testing.T) {
 	var s sniffertest.Script
 	c := s.Conn("10.0.0.1:40000", "10.0.0.2:80", sniffertest.ConnConfig{})

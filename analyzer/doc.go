@@ -13,7 +13,7 @@
 //	what                            cap                      when full
 //	requests awaiting a response    maxOutstanding (1024)    further ones are counted, not paired; the connection is incomplete
 //	the same, pipelined, in total   maxQueued (262 144)      the same
-//	reuse idle times listed         Config.MaxReuseIdle      further ones are counted only
+//	reuse idle times listed         Config.MaxReuseIdle      further ones are counted only; encrypted connections list 32 at least
 //	bytes of cut header sections    Config.MaxHeaderBytes    that direction is parsed anew from the next message; the connection is incomplete
 //	host names remembered           maxNames (16384)         the table is emptied; names in use stay
 //	pairs and slots of the pools    package pool             the least recently used pair goes

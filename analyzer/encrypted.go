@@ -118,6 +118,10 @@ func (a *Analyzer) clientHello(c *reassembly.Conn, s *conn) {
 	a.opened(c, s)
 }
 
+// minEstimatedIdle is how many idle times an encrypted connection lists at least:
+// no exchange of it is told, so they would be known from nowhere else.
+const minEstimatedIdle = 32
+
 // asks takes application data of the client: the first of a burst begins an
 // exchange.
 func (a *Analyzer) asks(c *reassembly.Conn, s *conn) {
@@ -128,7 +132,7 @@ func (a *Analyzer) asks(c *reassembly.Conn, s *conn) {
 	switch {
 	case s.requests > 0:
 		q.reuse, q.idle = ReusedRequest, max(c.Last-s.lastEnd, 0)
-		a.reuseIdle(s, q.idle)
+		s.rare.addIdle(q.idle, max(a.cfg.MaxReuseIdle, minEstimatedIdle))
 		if s.is(pooled) {
 			a.pools.Request(c.ID, c.Last)
 		}

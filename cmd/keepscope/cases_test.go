@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -31,12 +32,16 @@ var update = flag.Bool("update", false, "rewrite the expected output of the case
 // conversation (package sniffertest), and the lines that 'keepscope read
 // --output=ndjson' has for it. Where the file has flags, one a line, they are
 // given too. A section named segments says why the conversation's own
-// segmentation matters, so that it is not cut anew.
+// segmentation matters, so that it is not cut anew. One named report holds lines
+// of what '--output=json' has: a path into the object, such as
+// servers.0.connections or findings.#.code ("#" stands for every element), and
+// the value there.
 type conversationCase struct {
 	path         string
 	archive      *txtar.Archive
 	conversation *sniffertest.Script
 	ndjson       string
+	report       string
 	flags        []string
 	asWritten    bool
 }
@@ -56,6 +61,8 @@ func parseCase(t *testing.T, path string) *conversationCase {
 			}
 		case "ndjson":
 			c.ndjson = string(f.Data)
+		case "report":
+			c.report = string(f.Data)
 		case "flags":
 			c.flags = strings.Fields(string(f.Data))
 		case "segments":
@@ -70,19 +77,61 @@ func parseCase(t *testing.T, path string) *conversationCase {
 	return c
 }
 
-// rewrite puts the lines into the case's file.
-func (c *conversationCase) rewrite(t *testing.T, ndjson string) {
+// rewrite puts what the program says now into a section of the case's file.
+func (c *conversationCase) rewrite(t *testing.T, section, text string) {
 	t.Helper()
-	i := slices.IndexFunc(c.archive.Files, func(f txtar.File) bool { return f.Name == "ndjson" })
+	i := slices.IndexFunc(c.archive.Files, func(f txtar.File) bool { return f.Name == section })
 	if i < 0 {
 		i = len(c.archive.Files)
-		c.archive.Files = append(c.archive.Files, txtar.File{Name: "ndjson"})
+		c.archive.Files = append(c.archive.Files, txtar.File{Name: section})
 	}
-	c.archive.Files[i].Data = []byte(ndjson)
+	c.archive.Files[i].Data = []byte(text)
 	if err := os.WriteFile(c.path, txtar.Format(c.archive), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c.ndjson = ndjson
+}
+
+// excerpt returns the lines of the case's report section as they are in a
+// report that the program wrote.
+func (c *conversationCase) excerpt(t *testing.T, object string) string {
+	t.Helper()
+	var root any
+	if err := json.Unmarshal([]byte(object), &root); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	for line := range strings.Lines(c.report) {
+		path, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		value, err := json.Marshal(at(root, strings.Split(path, ".")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&out, "%s %s\n", path, value)
+	}
+	return out.String()
+}
+
+// at follows a path into an object; where it ends in nothing, that is nil.
+func at(v any, path []string) any {
+	if len(path) == 0 {
+		return v
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		return at(v[path[0]], path[1:])
+	case []any:
+		if path[0] == "#" {
+			all := []any{}
+			for _, e := range v {
+				all = append(all, at(e, path[1:]))
+			}
+			return all
+		}
+		if i, err := strconv.Atoi(path[0]); err == nil && i < len(v) {
+			return at(v[i], path[1:])
+		}
+	}
+	return nil
 }
 
 // TestCases runs each conversation in every mode: whichever way the packets
@@ -98,7 +147,12 @@ func TestCases(t *testing.T) {
 			t.Parallel()
 			c := parseCase(t, path)
 			if *update {
-				c.rewrite(t, c.throughFile(t, fileModes[0], 1))
+				c.ndjson = c.throughFile(t, fileModes[0], 1)
+				c.rewrite(t, "ndjson", c.ndjson)
+				if c.report != "" {
+					c.report = c.excerpt(t, c.throughFile(t, fileModes[0], 1, "--output=json"))
+					c.rewrite(t, "report", c.report)
+				}
 			}
 			if !unjudged[filepath.Base(path)] {
 				checkInvariants(t, c.ndjson)
@@ -110,6 +164,12 @@ func TestCases(t *testing.T) {
 			}
 			for _, workers := range []int{2, 4} {
 				c.check(t, fmt.Sprintf("%d workers", workers), c.ndjson, c.throughFile(t, fileModes[0], workers))
+			}
+			if c.report != "" {
+				for _, workers := range []int{1, 4} {
+					got := c.excerpt(t, c.throughFile(t, fileModes[0], workers, "--output=json"))
+					c.check(t, fmt.Sprintf("report, %d workers", workers), c.report, got)
+				}
 			}
 			for _, workers := range []int{1, 2, 4} {
 				for _, size := range []int{1, 7, sniffer.BatchFrames} {
@@ -185,7 +245,7 @@ func toZstd(w io.Writer) io.WriteCloser {
 
 // throughFile writes the conversation to a file and returns what the program
 // says of it.
-func (c *conversationCase) throughFile(t *testing.T, m fileMode, workers int) string {
+func (c *conversationCase) throughFile(t *testing.T, m fileMode, workers int, flags ...string) string {
 	t.Helper()
 	var file bytes.Buffer
 	write := c.conversation.WritePCAP
@@ -207,7 +267,7 @@ func (c *conversationCase) throughFile(t *testing.T, m fileMode, workers int) st
 		t.Fatal(err)
 	}
 	var out, errs bytes.Buffer
-	if code := run(t.Context(), c.args(workers, path), console{out: &out, err: &errs}); code != exitDone || errs.Len() > 0 {
+	if code := run(t.Context(), c.args(workers, path, flags...), console{out: &out, err: &errs}); code != exitDone || errs.Len() > 0 {
 		t.Fatalf("%s: exit status %d: %s", m.name, code, errs.String())
 	}
 	return out.String()
@@ -217,9 +277,9 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-func (c *conversationCase) args(workers int, path string) []string {
-	args := append([]string{"read", "--output=ndjson", fmt.Sprint("--workers=", workers)}, c.flags...)
-	return append(args, path)
+func (c *conversationCase) args(workers int, path string, flags ...string) []string {
+	args := []string{"read", "--output=ndjson", fmt.Sprint("--workers=", workers)}
+	return append(slices.Concat(args, c.flags, flags), path)
 }
 
 // throughBatches gives the conversation to the same pipeline in batches of a

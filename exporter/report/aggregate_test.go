@@ -39,10 +39,7 @@ func aggregateOf(o Options, workers, n int) *Aggregate {
 	for range n {
 		randomConnection(r, &c, 30)
 		a := all[(int(c.Client.Addr[14])+int(c.Client.Addr[15])+int(c.Server.Addr[15]))%workers]
-		a.Connection(&c)
-		for i := range c.Requests {
-			a.Exchange(exchangeOf(&c, i))
-		}
+		addTo(a, &c)
 	}
 	last := all[workers-1]
 	for i := workers - 2; i >= 0; i-- {

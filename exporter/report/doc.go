@@ -29,7 +29,7 @@
 //	minutes per pair         128                                the oldest fold into the pair's peak
 //	buckets of a histogram   7296, by construction              none: every value has a bucket
 //	sorter's memory          NewSorter's maxBytes     16 MiB    a sorted run goes to a temporary file
-//	reuse idle times a line  as the analyzer lists              "reuse_idle_unlisted" says how many are missing
+//	reuse idle times listed  as the analyzer lists              "reuse_idle_unlisted" says how many are missing
 //
 // Folding by hash, not by arrival, is what makes the kept set independent of
 // the order in which workers see their traffic. A flood of invented names

@@ -90,11 +90,26 @@ func randomConnection(r *rand.Rand, c *analyzer.Connection, names int) {
 	c.Negotiated[analyzer.KeepAlive] = c.Requests
 }
 
+// addTo tells a of a connection and its exchanges, as the analyzer does: none of
+// an encrypted one's.
+func addTo(a *Aggregate, c *analyzer.Connection) {
+	for i := range c.Requests {
+		if !c.Estimated {
+			a.Exchange(exchangeOf(c, i))
+		}
+	}
+	a.Connection(c)
+}
+
 func exchangeOf(c *analyzer.Connection, i uint32) *analyzer.Exchange {
+	idle := int64(-1)
+	if i > 0 && int(i) <= len(c.ReuseIdle) {
+		idle = c.ReuseIdle[i-1]
+	}
 	return &analyzer.Exchange{
 		Client: c.Client, Server: c.Server, ServerName: c.ServerName, Opened: c.Start, Index: i + 1,
 		Start: c.Start + int64(i)*1e6, End: c.Start + int64(i)*1e6 + 3e5, Method: http1.GET, Version: http1.HTTP11,
-		Status: 200, Outcome: analyzer.KeepAlive, Idle: -1,
+		Status: 200, Outcome: analyzer.KeepAlive, Idle: idle,
 	}
 }
 

@@ -111,14 +111,16 @@ type Server struct {
 
 // Estimated are figures guessed from the pattern of encrypted records.
 type Estimated struct {
-	Connections     uint64   `json:"connections"`
-	Requests        uint64   `json:"requests"`
-	ReusedRequests  uint64   `json:"reused_requests"`
-	RequestsPerConn Requests `json:"requests_per_connection"`
-	ReuseRatio      *float64 `json:"reuse_ratio"`
-	Effectiveness   *float64 `json:"effectiveness"`
-	Wasted          Wasted   `json:"wasted_handshakes"`
-	Needed          uint64   `json:"needed_handshakes"`
+	Connections     uint64    `json:"connections"`
+	Requests        uint64    `json:"requests"`
+	ReusedRequests  uint64    `json:"reused_requests"`
+	RequestsPerConn Requests  `json:"requests_per_connection"`
+	ReuseRatio      *float64  `json:"reuse_ratio"`
+	Effectiveness   *float64  `json:"effectiveness"`
+	Wasted          Wasted    `json:"wasted_handshakes"`
+	Needed          uint64    `json:"needed_handshakes"`
+	ReuseIdle       Quantiles `json:"reuse_idle"`
+	ReuseUnlisted   uint64    `json:"reuse_idle_unlisted,omitempty"` // reuses whose idle time is not in ReuseIdle
 }
 
 // Requests is the distribution of requests over the connections that carried
@@ -176,7 +178,6 @@ type Quantiles struct {
 // Idle are the times for which connections idled.
 type Idle struct {
 	Reuse             Quantiles   `json:"reuse"`
-	ReuseUnlisted     uint64      `json:"reuse_unlisted,omitempty"` // reuses whose idle time is not in Reuse
 	Close             SideTimes   `json:"close"`
 	Race              Quantiles   `json:"race"`
 	ObservedTimeout   SideSeconds `json:"observed_timeout_seconds"`
@@ -400,6 +401,7 @@ func (t *traffic) estimate() *Estimated {
 		Connections: t.connections, Requests: t.requests, ReusedRequests: t.reused,
 		RequestsPerConn: t.distribution(), ReuseRatio: t.reuseRatio(), Effectiveness: t.effectiveness(),
 		Wasted: t.wastedHandshakes(), Needed: t.needed,
+		ReuseIdle: t.reuseIdle.quantiles(), ReuseUnlisted: t.unlisted,
 	}
 }
 
@@ -443,7 +445,7 @@ func (t *traffic) wastedHandshakes() Wasted {
 
 func (s *stats) idleTimes() Idle {
 	idle := Idle{
-		Reuse: s.reuseIdle.quantiles(), ReuseUnlisted: s.unlisted, Race: s.raceIdle.quantiles(),
+		Reuse: s.counted.reuseIdle.quantiles(), Race: s.raceIdle.quantiles(),
 		Close:        SideTimes{s.closeIdle[0].quantiles(), s.closeIdle[1].quantiles()},
 		IdleClosings: SideCounts{s.idleClosing[0].n, s.idleClosing[1].n},
 	}

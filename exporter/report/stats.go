@@ -21,12 +21,11 @@ type stats struct {
 	negotiated  [analyzer.NumOutcomes]uint64
 	neverUsedNS int64 // handshakes of connections that carried nothing
 	races       uint64
-	unlisted    uint64 // reuses whose idle time the analyzer did not list
 	holds       holders
 	statusClass [6]uint64 // by the first digit; 0 is no response
 
 	tcp, tlsFull, tlsResumed         histogram // handshake times
-	reuseIdle, raceIdle              histogram
+	raceIdle                         histogram
 	closeIdle                        [2]histogram // by who closed, all closings
 	idleClosing                      [2]histogram // by who closed, those for idleness
 	advertisedTimeout, advertisedMax histogram    // seconds, and max=
@@ -42,12 +41,17 @@ type traffic struct {
 	wasted                                 [analyzer.NumCauses]uint64
 	wastedNS                               [analyzer.NumCauses]int64
 	tcpNS, tlsNS, dnsNS                    int64
+	reuseIdle                              histogram
+	unlisted                               uint64 // reuses whose idle time the analyzer did not list
 }
 
 func (s *stats) exchange(e *analyzer.Exchange) {
 	s.statusClass[min(e.Status/100, 5)]++
 	if e.End != 0 {
 		s.exchanges.add(e.End - e.Start)
+	}
+	if e.Idle >= 0 {
+		s.counted.reuseIdle.add(e.Idle)
 	}
 }
 
@@ -112,10 +116,12 @@ func (s *stats) count(c *analyzer.Connection) {
 }
 
 func (s *stats) idle(c *analyzer.Connection) {
-	for _, ns := range c.ReuseIdle {
-		s.reuseIdle.add(ns)
+	if c.Estimated { // the others' idle times came with their exchanges
+		for _, ns := range c.ReuseIdle {
+			s.estimated.reuseIdle.add(ns)
+		}
+		s.estimated.unlisted += uint64(c.MoreReuseIdle)
 	}
-	s.unlisted += uint64(c.MoreReuseIdle)
 	if c.Race {
 		s.races++
 		s.raceIdle.add(c.RaceIdle)
@@ -176,6 +182,13 @@ func (t *traffic) connection(c *analyzer.Connection) {
 	}
 }
 
+// reset empties t and keeps the memory of its histograms.
+func (t *traffic) reset() {
+	t.perConnection.reset()
+	t.reuseIdle.reset()
+	*t = traffic{perConnection: t.perConnection, reuseIdle: t.reuseIdle}
+}
+
 func (t *traffic) totalWasted() (n uint64, ns int64) {
 	for i := range t.wasted {
 		n += t.wasted[i]
@@ -196,6 +209,8 @@ func (t *traffic) merge(o *traffic) {
 	t.tcpNS += o.tcpNS
 	t.tlsNS += o.tlsNS
 	t.dnsNS += o.dnsNS
+	t.reuseIdle.merge(&o.reuseIdle)
+	t.unlisted += o.unlisted
 }
 
 func (s *stats) merge(o *stats) {
@@ -220,7 +235,6 @@ func (s *stats) merge(o *stats) {
 	addAll(s.negotiated[:], o.negotiated[:])
 	s.neverUsedNS += o.neverUsedNS
 	s.races += o.races
-	s.unlisted += o.unlisted
 	s.holds.merge(o.holds)
 	addAll(s.statusClass[:], o.statusClass[:])
 	theirs := o.histograms()
@@ -230,10 +244,10 @@ func (s *stats) merge(o *stats) {
 }
 
 // histograms lists those of s itself, not those of its traffic.
-func (s *stats) histograms() [13]*histogram {
+func (s *stats) histograms() [12]*histogram {
 	return [...]*histogram{
 		&s.tcp, &s.tlsFull, &s.tlsResumed,
-		&s.reuseIdle, &s.raceIdle,
+		&s.raceIdle,
 		&s.closeIdle[0], &s.closeIdle[1], &s.idleClosing[0], &s.idleClosing[1],
 		&s.advertisedTimeout, &s.advertisedMax,
 		&s.age, &s.exchanges,
@@ -248,10 +262,9 @@ func (s *stats) reset() {
 		from[i].reset()
 		*to[i] = *from[i]
 	}
-	s.counted.perConnection.reset()
-	s.estimated.perConnection.reset()
-	kept.counted.perConnection = s.counted.perConnection
-	kept.estimated.perConnection = s.estimated.perConnection
+	s.counted.reset()
+	s.estimated.reset()
+	kept.counted, kept.estimated = s.counted, s.estimated
 	*s = kept
 }
 

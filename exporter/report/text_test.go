@@ -46,10 +46,7 @@ func busyReport() *Report {
 			c.Estimated, c.ServerName, c.Server = true, "cdn.example", endpoint("192.0.2.80:443")
 			c.Cause = analyzer.Cause(analyzer.ReasonServerIdle)
 		}
-		a.Connection(c)
-		for k := range c.Requests {
-			a.Exchange(exchangeOf(c, k))
-		}
+		addTo(a, c)
 	}
 	return Build(a, Capture{
 		Files: []string{"evening.pcapng", "night.pcapng"}, LinkTypes: []string{"ethernet"},
