@@ -37,6 +37,7 @@ type Rule struct {
 	Severity  Severity
 	Threshold string // in words, for the documentation
 	Overrides []string
+	OneServer bool // it weighs figures against each other that different servers do not share
 	Advice    string
 	Check     func(s *Server) (Finding, bool)
 }
@@ -46,23 +47,28 @@ const (
 	minWasted      = 10   // wasted handshakes of the causes of one rule
 	minWastedShare = 0.02 // of them in reused requests + wasted handshakes
 	minReused      = 10   // reused requests, before idle timeouts are judged
-	minRequests    = 20   // requests, before all is called well
+	minRequests    = 20   // requests, before the totals are judged
+	minRaces       = 2    // races where fewer than minReused requests were reused
 	minNeverUsed   = 10
 	minUnused      = 0.10 // never-used connections in all
 	minUnread      = 10
 	minSticky      = 1000 // requests, before balance is judged
+
+	// wellEffectiveness is from where on all is well, without a race.
+	wellEffectiveness = 0.95
 )
 
-// Findings returns what the rules say of every server, most seconds lost
-// first, then by severity, code and server. It is one finding, all_is_well,
-// where no rule fires and the sample is large enough to say so; it is empty
-// where it is not.
-func Findings(r *Report) []Finding {
-	found := []Finding{}
-	for i := range r.Servers {
-		found = append(found, check(&r.Servers[i])...)
+// findings returns what the rules say of each server, own, and of those together
+// about which they say nothing, rest (nil where fewer than two are left): many
+// small servers waste as much as a large one. Most seconds lost come first, then
+// severity, code and server. Where no rule fires it is one finding about the
+// totals; it is empty where the sample is too small for that.
+func findings(own []Finding, rest *Server, totals *Summary) []Finding {
+	found := append([]Finding{}, own...)
+	if rest != nil {
+		found = append(found, together(rest)...)
 	}
-	slices.SortStableFunc(found, func(a, b Finding) int {
+	slices.SortFunc(found, func(a, b Finding) int {
 		return cmp.Or(
 			cmp.Compare(b.Seconds, a.Seconds),
 			cmp.Compare(severityRank(a.Severity), severityRank(b.Severity)),
@@ -70,10 +76,8 @@ func Findings(r *Report) []Finding {
 			cmp.Compare(a.Server, b.Server),
 		)
 	})
-	if len(found) == 0 {
-		if f, ok := allIsWell(&r.Totals); ok {
-			found = append(found, f)
-		}
+	if len(found) == 0 && totals.Requests+totals.estimatedRequests() >= minRequests {
+		found = append(found, overall(totals))
 	}
 	return found
 }
@@ -84,12 +88,32 @@ func severityRank(s Severity) int {
 
 // check applies the rules to one server.
 func check(s *Server) []Finding {
+	return apply(s, func(r *Rule) bool { return true })
+}
+
+// together applies the rules that hold of several servers as of one, which s
+// stands for: it has no name, and counts them in AddressCount.
+func together(s *Server) []Finding {
+	found := apply(s, func(r *Rule) bool { return !r.OneServer })
+	for i := range found {
+		f := &found[i]
+		f.Evidence["servers"] = float64(s.AddressCount)
+		f.Summary = fmt.Sprintf("%s together: %s", plural(uint64(s.AddressCount), "server"), f.Summary)
+	}
+	return found
+}
+
+// apply tries those rules that may be.
+func apply(s *Server, may func(*Rule) bool) []Finding {
 	var found []Finding
 	var overridden []string
 	for i := range Rules {
 		rule := &Rules[i]
+		if !may(rule) || slices.Contains(overridden, rule.Code) {
+			continue
+		}
 		f, ok := rule.Check(s)
-		if !ok || slices.Contains(overridden, rule.Code) {
+		if !ok {
 			continue
 		}
 		f.Code, f.Server = rule.Code, s.Name
@@ -101,26 +125,31 @@ func check(s *Server) []Finding {
 	return found
 }
 
-// allIsWell is not a rule about a server but about the lack of findings.
-func allIsWell(t *Summary) (Finding, bool) {
-	requests, reused, wasted := t.Requests, t.ReusedRequests, t.Wasted.Total
-	if t.Estimated != nil {
-		requests += t.Estimated.Requests
-		reused += t.Estimated.ReusedRequests
-		wasted += t.Estimated.Wasted.Total
-	}
-	if requests < minRequests {
-		return Finding{}, false
-	}
-	return Finding{
+// overall says what the totals are like where no rule fires.
+func overall(t *Summary) Finding {
+	requests, reused, wasted := t.Requests+t.estimatedRequests(), t.reusedRequests(), t.wastedTotal()
+	figures := fmt.Sprintf("%s of %s rode a connection that was already open, and %s wasted",
+		group3(reused), plural(requests, "request"), pluralWere(wasted, "handshake"))
+	f := Finding{
 		Code: "all_is_well", Severity: OK,
-		Summary: fmt.Sprintf("All is well: %s of %s rode a connection that was already open, and %s wasted.",
-			group3(reused), plural(requests, "request"), pluralWere(wasted, "handshake")),
+		Summary: "All is well: " + figures + ".",
 		Evidence: map[string]float64{
 			"requests": float64(requests), "reused_requests": float64(reused), "wasted_handshakes": float64(wasted),
 		},
 		Advice: "Nothing to change.",
-	}, true
+	}
+	if t.Races == 0 && reused > 0 && share(reused, reused+wasted) >= wellEffectiveness {
+		return f
+	}
+	f.Code, f.Severity = "nothing_stands_out", Info
+	f.Summary = "Nothing stands out: " + figures + "."
+	if t.Races > 0 {
+		f.Evidence["races"] = float64(t.Races)
+		f.Summary = fmt.Sprintf("Nothing stands out: %s; %s met the server's closing.", figures, plural(t.Races, "request"))
+	}
+	f.Advice = fmt.Sprintf("No cause comes to %d wasted handshakes and %.0f %%, which a finding takes. "+
+		"Capture for longer, or see the reasons of single connections: `--output ndjson`.", minWasted, minWastedShare*100)
+	return f
 }
 
 // Rules are all rules, in the order in which they are tried: one that
@@ -160,7 +189,7 @@ var (
 		"server_discard", "server_abort")
 
 	requestLimit = Rule{
-		Code: "request_limit", Severity: Warning,
+		Code: "request_limit", Severity: Warning, OneServer: true,
 		Threshold: causeThreshold("server_limit"),
 		Advice: "Raise the limit: nginx `keepalive_requests 10000` (default 1000; 100 before 1.19.10), " +
 			"Apache `MaxKeepAliveRequests 0`, Envoy `max_requests_per_connection`, Node.js `server.maxRequestsPerSocket = 0`.",
@@ -215,7 +244,7 @@ var clientDiscards = Rule{
 }
 
 var poolTooSmall = Rule{
-	Code: "pool_too_small", Severity: Warning,
+	Code: "pool_too_small", Severity: Warning, OneServer: true,
 	Threshold: causeThreshold("client_discard") + ", and at least 10 % of the requests reuse a connection: there is a pool, but it overflows",
 	Overrides: []string{"client_discards"},
 	Advice: "Let the pool keep more idle connections: Go `Transport.MaxIdleConnsPerHost` (default 2), nginx upstream `keepalive`, " +
@@ -254,13 +283,13 @@ var bodyUnread = Rule{
 // The rules about idle timeouts.
 var races = Rule{
 	Code: "races", Severity: Critical,
-	Threshold: "at least 1 race among at least 10 reused requests",
+	Threshold: fmt.Sprintf("at least 1 race among at least %d reused requests, or %d races: each is a request that failed", minReused, minRaces),
 	Overrides: []string{"idle_timeout_order"},
 	Advice: "Make the client's idle timeout shorter than the server's, by some seconds: raise the server's (nginx `keepalive_timeout`, " +
 		"Node.js `server.keepAliveTimeout`, default 5 s, above the 60 s of an AWS ALB; Go `Server.IdleTimeout`), or lower the client's " +
 		"(Go `Transport.IdleConnTimeout`, Envoy `idle_timeout`, HAProxy `timeout http-keep-alive`, nginx upstream `keepalive_timeout`).",
 	Check: func(s *Server) (Finding, bool) {
-		if s.Races == 0 || s.reusedRequests() < minReused {
+		if s.Races == 0 || s.Races < minRaces && s.reusedRequests() < minReused {
 			return Finding{}, false
 		}
 		f := Finding{
@@ -278,7 +307,7 @@ var races = Rule{
 }
 
 var idleRisk = Rule{
-	Code: "idle_timeout_order", Severity: Warning,
+	Code: "idle_timeout_order", Severity: Warning, OneServer: true,
 	Threshold: "the server's observed idle timeout (5 idle closings) at or below the client's, or, where the client's was not seen, " +
 		"at most twice the longest idle time before a reuse; at least 10 reused requests",
 	Advice: "Make the client's idle timeout shorter than the server's before a request meets the closing: raise the server's " +
@@ -311,14 +340,14 @@ func checkIdleRisk(s *Server) (Finding, bool) {
 }
 
 var serverIdleShort = Rule{
-	Code: "server_idle_timeout", Severity: Warning, Threshold: causeThreshold("server_idle"),
+	Code: "server_idle_timeout", Severity: Warning, OneServer: true, Threshold: causeThreshold("server_idle"),
 	Advice: "Raise the server's idle timeout above the pauses of its clients: nginx `keepalive_timeout`, Apache `KeepAliveTimeout` (default 5 s), " +
 		"Node.js `server.keepAliveTimeout` (default 5 s), gunicorn `--keep-alive` (default 2 s), Go `Server.IdleTimeout`.",
 	Check: idleTimeoutCheck("server_idle", "server", func(i *Idle) *float64 { return i.ObservedTimeout.Server }),
 }
 
 var clientIdleShort = Rule{
-	Code: "client_idle_timeout", Severity: Warning, Threshold: causeThreshold("client_idle"),
+	Code: "client_idle_timeout", Severity: Warning, OneServer: true, Threshold: causeThreshold("client_idle"),
 	Advice: "Raise the client's idle timeout, but keep it below the server's: Go `Transport.IdleConnTimeout`, nginx upstream `keepalive_timeout`, " +
 		"Envoy `idle_timeout`, Apache HttpClient `evictIdleConnections`, HAProxy `pool-purge-delay`.",
 	Check: idleTimeoutCheck("client_idle", "client", func(i *Idle) *float64 { return i.ObservedTimeout.Client }),
@@ -361,7 +390,7 @@ var neverUsed = Rule{
 }
 
 var portsRunOut = Rule{
-	Code: "ports", Severity: Warning,
+	Code: "ports", Severity: Warning, OneServer: true,
 	Threshold: fmt.Sprintf("one client address opened more than half of %d connections to one address and port in a minute, "+
 		"and closed at least half of them itself, so that TIME_WAIT held its ports (critical from 80 %%)", ephemeralPorts),
 	Advice: "Keep connections instead of opening them (see the other findings). Until then: `net.ipv4.ip_local_port_range = 1024 65535` and " +
@@ -389,7 +418,7 @@ var portsRunOut = Rule{
 }
 
 var tooSticky = Rule{
-	Code: "too_sticky", Severity: Info,
+	Code: "too_sticky", Severity: Info, OneServer: true,
 	Threshold: fmt.Sprintf("at least %d requests over at least 2 addresses of one name, of which the busiest has 1.5 times its even share; "+
 		"at least 100 requests a connection, half of the connections older than 60 s", minSticky),
 	Advice: "Let connections end now and then so that load can spread: a maximum age on the client or proxy " +

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -70,6 +71,7 @@ func TestRules(t *testing.T) {
 	}{
 		{"a race", reusing(func(s *Server) { s.Races = 1 }), []string{"races"}},
 		{"a race, few reuses", reusing(func(s *Server) { s.Races, s.ReusedRequests = 1, 9 }), nil},
+		{"races, few reuses", reusing(func(s *Server) { s.Races, s.ReusedRequests = 2, 2 }), []string{"races"}},
 		{"server's timeout at the client's", reusing(func(s *Server) {
 			s.Idle.ObservedTimeout = SideSeconds{Client: sec(5), Server: sec(5)}
 		}), []string{"idle_timeout_order"}},
@@ -125,15 +127,52 @@ func TestPortsAreCriticalFrom80Percent(t *testing.T) {
 	}
 }
 
-func TestAllIsWell(t *testing.T) {
+func TestTotals(t *testing.T) {
 	for _, test := range []struct {
-		name     string
-		requests uint64
-		want     int
-	}{{"enough", minRequests, 1}, {"too small a sample", minRequests - 1, 0}} {
-		r := &Report{Totals: Summary{Requests: test.requests, ReusedRequests: test.requests}}
-		if found := Findings(r); len(found) != test.want || test.want == 1 && found[0].Code != "all_is_well" {
-			t.Errorf("%s: %+v", test.name, found)
+		name                   string
+		reused, wasted, needed uint64
+		races                  uint64
+		want                   string
+	}{
+		{"enough", 19, 1, 0, 0, "all_is_well"},
+		{"too small a sample", 19, 0, 0, 0, ""},
+		{"waste below the threshold of any rule", 18, 2, 0, 0, "nothing_stands_out"},
+		{"all wasted", 0, 20, 0, 0, "nothing_stands_out"},
+		{"all needed", 0, 0, 20, 0, "nothing_stands_out"},
+		{"a race", 100, 0, 0, 1, "nothing_stands_out"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			found := findings(nil, nil, &Summary{
+				Requests: test.reused + test.wasted + test.needed, ReusedRequests: test.reused,
+				Wasted: Wasted{Total: test.wasted}, Races: test.races,
+			})
+			got := ""
+			if len(found) > 0 {
+				got = found[0].Code
+			}
+			if got != test.want {
+				t.Errorf("%+v, want %q", found, test.want)
+			}
+		})
+	}
+}
+
+// Servers of which none is large enough for a finding are judged together; but
+// by no rule that would hold one's pool against another's timeout.
+func TestSmallServersTogether(t *testing.T) {
+	for _, test := range []struct{ cause, want string }{
+		{"client_close", "client_closes"}, {"client_discard", "client_discards"}, {"server_idle", ""},
+	} {
+		rest := wastedServer(test.cause, 30, 30)
+		rest.Name, rest.AddressCount = "", 10
+		found := findings(nil, rest, &rest.Summary)
+		if test.want == "" {
+			test.want = "nothing_stands_out"
+		} else if want := "10 servers together: "; !strings.HasPrefix(found[0].Summary, want) {
+			t.Errorf("%s: %q does not begin with %q", test.cause, found[0].Summary, want)
+		}
+		if len(found) != 1 || found[0].Code != test.want || found[0].Server != "" {
+			t.Errorf("%s: %+v, want %s", test.cause, found, test.want)
 		}
 	}
 }
@@ -141,7 +180,7 @@ func TestAllIsWell(t *testing.T) {
 func TestFindingsAreSortedBySeconds(t *testing.T) {
 	cheap, dear := wastedServer("server_close", 20, 20), wastedServer("client_close", 20, 20)
 	dear.Wasted.SecondsByCause["client_close"] = 9
-	found := Findings(&Report{Servers: []Server{*cheap, *dear}})
+	found := findings(append(check(cheap), check(dear)...), nil, &Summary{})
 	if len(found) != 2 || found[0].Code != "client_closes" {
 		t.Errorf("got %+v, want client_closes first", found)
 	}

@@ -239,10 +239,19 @@ func Build(a *Aggregate, c Capture) *Report {
 	a.assignPorts(byName)
 	r := &Report{Capture: c, Servers: []Server{}, Findings: []Finding{}}
 	r.Capture.UnwatchedPairs = a.pairs.untracked
-	var total stats
+	var total, quiet stats // of all servers, and of those without findings
+	var own []Finding
+	var quietServers int
 	for _, g := range byName {
 		total.merge(g.sum)
-		r.Servers = append(r.Servers, g.server())
+		s := g.server()
+		found := check(&s)
+		if len(found) == 0 {
+			quiet.merge(g.sum)
+			quietServers++
+		}
+		own = append(own, found...)
+		r.Servers = append(r.Servers, s)
 	}
 	slices.SortFunc(r.Servers, compareServers)
 	r.Totals = total.summary()
@@ -251,7 +260,11 @@ func Build(a *Aggregate, c Capture) *Report {
 			r.Totals.Ports = s.Ports
 		}
 	}
-	r.Findings = Findings(r)
+	var rest *Server
+	if quietServers > 1 {
+		rest = &Server{Summary: quiet.summary(), AddressCount: quietServers}
+	}
+	r.Findings = findings(own, rest, &r.Totals)
 	return r
 }
 
