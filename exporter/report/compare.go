@@ -11,7 +11,7 @@ import (
 
 // A Comparison says what changed between two reports.
 type Comparison struct {
-	Verdict string        `json:"verdict"` // one sentence
+	Verdict string        `json:"verdict"` // a sentence
 	Totals  []Change      `json:"totals"`
 	Servers []ServerDelta `json:"servers"` // those in both first, by the change in wasted handshakes per 1000 requests
 }
@@ -44,21 +44,37 @@ type figure struct {
 
 var figures = []figure{
 	{"connections", 0, func(s *Summary) *float64 { return pointer(float64(s.Connections)) }, countText},
-	{"requests", 0, func(s *Summary) *float64 { return pointer(float64(s.Requests + s.estimatedRequests())) }, countText},
-	{"requests_per_connection", 0, func(s *Summary) *float64 { return positive(s.requests().Mean) }, perText},
-	{"reuse_ratio", 0, func(s *Summary) *float64 {
-		return s.either(s.ReuseRatio, func(e *Estimated) *float64 { return e.ReuseRatio })
-	}, percent},
-	{"effectiveness", 1, func(s *Summary) *float64 {
-		return s.either(s.Effectiveness, func(e *Estimated) *float64 { return e.Effectiveness })
-	}, percent},
-	{"wasted_handshakes", 0, func(s *Summary) *float64 { return pointer(float64(s.wastedTotal())) }, countText},
-	{"wasted_handshakes_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(float64(s.wastedTotal())) }, perText},
-	{"wasted_seconds_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(s.wastedSeconds()) }, secondsText},
+	{"requests", 0, func(s *Summary) *float64 { return pointer(float64(s.Requests)) }, countText},
+	{"requests_per_connection", 0, func(s *Summary) *float64 { return positive(s.RequestsPerConn.Mean) }, perText},
+	{"reuse_ratio", 0, func(s *Summary) *float64 { return s.ReuseRatio }, percent},
+	{"effectiveness", 1, func(s *Summary) *float64 { return s.Effectiveness }, percent},
+	{"wasted_handshakes", 0, func(s *Summary) *float64 { return pointer(float64(s.Wasted.Total)) }, countText},
+	{"wasted_handshakes_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(float64(s.Wasted.Total)) }, perText},
+	{"wasted_seconds_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(s.Wasted.Seconds) }, secondsText},
 	{"races_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(float64(s.Races)) }, perText},
 	{"tcp_handshake_p50_seconds", 0, func(s *Summary) *float64 { return s.Handshakes.TCP.P50 }, secondsText},
 	{"exchange_p50_seconds", 0, func(s *Summary) *float64 { return s.Exchanges.P50 }, secondsText},
 }
+
+// estimatedFigures are those that rest on requests, of what was estimated from
+// encrypted records; they have no value where nothing was.
+var estimatedFigures = func() (list []figure) {
+	for _, f := range figures[1 : len(figures)-2] {
+		value := f.value
+		f.name = estimatedPrefix + f.name
+		f.value = func(s *Summary) *float64 {
+			parts := s.parts()
+			if last := &parts[len(parts)-1]; last.estimated {
+				return value(&last.Summary)
+			}
+			return nil
+		}
+		list = append(list, f)
+	}
+	return list
+}()
+
+const estimatedPrefix = "estimated_"
 
 func countText(v float64) string { return group3(uint64(v)) }
 
@@ -69,21 +85,11 @@ func positive(v float64) *float64 {
 	return &v
 }
 
-// either returns the counted value, or the estimated one where nothing was
-// counted.
-func (s *Summary) either(counted *float64, estimated func(*Estimated) *float64) *float64 {
-	if s.Requests == 0 && s.Estimated != nil {
-		return estimated(s.Estimated)
-	}
-	return counted
-}
-
 func (s *Summary) perThousand(v float64) *float64 {
-	n := s.Requests + s.estimatedRequests()
-	if n == 0 {
+	if s.Requests == 0 {
 		return nil
 	}
-	return pointer(v * 1000 / float64(n))
+	return pointer(v * 1000 / float64(s.Requests))
 }
 
 // Compare says what changed from one report to another: did it help?
@@ -121,46 +127,87 @@ func inRank(in string) int { return slices.Index([]string{"both", "after", "befo
 
 // magnitude orders the largest change first.
 func (d *ServerDelta) magnitude() float64 {
-	if c := find(d.Changes, "wasted_handshakes_per_1000_requests").Change; c != nil {
+	if c := find(d.Changes, d.prefix()+perRequest).Change; c != nil {
 		return -math.Abs(*c)
 	}
 	return 0
 }
 
-// changes compares two summaries, either of which may be nil.
+// prefix is that of the figures to show of a server where there is room for one
+// kind: the counted, or the estimated where nothing can be compared but those.
+func (d *ServerDelta) prefix() string {
+	counted, estimated := find(d.Changes, perRequest), find(d.Changes, estimatedPrefix+perRequest)
+	switch {
+	case counted.Change != nil:
+		return ""
+	case estimated.Change != nil, counted.Before == nil && counted.After == nil && (estimated.Before != nil || estimated.After != nil):
+		return estimatedPrefix
+	}
+	return ""
+}
+
+// perRequest is the figure by which a change is judged.
+const perRequest = "wasted_handshakes_per_1000_requests"
+
+// changes compares two summaries, either of which may be nil. What was estimated
+// is left out where neither has any.
 func changes(before, after *Summary) []Change {
-	out := make([]Change, len(figures))
-	for i, f := range figures {
-		c := Change{Figure: f.name}
-		if before != nil {
-			c.Before = f.value(before)
+	var out []Change
+	for i, f := range slices.Concat(figures, estimatedFigures) {
+		c := f.change(before, after)
+		if i < len(figures) || c.Before != nil || c.After != nil {
+			out = append(out, c)
 		}
-		if after != nil {
-			c.After = f.value(after)
-		}
-		if c.Before != nil && c.After != nil {
-			d := *c.After - *c.Before
-			c.Change = &d
-			if d != 0 && f.good != 0 {
-				c.Better = pointer(d*f.good > 0)
-			}
-		}
-		out[i] = c
 	}
 	return out
 }
 
-func find(list []Change, name string) Change {
-	i := slices.IndexFunc(list, func(c Change) bool { return c.Figure == name })
-	return list[i]
+func (f *figure) change(before, after *Summary) Change {
+	c := Change{Figure: f.name}
+	if before != nil {
+		c.Before = f.value(before)
+	}
+	if after != nil {
+		c.After = f.value(after)
+	}
+	if c.Before != nil && c.After != nil {
+		d := *c.After - *c.Before
+		c.Change = &d
+		if d != 0 && f.good != 0 {
+			c.Better = pointer(d*f.good > 0)
+		}
+	}
+	return c
 }
 
-// verdict answers the question in one sentence.
+// find returns a figure's change, which has no value where it is not listed.
+func find(list []Change, name string) Change {
+	if i := slices.IndexFunc(list, func(c Change) bool { return c.Figure == name }); i >= 0 {
+		return list[i]
+	}
+	return Change{Figure: name}
+}
+
+// verdict answers the question: in one sentence for what was counted, and one
+// for what was estimated.
 func verdict(totals []Change) string {
-	e := find(totals, "effectiveness")
-	w := find(totals, "wasted_handshakes_per_1000_requests")
+	counted, estimated := sentence(totals, ""), sentence(totals, estimatedPrefix)
+	switch {
+	case counted == "" && estimated == "":
+		return "There is nothing to compare: no requests of the same kind, counted or estimated, are on both sides."
+	case estimated == "":
+		return counted
+	case counted == "":
+		return "Encrypted, estimated: " + estimated
+	}
+	return counted + " Encrypted, estimated: " + estimated
+}
+
+// sentence is empty where there is nothing to compare.
+func sentence(totals []Change, prefix string) string {
+	e, w := find(totals, prefix+"effectiveness"), find(totals, prefix+perRequest)
 	if w.Change == nil {
-		return "There is nothing to compare: one side has no requests."
+		return ""
 	}
 	word := "No change"
 	switch {
@@ -199,13 +246,19 @@ func (c *Comparison) WriteText(w io.Writer, o TextOptions) error {
 
 func (p *page) changes(title string, list []Change) {
 	p.line(p.in(dim, pad(title, 38)+padLeft("BEFORE", 12)+padLeft("AFTER", 12)))
-	for i, c := range list {
+	under := false
+	for _, f := range slices.Concat(figures, estimatedFigures) {
+		c := find(list, f.name)
 		if c.Before == nil && c.After == nil {
 			continue
 		}
-		text := figures[i].text
-		p.line(pad(words(c.Figure), 38), padLeft(valueText(c.Before, text), 12),
-			padLeft(valueText(c.After, text), 12), "  ", p.judgement(c))
+		name, estimated := strings.CutPrefix(f.name, estimatedPrefix)
+		if estimated && !under {
+			p.line(p.in(dim, "ENCRYPTED, ESTIMATED"))
+			under = true
+		}
+		p.line(pad(words(name), 38), padLeft(valueText(c.Before, f.text), 12),
+			padLeft(valueText(c.After, f.text), 12), "  ", p.judgement(c))
 	}
 }
 
@@ -238,10 +291,15 @@ func (p *page) deltas(list []ServerDelta) {
 	p.line(p.in(dim, pad("SERVER", nameWidth)+padLeft("EFFECTIVENESS", 20)+padLeft("WASTED/1000 REQ.", 20)))
 	for i := range list[:min(len(list), maxCompared)] {
 		d := &list[i]
-		e, w := find(d.Changes, "effectiveness"), find(d.Changes, "wasted_handshakes_per_1000_requests")
+		prefix := d.prefix()
+		mark := ""
+		if prefix != "" {
+			mark = "~"
+		}
+		e, w := find(d.Changes, prefix+"effectiveness"), find(d.Changes, prefix+perRequest)
 		p.line(pad(shorten(printable(d.Name), nameWidth-1), nameWidth),
-			padLeft(valueText(e.Before, percent)+" → "+valueText(e.After, percent), 20),
-			padLeft(valueText(w.Before, perText)+" → "+valueText(w.After, perText), 20),
+			padLeft(mark+valueText(e.Before, percent)+" → "+valueText(e.After, percent), 20),
+			padLeft(mark+valueText(w.Before, perText)+" → "+valueText(w.After, perText), 20),
 			"  ", p.judgement(w))
 	}
 	if more := len(list) - maxCompared; more > 0 {

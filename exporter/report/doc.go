@@ -16,7 +16,8 @@
 // whose exchanges are guesses from encrypted records are counted as
 // connections, but their requests, reuse and verdicts stand apart, under
 // "estimated". Requests per connection are taken over the connections that
-// carried at least one request. The reuse ratio leaves out the first request
+// carried at least one request. What rests on connections alone (reasons, idle
+// times before closings, ages) is not divided. The reuse ratio leaves out the first request
 // of each midstream connection, of which nobody knows whether it was reused.
 //
 // # Caps

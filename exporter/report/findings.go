@@ -16,6 +16,10 @@ type Finding struct {
 	Summary  string             `json:"summary"` // what is the matter, one sentence with figures
 	Evidence map[string]float64 `json:"evidence"`
 	Advice   string             `json:"advice"` // the setting to change
+
+	// Estimated says that it rests on requests that were guessed from encrypted
+	// records.
+	Estimated bool `json:"estimated,omitempty"`
 }
 
 // A Severity says how much a finding matters.
@@ -38,8 +42,11 @@ type Rule struct {
 	Threshold string // in words, for the documentation
 	Overrides []string
 	OneServer bool // it weighs figures against each other that different servers do not share
-	Advice    string
-	Check     func(s *Server) (Finding, bool)
+	// Connections says that it is about connections as such, not their requests:
+	// nothing of it is estimated.
+	Connections bool
+	Advice      string
+	Check       func(s *Server) (Finding, bool)
 }
 
 // The smallest samples on which a finding may rest.
@@ -74,10 +81,11 @@ func findings(own []Finding, rest *Server, totals *Summary) []Finding {
 			cmp.Compare(severityRank(a.Severity), severityRank(b.Severity)),
 			cmp.Compare(a.Code, b.Code),
 			cmp.Compare(a.Server, b.Server),
+			cmp.Compare(a.mark(), b.mark()),
 		)
 	})
-	if len(found) == 0 && totals.Requests+totals.estimatedRequests() >= minRequests {
-		found = append(found, overall(totals))
+	if len(found) == 0 {
+		found = append(found, overall(totals)...)
 	}
 	return found
 }
@@ -88,7 +96,7 @@ func severityRank(s Severity) int {
 
 // check applies the rules to one server.
 func check(s *Server) []Finding {
-	return apply(s, func(r *Rule) bool { return true })
+	return apply(s, func(*Rule) bool { return true })
 }
 
 // together applies the rules that hold of several servers as of one, which s
@@ -103,8 +111,19 @@ func together(s *Server) []Finding {
 	return found
 }
 
-// apply tries those rules that may be.
+// apply tries those rules that may be on what was counted and on what was
+// estimated; those about connections as such once.
 func apply(s *Server, may func(*Rule) bool) []Finding {
+	var found []Finding
+	for i, p := range s.parts() {
+		found = append(found, applyTo(&p, *s, func(r *Rule) bool { return may(r) && (i == 0 || !r.Connections) })...)
+	}
+	return found
+}
+
+// applyTo tries those rules that may be on a part of a server's figures.
+func applyTo(p *part, s Server, may func(*Rule) bool) []Finding {
+	s.Summary = p.Summary
 	var found []Finding
 	var overridden []string
 	for i := range Rules {
@@ -112,22 +131,67 @@ func apply(s *Server, may func(*Rule) bool) []Finding {
 		if !may(rule) || slices.Contains(overridden, rule.Code) {
 			continue
 		}
-		f, ok := rule.Check(s)
+		f, ok := rule.Check(&s)
 		if !ok {
 			continue
 		}
 		f.Code, f.Server = rule.Code, s.Name
 		f.Severity = cmp.Or(f.Severity, rule.Severity)
 		f.Advice = cmp.Or(f.Advice, rule.Advice)
+		if p.estimated && !rule.Connections {
+			f.estimate()
+		}
 		found = append(found, f)
 		overridden = append(overridden, rule.Overrides...)
 	}
 	return found
 }
 
-// overall says what the totals are like where no rule fires.
-func overall(t *Summary) Finding {
-	requests, reused, wasted := t.Requests+t.estimatedRequests(), t.reusedRequests(), t.wastedTotal()
+// mark orders what was counted before what was estimated.
+func (f *Finding) mark() string {
+	if f.Estimated {
+		return "~"
+	}
+	return ""
+}
+
+// estimate labels a finding that rests on estimated requests.
+func (f *Finding) estimate() {
+	f.Estimated = true
+	f.Summary = "Estimated from encrypted records: " + f.Summary
+}
+
+// overall says what the totals are like where no rule fires: that all is well if
+// it is so of what was counted and of what was estimated, else what is not. It is
+// empty on too small a sample.
+func overall(t *Summary) []Finding {
+	parts := t.parts()
+	if !slices.ContainsFunc(parts, func(p part) bool { return p.Requests >= minRequests }) {
+		return nil
+	}
+	var well, others []Finding
+	for _, p := range parts {
+		if p.Requests < minRequests && p.Races == 0 {
+			continue
+		}
+		f := overallOf(&p.Summary)
+		if p.estimated {
+			f.estimate()
+		}
+		if f.Severity == OK {
+			well = append(well, f)
+		} else {
+			others = append(others, f)
+		}
+	}
+	if len(others) > 0 {
+		return others
+	}
+	return well
+}
+
+func overallOf(t *Summary) Finding {
+	requests, reused, wasted := t.Requests, t.ReusedRequests, t.Wasted.Total
 	figures := fmt.Sprintf("%s of %s rode a connection that was already open, and %s wasted",
 		group3(reused), plural(requests, "request"), pluralWere(wasted, "handshake"))
 	f := Finding{
@@ -198,12 +262,12 @@ var (
 			if !ok {
 				return f, false
 			}
-			limit := s.requests().P50
+			limit := s.RequestsPerConn.P50
 			if s.Idle.AdvertisedMax != nil {
 				limit = *s.Idle.AdvertisedMax
 				f.Evidence["advertised_max"] = float64(limit)
 			}
-			f.Evidence["requests_per_connection_p50"] = float64(s.requests().P50)
+			f.Evidence["requests_per_connection_p50"] = float64(s.RequestsPerConn.P50)
 			f.Summary = fmt.Sprintf("The server ends connections that were in use, after about %s: %s wasted, %s.",
 				plural(uint64(max(limit, 0)), "request"), pluralWere(w.n, "handshake"), secondsText(w.seconds))
 			return f, true
@@ -263,7 +327,7 @@ var poolTooSmall = Rule{
 }
 
 var bodyUnread = Rule{
-	Code: "body_unread", Severity: Warning,
+	Code: "body_unread", Severity: Warning, Connections: true,
 	Threshold: fmt.Sprintf("at least %d connections that the client closed in the middle of a body, 2 %% of all", minUnread),
 	Advice: "Read every response body to its end, also of responses you do not want: Go `io.Copy(io.Discard, resp.Body)` before `Close`; " +
 		"Java `EntityUtils.consume`; Node.js `res.resume()`. For large unwanted bodies ask with HEAD or a range.",
@@ -289,12 +353,12 @@ var races = Rule{
 		"Node.js `server.keepAliveTimeout`, default 5 s, above the 60 s of an AWS ALB; Go `Server.IdleTimeout`), or lower the client's " +
 		"(Go `Transport.IdleConnTimeout`, Envoy `idle_timeout`, HAProxy `timeout http-keep-alive`, nginx upstream `keepalive_timeout`).",
 	Check: func(s *Server) (Finding, bool) {
-		if s.Races == 0 || s.Races < minRaces && s.reusedRequests() < minReused {
+		if s.Races == 0 || s.Races < minRaces && s.ReusedRequests < minReused {
 			return Finding{}, false
 		}
 		f := Finding{
 			Seconds:  s.wasted("race").seconds,
-			Evidence: map[string]float64{"races": float64(s.Races), "reused_requests": float64(s.reusedRequests())},
+			Evidence: map[string]float64{"races": float64(s.Races), "reused_requests": float64(s.ReusedRequests)},
 			Summary:  fmt.Sprintf("%s met the server's closing and went unanswered", upperFirst(plural(s.Races, "request"))),
 		}
 		if p := s.Idle.Race.P50; p != nil {
@@ -318,7 +382,7 @@ var idleRisk = Rule{
 
 func checkIdleRisk(s *Server) (Finding, bool) {
 	server, client := s.Idle.ObservedTimeout.Server, s.Idle.ObservedTimeout.Client
-	if server == nil || s.reusedRequests() < minReused {
+	if server == nil || s.ReusedRequests < minReused {
 		return Finding{}, false
 	}
 	f := Finding{Evidence: map[string]float64{
@@ -371,7 +435,7 @@ func idleTimeoutCheck(cause, side string, timeout func(*Idle) *float64) func(*Se
 
 // The rules about connections as such.
 var neverUsed = Rule{
-	Code: "never_used", Severity: Info,
+	Code: "never_used", Severity: Info, Connections: true,
 	Threshold: fmt.Sprintf("at least %d connections without a request, %.0f %% of all", minNeverUsed, minUnused*100),
 	Advice: "Find who connects and asks nothing: TCP health checks (let them ask over HTTP, or less often), " +
 		"preconnecting browsers, a pool's minimum size (`minIdle`) above what the traffic needs.",
@@ -390,7 +454,7 @@ var neverUsed = Rule{
 }
 
 var portsRunOut = Rule{
-	Code: "ports", Severity: Warning, OneServer: true,
+	Code: "ports", Severity: Warning, Connections: true, OneServer: true,
 	Threshold: fmt.Sprintf("one client address opened more than half of %d connections to one address and port in a minute, "+
 		"and closed at least half of them itself, so that TIME_WAIT held its ports (critical from 80 %%)", ephemeralPorts),
 	Advice: "Keep connections instead of opening them (see the other findings). Until then: `net.ipv4.ip_local_port_range = 1024 65535` and " +
@@ -425,11 +489,11 @@ var tooSticky = Rule{
 		"(Envoy `max_connection_duration`, Go: close idle connections on a timer, Java `setConnectionTimeToLive`), " +
 		"nginx `keepalive_time 10m` on the server, or balance requests instead of connections.",
 	Check: func(s *Server) (Finding, bool) {
-		if s.AddressCount < 2 || s.BusiestShare == nil || s.Age.P50 == nil || s.Requests+s.estimatedRequests() < minSticky {
+		if s.AddressCount < 2 || s.BusiestShare == nil || s.Age.P50 == nil || s.Requests < minSticky {
 			return Finding{}, false
 		}
 		even := 1 / float64(s.AddressCount)
-		per := s.requests().Mean
+		per := s.RequestsPerConn.Mean
 		if *s.BusiestShare < 1.5*even || per < 100 || *s.Age.P50 < 60 {
 			return Finding{}, false
 		}
@@ -450,47 +514,17 @@ type loss struct {
 	seconds float64
 }
 
-// wasted sums the causes, counted and estimated: the handshakes themselves
-// were seen either way.
+// wasted sums the causes.
 func (s *Summary) wasted(causes ...string) (l loss) {
 	for _, c := range causes {
 		l.n += s.Wasted.ByCause[c]
 		l.seconds += s.Wasted.SecondsByCause[c]
-		if s.Estimated != nil {
-			l.n += s.Estimated.Wasted.ByCause[c]
-			l.seconds += s.Estimated.Wasted.SecondsByCause[c]
-		}
 	}
 	return l
 }
 
-func (s *Summary) estimatedRequests() uint64 {
-	if s.Estimated == nil {
-		return 0
-	}
-	return s.Estimated.Requests
-}
-
-func (s *Summary) reusedRequests() uint64 {
-	if s.Estimated == nil {
-		return s.ReusedRequests
-	}
-	return s.ReusedRequests + s.Estimated.ReusedRequests
-}
-
-// requests returns the distribution that was counted, or the estimated one
-// where nothing was counted.
-func (s *Summary) requests() *Requests {
-	if s.Requests == 0 && s.Estimated != nil {
-		return &s.Estimated.RequestsPerConn
-	}
-	return &s.RequestsPerConn
-}
-
 // reuse is the share of all requests that rode a used connection.
-func (s *Summary) reuse() float64 {
-	return share(s.reusedRequests(), s.Requests+s.estimatedRequests())
-}
+func (s *Summary) reuse() float64 { return share(s.ReusedRequests, s.Requests) }
 
 func share(a, b uint64) float64 {
 	if b == 0 {
@@ -503,14 +537,11 @@ func share(a, b uint64) float64 {
 // threshold that all rules about causes have.
 func causeFinding(s *Server, causes ...string) (Finding, loss, bool) {
 	w := s.wasted(causes...)
-	could := s.reusedRequests() + s.wastedTotal()
+	could := s.ReusedRequests + s.Wasted.Total
 	ok := w.n >= minWasted && share(w.n, could) >= minWastedShare
 	f := Finding{Seconds: w.seconds, Evidence: map[string]float64{
 		"wasted_handshakes": float64(w.n), "seconds": w.seconds, "share": share(w.n, could),
 	}}
-	if s.Requests == 0 && s.Estimated != nil {
-		f.Evidence["estimated_requests"] = float64(s.Estimated.Requests)
-	}
 	return f, w, ok
 }
 

@@ -157,6 +157,27 @@ func TestTotals(t *testing.T) {
 	}
 }
 
+// A server that speaks in clear and encrypted is judged by each alone.
+func TestEstimatesAreApart(t *testing.T) {
+	s := wastedServer("client_discard", 9, 0)
+	s.Estimated = &Estimated{Connections: 30, Requests: 30, Wasted: wastedServer("client_discard", 12, 0).Wasted}
+	found := check(s)
+	if len(found) != 1 || !found[0].Estimated || found[0].Evidence["wasted_handshakes"] != 12 {
+		t.Errorf("of 9 counted and 12 estimated: %+v", found)
+	}
+	s.Wasted.ByCause["client_discard"] = 11
+	s.Estimated.Wasted.ByCause["client_discard"] = 9
+	if found := check(s); len(found) != 1 || found[0].Estimated || found[0].Evidence["wasted_handshakes"] != 11 {
+		t.Errorf("of 11 counted and 9 estimated: %+v", found)
+	}
+	s.Estimated.Wasted.ByCause["client_discard"] = 12
+	s.Reasons = map[string]uint64{"never_used": 500}
+	found = findings(check(s), nil, &s.Summary)
+	if len(found) != 3 || found[0].Estimated == found[1].Estimated {
+		t.Errorf("of both, and connections without a request: %+v", found)
+	}
+}
+
 // Servers of which none is large enough for a finding are judged together; but
 // by no rule that would hold one's pool against another's timeout.
 func TestSmallServersTogether(t *testing.T) {

@@ -106,20 +106,24 @@ type Server struct {
 	Addresses []string `json:"addresses,omitempty"` // at most eight, the busiest first
 	Summary
 	AddressCount int      `json:"address_count"`
-	BusiestShare *float64 `json:"busiest_address_share"` // of the requests
+	BusiestShare *float64 `json:"busiest_address_share"` // of the counted requests, else of the estimated ones
 }
 
-// Estimated are figures guessed from the pattern of encrypted records.
+// Estimated are figures guessed from the pattern of encrypted records. The
+// handshakes themselves were seen; that they were wasted rests on the guess.
 type Estimated struct {
-	Connections     uint64    `json:"connections"`
+	Connections     uint64    `json:"connections"` // that carried at least one request
 	Requests        uint64    `json:"requests"`
+	Responses       uint64    `json:"responses"`
 	ReusedRequests  uint64    `json:"reused_requests"`
+	Races           uint64    `json:"races"`
 	RequestsPerConn Requests  `json:"requests_per_connection"`
 	ReuseRatio      *float64  `json:"reuse_ratio"`
 	Effectiveness   *float64  `json:"effectiveness"`
 	Wasted          Wasted    `json:"wasted_handshakes"`
 	Needed          uint64    `json:"needed_handshakes"`
 	ReuseIdle       Quantiles `json:"reuse_idle"`
+	RaceIdle        Quantiles `json:"race_idle"`
 	ReuseUnlisted   uint64    `json:"reuse_idle_unlisted,omitempty"` // reuses whose idle time is not in ReuseIdle
 }
 
@@ -271,26 +275,67 @@ func Build(a *Aggregate, c Capture) *Report {
 // otherName stands for the servers that found no place in a full table.
 const otherName = "other"
 
+// compareServers puts first what cost most: an order needs no label, so
+// handshakes count in it whether their waste is counted or estimated.
 func compareServers(a, b Server) int {
+	seconds := func(s *Summary) (sum float64) {
+		for _, p := range s.parts() {
+			sum += p.Wasted.Seconds
+		}
+		return sum
+	}
+	wasted := func(s *Summary) (sum uint64) {
+		for _, p := range s.parts() {
+			sum += p.Wasted.Total
+		}
+		return sum
+	}
 	return cmp.Or(
-		cmp.Compare(b.wastedSeconds(), a.wastedSeconds()),
-		cmp.Compare(b.wastedTotal(), a.wastedTotal()),
+		cmp.Compare(seconds(&b.Summary), seconds(&a.Summary)),
+		cmp.Compare(wasted(&b.Summary), wasted(&a.Summary)),
 		cmp.Compare(a.Name, b.Name),
 	)
 }
 
-func (s *Summary) wastedSeconds() float64 {
-	if s.Estimated != nil {
-		return s.Wasted.Seconds + s.Estimated.Wasted.Seconds
-	}
-	return s.Wasted.Seconds
+// A part of a summary is either what was counted or what was estimated, which
+// stands there in the fields of what is counted: a rule, a row or a figure serves
+// both, and none mixes them.
+type part struct {
+	Summary
+	estimated bool
 }
 
-func (s *Summary) wastedTotal() uint64 {
-	if s.Estimated != nil {
-		return s.Wasted.Total + s.Estimated.Wasted.Total
+// parts returns what was counted, then what was estimated, if anything was. Where
+// no request was counted but some were estimated, that is the only part.
+func (s *Summary) parts() []part {
+	e := s.Estimated
+	if e == nil {
+		return []part{{Summary: *s}}
 	}
-	return s.Wasted.Total
+	estimated := part{*s, true}
+	p := &estimated.Summary
+	p.Requests, p.Responses, p.ReusedRequests, p.Races = e.Requests, e.Responses, e.ReusedRequests, e.Races
+	p.UnknownRequests, p.Exchanges = 0, Quantiles{}
+	p.RequestsPerConn, p.ReuseRatio, p.Effectiveness = e.RequestsPerConn, e.ReuseRatio, e.Effectiveness
+	p.Wasted, p.NeededHandshakes = e.Wasted, e.Needed
+	p.Idle.Reuse, p.Idle.Race = e.ReuseIdle, e.RaceIdle
+	p.Estimated = nil
+	if s.Requests == 0 {
+		return []part{estimated}
+	}
+	p.Connections = e.Connections
+	counted := part{Summary: *s}
+	counted.Connections -= min(e.Connections, s.Connections)
+	counted.Estimated = nil
+	return []part{counted, estimated}
+}
+
+// mark is what stands before an estimated figure.
+func (p *part) mark() string {
+	if p.estimated {
+		return "~"
+	}
+	return ""
 }
 
 // A group is the servers that the report lists under one name.
@@ -312,21 +357,28 @@ func joinGroup(byName map[string]*group, s *server) {
 	g.sum.merge(&s.stats)
 }
 
-// load is what the balance between addresses is judged by.
-func (s *stats) load() uint64 { return s.counted.requests + s.estimated.requests }
+// load returns what the balance between addresses is judged by: requests of one
+// kind.
+func (s *stats) load(estimated bool) uint64 {
+	if estimated {
+		return s.estimated.requests
+	}
+	return s.counted.requests
+}
 
 const maxAddresses = 8
 
 func (g *group) server() Server {
 	out := Server{Name: g.name, Summary: g.sum.summary(), AddressCount: len(g.members)}
+	estimated := g.sum.counted.requests == 0
 	slices.SortFunc(g.members, func(a, b *server) int {
-		return cmp.Or(cmp.Compare(b.load(), a.load()), compareEndpoints(a.key.endpoint, b.key.endpoint))
+		return cmp.Or(cmp.Compare(b.load(estimated), a.load(estimated)), compareEndpoints(a.key.endpoint, b.key.endpoint))
 	})
 	for _, m := range g.members[:min(len(g.members), maxAddresses)] {
 		out.Addresses = append(out.Addresses, m.key.endpoint.String())
 	}
 	if len(g.members) > 1 {
-		out.BusiestShare = ratio(g.members[0].load(), g.sum.load())
+		out.BusiestShare = ratio(g.members[0].load(estimated), g.sum.load(estimated))
 	}
 	if g.ports != nil {
 		out.Ports = g.ports.ports()
@@ -379,7 +431,7 @@ func (s *stats) summary() Summary {
 	t := &s.counted
 	out := Summary{
 		Connections: s.connections, Midstream: s.midstream, Incomplete: s.incomplete, Evicted: s.evicted,
-		Requests: t.requests, Responses: s.responses, ReusedRequests: t.reused, UnknownRequests: t.unknown,
+		Requests: t.requests, Responses: t.responses, ReusedRequests: t.reused, UnknownRequests: t.unknown,
 		Unsolicited: s.unsolicited, Pipelined: s.pipelined,
 		RequestsPerConn: t.distribution(), ReuseRatio: t.reuseRatio(), Effectiveness: t.effectiveness(),
 		Wasted: t.wastedHandshakes(), NeededHandshakes: t.needed,
@@ -392,7 +444,7 @@ func (s *stats) summary() Summary {
 		StatusClasses:  named(s.statusClass[:], func(i int) string { return statusClasses[i] }),
 		Reasons:        named(s.reasons[:], func(i int) string { return analyzer.Reason(i).String() }),
 		Negotiated:     named(s.negotiated[:], func(i int) string { return analyzer.Outcome(i).String() }),
-		Races:          s.races, Idle: s.idleTimes(),
+		Races:          t.races, Idle: s.idleTimes(),
 		Exchanges: s.exchanges.quantiles(), Age: s.age.quantiles(),
 		UnreadBodies: s.unread, NeverUsedSeconds: seconds(s.neverUsedNS),
 		TimeWait: s.holds.report(), MissingBytes: s.missing, TruncatedBytes: s.truncated,
@@ -411,10 +463,10 @@ var (
 
 func (t *traffic) estimate() *Estimated {
 	return &Estimated{
-		Connections: t.connections, Requests: t.requests, ReusedRequests: t.reused,
+		Connections: t.connections, Requests: t.requests, Responses: t.responses, ReusedRequests: t.reused, Races: t.races,
 		RequestsPerConn: t.distribution(), ReuseRatio: t.reuseRatio(), Effectiveness: t.effectiveness(),
 		Wasted: t.wastedHandshakes(), Needed: t.needed,
-		ReuseIdle: t.reuseIdle.quantiles(), ReuseUnlisted: t.unlisted,
+		ReuseIdle: t.reuseIdle.quantiles(), RaceIdle: t.raceIdle.quantiles(), ReuseUnlisted: t.unlisted,
 	}
 }
 
@@ -458,7 +510,7 @@ func (t *traffic) wastedHandshakes() Wasted {
 
 func (s *stats) idleTimes() Idle {
 	idle := Idle{
-		Reuse: s.counted.reuseIdle.quantiles(), Race: s.raceIdle.quantiles(),
+		Reuse: s.counted.reuseIdle.quantiles(), Race: s.counted.raceIdle.quantiles(),
 		Close:        SideTimes{s.closeIdle[0].quantiles(), s.closeIdle[1].quantiles()},
 		IdleClosings: SideCounts{s.idleClosing[0].n, s.idleClosing[1].n},
 	}

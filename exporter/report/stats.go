@@ -8,7 +8,7 @@ import (
 // stats are the figures of one server: counts, and sums in nanoseconds.
 type stats struct {
 	connections, midstream, incomplete, evicted, unread uint64
-	responses, unsolicited, pipelined                   uint64
+	unsolicited, pipelined                              uint64
 	missing, truncated                                  uint64
 	bytes, packets                                      [2]uint64
 	handshakes                                          [analyzer.HandshakeMidstream + 1]uint64
@@ -20,12 +20,10 @@ type stats struct {
 	reasons     [analyzer.NumReasons]uint64
 	negotiated  [analyzer.NumOutcomes]uint64
 	neverUsedNS int64 // handshakes of connections that carried nothing
-	races       uint64
 	holds       holders
 	statusClass [6]uint64 // by the first digit; 0 is no response
 
-	tcp, tlsFull, tlsResumed         histogram // handshake times
-	raceIdle                         histogram
+	tcp, tlsFull, tlsResumed         histogram    // handshake times
 	closeIdle                        [2]histogram // by who closed, all closings
 	idleClosing                      [2]histogram // by who closed, those for idleness
 	advertisedTimeout, advertisedMax histogram    // seconds, and max=
@@ -35,14 +33,14 @@ type stats struct {
 
 // traffic is what is either counted or estimated from encrypted records.
 type traffic struct {
-	connections, requests, reused, unknown uint64
-	needed                                 uint64
-	perConnection                          histogram
-	wasted                                 [analyzer.NumCauses]uint64
-	wastedNS                               [analyzer.NumCauses]int64
-	tcpNS, tlsNS, dnsNS                    int64
-	reuseIdle                              histogram
-	unlisted                               uint64 // reuses whose idle time the analyzer did not list
+	connections, requests, responses, reused, unknown, races uint64
+	needed                                                   uint64
+	perConnection                                            histogram
+	wasted                                                   [analyzer.NumCauses]uint64
+	wastedNS                                                 [analyzer.NumCauses]int64
+	tcpNS, tlsNS, dnsNS                                      int64
+	reuseIdle, raceIdle                                      histogram
+	unlisted                                                 uint64 // reuses whose idle time the analyzer did not list
 }
 
 func (s *stats) exchange(e *analyzer.Exchange) {
@@ -83,7 +81,6 @@ func (s *stats) count(c *analyzer.Connection) {
 	if c.BodyUnread {
 		s.unread++
 	}
-	s.responses += uint64(c.Responses)
 	s.unsolicited += uint64(c.Unsolicited)
 	s.pipelined += uint64(c.Pipelined)
 	s.missing += c.Missing
@@ -122,10 +119,6 @@ func (s *stats) idle(c *analyzer.Connection) {
 		}
 		s.estimated.unlisted += uint64(c.MoreReuseIdle)
 	}
-	if c.Race {
-		s.races++
-		s.raceIdle.add(c.RaceIdle)
-	}
 	if c.CloseIdle >= 0 && c.ClosedBy <= analyzer.ByServer {
 		s.closeIdle[c.ClosedBy].add(c.CloseIdle)
 		if c.Reason == analyzer.ReasonClientIdle || c.Reason == analyzer.ReasonServerIdle {
@@ -159,7 +152,12 @@ func (s *stats) times(c *analyzer.Connection) {
 
 func (t *traffic) connection(c *analyzer.Connection) {
 	t.requests += uint64(c.Requests)
+	t.responses += uint64(c.Responses)
 	t.reused += uint64(c.Reused)
+	if c.Race {
+		t.races++
+		t.raceIdle.add(c.RaceIdle)
+	}
 	if c.Requests > 0 {
 		t.connections++
 		t.perConnection.add(int64(c.Requests))
@@ -186,7 +184,8 @@ func (t *traffic) connection(c *analyzer.Connection) {
 func (t *traffic) reset() {
 	t.perConnection.reset()
 	t.reuseIdle.reset()
-	*t = traffic{perConnection: t.perConnection, reuseIdle: t.reuseIdle}
+	t.raceIdle.reset()
+	*t = traffic{perConnection: t.perConnection, reuseIdle: t.reuseIdle, raceIdle: t.raceIdle}
 }
 
 func (t *traffic) totalWasted() (n uint64, ns int64) {
@@ -200,8 +199,10 @@ func (t *traffic) totalWasted() (n uint64, ns int64) {
 func (t *traffic) merge(o *traffic) {
 	t.connections += o.connections
 	t.requests += o.requests
+	t.responses += o.responses
 	t.reused += o.reused
 	t.unknown += o.unknown
+	t.races += o.races
 	t.needed += o.needed
 	t.perConnection.merge(&o.perConnection)
 	addAll(t.wasted[:], o.wasted[:])
@@ -210,6 +211,7 @@ func (t *traffic) merge(o *traffic) {
 	t.tlsNS += o.tlsNS
 	t.dnsNS += o.dnsNS
 	t.reuseIdle.merge(&o.reuseIdle)
+	t.raceIdle.merge(&o.raceIdle)
 	t.unlisted += o.unlisted
 }
 
@@ -219,7 +221,6 @@ func (s *stats) merge(o *stats) {
 	s.incomplete += o.incomplete
 	s.evicted += o.evicted
 	s.unread += o.unread
-	s.responses += o.responses
 	s.unsolicited += o.unsolicited
 	s.pipelined += o.pipelined
 	s.missing += o.missing
@@ -234,7 +235,6 @@ func (s *stats) merge(o *stats) {
 	addAll(s.reasons[:], o.reasons[:])
 	addAll(s.negotiated[:], o.negotiated[:])
 	s.neverUsedNS += o.neverUsedNS
-	s.races += o.races
 	s.holds.merge(o.holds)
 	addAll(s.statusClass[:], o.statusClass[:])
 	theirs := o.histograms()
@@ -244,10 +244,9 @@ func (s *stats) merge(o *stats) {
 }
 
 // histograms lists those of s itself, not those of its traffic.
-func (s *stats) histograms() [12]*histogram {
+func (s *stats) histograms() [11]*histogram {
 	return [...]*histogram{
 		&s.tcp, &s.tlsFull, &s.tlsResumed,
-		&s.raceIdle,
 		&s.closeIdle[0], &s.closeIdle[1], &s.idleClosing[0], &s.idleClosing[1],
 		&s.advertisedTimeout, &s.advertisedMax,
 		&s.age, &s.exchanges,

@@ -18,10 +18,11 @@ type TextOptions struct {
 }
 
 const (
-	maxTableServers = 6
-	maxTextFindings = 3
-	maxAdviceLines  = 2
-	maxCauses       = 5
+	maxTableRows       = 6
+	maxTextFindings    = 3
+	maxAdviceLines     = 2
+	maxCauses          = 5
+	maxEstimatedCauses = 2 // of them, beside counted ones
 )
 
 // WriteText writes the report for people: at most a screen.
@@ -185,26 +186,46 @@ func (p *page) headline(t *Summary) {
 		p.line("No TCP connection was seen.")
 		return
 	}
-	p.effectiveness("Keep-alive effectiveness", t.Effectiveness)
-	if t.Estimated != nil {
-		p.effectiveness("  of encrypted, estimated", t.Estimated.Effectiveness)
+	parts := t.parts()
+	for i, q := range parts {
+		label := "Keep-alive effectiveness"
+		if i > 0 {
+			label = " of encrypted, estimated"
+		}
+		p.effectiveness(label, &q)
 	}
-	if n := t.wastedTotal(); n > 0 {
-		p.line(p.in(bold, pluralWere(n, "handshake")+" wasted"), ": ", secondsText(t.wastedSeconds()),
+	first := &parts[0]
+	if n := first.Wasted.Total; n > 0 {
+		p.line(p.in(bold, first.mark()+pluralWere(n, "handshake")+" wasted"), ": ", secondsText(first.Wasted.Seconds),
 			" of waiting that was not needed.")
 	} else {
 		p.line("No handshake was wasted.")
 	}
-	p.line(p.in(dim, fmt.Sprintf("%s on %s, %s of them on a used one.",
-		plural(t.Requests+t.estimatedRequests(), "request"), plural(t.Connections, "connection"), group3(t.reusedRequests()))))
+	text := requestsText(first) + ", " + first.mark() + group3(first.ReusedRequests) + " of them on a used one"
+	if first.estimated {
+		text += "; estimated"
+	}
+	p.wrapped(dim, "", plain, text+".")
+	for _, q := range parts[1:] {
+		text := fmt.Sprintf("Encrypted, estimated: %s, ~%s on a used one; ~%s wasted", requestsText(&q), group3(q.ReusedRequests), plural(q.Wasted.Total, "handshake"))
+		if q.Wasted.Total > 0 {
+			text += ", " + secondsText(q.Wasted.Seconds)
+		}
+		p.wrapped(dim, "", plain, text+".")
+	}
 }
 
-func (p *page) effectiveness(label string, v *float64) {
+func requestsText(q *part) string {
+	return q.mark() + plural(q.Requests, "request") + " on " + plural(q.Connections, "connection")
+}
+
+func (p *page) effectiveness(label string, q *part) {
+	v := q.Effectiveness
 	if v == nil {
 		p.line(label, "  ", p.in(dim, "no value: no request could have reused a connection"))
 		return
 	}
-	p.line(label, "  ", p.bar(*v, 24, grade(*v)), "  ", p.in(bold, percent(*v)))
+	p.line(label, "  ", p.bar(*v, 24, grade(*v)), "  ", p.in(bold, q.mark()+percent(*v)))
 }
 
 // grade colours an effectiveness.
@@ -281,37 +302,41 @@ func (p *page) servers(list []Server) {
 		head += "  MOSTLY BECAUSE"
 	}
 	p.line(p.in(dim, head))
-	for i := range list[:min(len(list), maxTableServers)] {
-		p.server(&list[i], nameWidth, cause)
+	shown, rows := 0, 0
+	for ; shown < len(list) && rows < maxTableRows; shown++ {
+		for i, q := range list[shown].parts() {
+			name := shorten(printable(list[shown].Name), nameWidth-1)
+			if i > 0 {
+				name = "  encrypted, estimated"
+			}
+			p.server(pad(shorten(name, nameWidth-1), nameWidth), &q, cause)
+			rows++
+		}
 	}
-	if more := len(list) - maxTableServers; more > 0 {
+	if more := len(list) - shown; more > 0 {
 		p.line(p.in(dim, fmt.Sprintf("and %s with less waste", plural(uint64(more), "server"))))
 	}
 }
 
-func (p *page) server(s *Server, nameWidth int, cause bool) {
-	mark, effect := "", s.Effectiveness
-	if s.Requests == 0 && s.Estimated != nil {
-		mark, effect = "~", s.Estimated.Effectiveness
-	}
-	effectText, effectStyle := "–", dim
-	if effect != nil {
-		effectText, effectStyle = mark+percent(*effect), grade(*effect)
+func (p *page) server(name string, q *part, cause bool) {
+	effect, effectStyle := "–", dim
+	if v := q.Effectiveness; v != nil {
+		effect, effectStyle = q.mark()+percent(*v), grade(*v)
 	}
 	per := "–"
-	if s.requests().Max > 0 {
-		per = mark + perText(s.requests().Mean)
+	if q.RequestsPerConn.Max > 0 {
+		per = q.mark() + perText(q.RequestsPerConn.Mean)
 	}
 	row := []string{
-		pad(shorten(printable(s.Name), nameWidth-1), nameWidth),
-		padLeft(group3(s.Connections), 9),
-		padLeft(mark+group3(s.Requests+s.estimatedRequests()), 11),
+		name,
+		padLeft(group3(q.Connections), 9),
+		padLeft(q.mark()+group3(q.Requests), 11),
 		padLeft(per, 10),
-		p.in(effectStyle, padLeft(effectText, 9)),
-		padLeft(group3(s.wastedTotal()), 9),
+		p.in(effectStyle, padLeft(effect, 9)),
+		padLeft(q.mark()+group3(q.Wasted.Total), 9),
 	}
 	if cause {
-		if top := s.causes(); len(top) > 0 {
+		if top := q.causes(); len(top) > 0 {
 			row = append(row, "  ", p.in(dim, top[0].name))
 		}
 	}
@@ -327,24 +352,15 @@ func perText(v float64) string {
 }
 
 type namedLoss struct {
-	name string
+	name, mark string
 	loss
 }
 
 // causes lists the causes of wasted handshakes, most seconds first.
-func (s *Summary) causes() []namedLoss {
-	names := map[string]bool{}
-	for c := range s.Wasted.ByCause {
-		names[c] = true
-	}
-	if s.Estimated != nil {
-		for c := range s.Estimated.Wasted.ByCause {
-			names[c] = true
-		}
-	}
+func (q *part) causes() []namedLoss {
 	var out []namedLoss
-	for _, c := range slices.Sorted(maps.Keys(names)) {
-		out = append(out, namedLoss{c, s.wasted(c)})
+	for _, c := range slices.Sorted(maps.Keys(q.Wasted.ByCause)) {
+		out = append(out, namedLoss{c, q.mark(), q.wasted(c)})
 	}
 	slices.SortStableFunc(out, func(a, b namedLoss) int {
 		return cmp.Or(cmp.Compare(b.seconds, a.seconds), cmp.Compare(b.n, a.n))
@@ -355,8 +371,9 @@ func (s *Summary) causes() []namedLoss {
 // charts sets requests per connection beside the causes of waste.
 func (p *page) charts(t *Summary) {
 	half := (p.width - 1 - 3) / 2
-	left := p.requestChart(t.requests(), half)
-	right := p.causeChart(t, p.width-1-3-half)
+	parts := t.parts()
+	left := p.requestChart(&parts[0], half)
+	right := p.causeChart(parts, p.width-1-3-half)
 	for i := range max(len(left), len(right)) {
 		l, r := strings.Repeat(" ", half), ""
 		if i < len(left) {
@@ -369,8 +386,8 @@ func (p *page) charts(t *Summary) {
 	}
 }
 
-func (p *page) requestChart(q *Requests, width int) []string {
-	h := q.Histogram
+func (p *page) requestChart(q *part, width int) []string {
+	h := q.RequestsPerConn.Histogram
 	rows := []struct {
 		name string
 		n    uint64
@@ -379,39 +396,51 @@ func (p *page) requestChart(q *Requests, width int) []string {
 	for _, r := range rows {
 		most = max(most, r.n)
 	}
-	out := []string{p.in(dim, pad("REQUESTS ON A CONNECTION", width))}
+	out := []string{p.in(dim, pad(q.mark()+"REQUESTS ON A CONNECTION", width))}
 	for i, r := range rows {
 		s := blue
 		if i == 0 {
 			s = yellow
 		}
-		out = append(out, p.row(padLeft(r.name, 8), r.n, most, group3(r.n), width, s))
+		out = append(out, p.row(padLeft(r.name, 8), r.n, most, q.mark()+group3(r.n), width, s))
 	}
 	return out
 }
 
-func (p *page) causeChart(t *Summary, width int) []string {
+// causeChart lists the causes of what was counted, then those of what was
+// estimated.
+func (p *page) causeChart(parts []part, width int) []string {
 	out := []string{p.in(dim, "WASTED HANDSHAKES BY CAUSE")}
-	causes := t.causes()
+	causes := parts[0].causes()
+	if len(parts) > 1 {
+		estimated := atMost(parts[1].causes(), maxEstimatedCauses)
+		causes = append(atMost(causes, maxCauses-len(estimated)), estimated...)
+	}
+	causes = atMost(causes, maxCauses)
 	if len(causes) == 0 {
 		return append(out, p.in(dim, "none"))
-	}
-	if len(causes) > maxCauses {
-		rest := namedLoss{name: fmt.Sprintf("%d others", len(causes)-maxCauses+1)}
-		for _, c := range causes[maxCauses-1:] {
-			rest.n += c.n
-			rest.seconds += c.seconds
-		}
-		causes = append(causes[:maxCauses-1], rest)
 	}
 	var most uint64
 	for _, c := range causes {
 		most = max(most, c.n)
 	}
 	for _, c := range causes {
-		out = append(out, p.row(pad(shortCause(c.name), 18), c.n, most, group3(c.n), width, red))
+		out = append(out, p.row(pad(c.mark+shortCause(c.name), 18), c.n, most, c.mark+group3(c.n), width, red))
 	}
 	return out
+}
+
+// atMost sums up what is behind the first most-1 of too many causes.
+func atMost(causes []namedLoss, most int) []namedLoss {
+	if len(causes) <= most {
+		return causes
+	}
+	rest := namedLoss{name: fmt.Sprintf("%d others", len(causes)-most+1), mark: causes[0].mark}
+	for _, c := range causes[most-1:] {
+		rest.n += c.n
+		rest.seconds += c.seconds
+	}
+	return append(causes[:most-1], rest)
 }
 
 // shortCause fits the only long name into the chart.

@@ -56,6 +56,26 @@ func busyReport() *Report {
 	})
 }
 
+// mixedReport is of a server that is spoken to in clear and encrypted; or, of as
+// many connections, encrypted only.
+func mixedReport(onlyEncrypted bool) *Report {
+	a := NewAggregate(Options{})
+	for i := range 60 {
+		c := sample()
+		c.ServerName = "shop.example"
+		c.Client.Port = uint16(2000 + i)
+		if i%3 > 0 {
+			c.Cause = analyzer.Cause(analyzer.ReasonClientIdle) + analyzer.Cause(i%3)
+		}
+		if onlyEncrypted || i%2 == 1 {
+			c.Estimated, c.Server.Port = true, 443
+			c.Negotiated, c.HasAdvertisedTimeout, c.HasAdvertisedMax = [analyzer.NumOutcomes]uint32{}, false, false
+		}
+		addTo(a, c)
+	}
+	return Build(a, Capture{Interfaces: []string{"eth0"}, Packets: 5000, Bytes: 700_000})
+}
+
 func quietReport() *Report {
 	a := NewAggregate(Options{})
 	for i := range 30 {
@@ -75,6 +95,8 @@ func TestText(t *testing.T) {
 		{"busy-80", busyReport(), TextOptions{Width: 80}},
 		{"busy-120", busyReport(), TextOptions{Width: 120}},
 		{"busy-80-color", busyReport(), TextOptions{Width: 80, Color: true}},
+		{"mixed", mixedReport(false), TextOptions{}},
+		{"encrypted", mixedReport(true), TextOptions{}},
 		{"quiet", quietReport(), TextOptions{}},
 		{"empty", Build(NewAggregate(Options{}), Capture{Files: []string{"evil\x1b[2J.pcap"}}), TextOptions{}},
 	} {
@@ -126,6 +148,7 @@ func TestCompare(t *testing.T) {
 		{"compare-better", saved, quietReport()},
 		{"compare-worse", quietReport(), before},
 		{"compare-same", saved, before},
+		{"compare-mixed", mixedReport(true), mixedReport(false)},
 		{"compare-empty", saved, Build(NewAggregate(Options{}), Capture{})},
 	} {
 		t.Run(test.name, func(t *testing.T) {
