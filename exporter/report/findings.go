@@ -56,8 +56,8 @@ const (
 	minReused      = 10   // reused requests, before idle timeouts are judged
 	minRequests    = 20   // requests, before the totals are judged
 	minRaces       = 2    // races where fewer than minReused requests were reused
-	minNeverUsed   = 10
-	minUnused      = 0.10 // never-used connections in all
+	minNeverUsed   = 10   // connections that carried nothing
+	minUnused      = 0.10 // of them in all connections
 	minUnread      = 10
 	minSticky      = 1000 // requests, before balance is judged
 
@@ -436,19 +436,19 @@ func idleTimeoutCheck(cause, side string, timeout func(*Idle) *float64) func(*Se
 // The rules about connections as such.
 var neverUsed = Rule{
 	Code: "never_used", Severity: Info, Connections: true,
-	Threshold: fmt.Sprintf("at least %d connections without a request, %.0f %% of all", minNeverUsed, minUnused*100),
+	Threshold: fmt.Sprintf("at least %d connections without a byte of payload, %.0f %% of all", minNeverUsed, minUnused*100),
 	Advice: "Find who connects and asks nothing: TCP health checks (let them ask over HTTP, or less often), " +
 		"preconnecting browsers, a pool's minimum size (`minIdle`) above what the traffic needs.",
 	Check: func(s *Server) (Finding, bool) {
-		n := s.Reasons["never_used"]
+		n := s.Silent
 		if n < minNeverUsed || share(n, s.Connections) < minUnused {
 			return Finding{}, false
 		}
 		return Finding{
-			Seconds:  s.NeverUsedSeconds,
-			Evidence: map[string]float64{"never_used": float64(n), "connections": float64(s.Connections), "seconds": s.NeverUsedSeconds},
-			Summary: fmt.Sprintf("%s of %s carried no request; opening them took %s.",
-				group3(n), plural(s.Connections, "connection"), secondsText(s.NeverUsedSeconds)),
+			Seconds:  s.SilentSeconds,
+			Evidence: map[string]float64{"silent_connections": float64(n), "connections": float64(s.Connections), "seconds": s.SilentSeconds},
+			Summary: fmt.Sprintf("%s of %s carried nothing from either side; opening them took %s.",
+				group3(n), plural(s.Connections, "connection"), secondsText(s.SilentSeconds)),
 		}, true
 	},
 }

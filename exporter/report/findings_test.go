@@ -89,10 +89,10 @@ func TestRules(t *testing.T) {
 		}), []string{"races"}},
 		{"bodies unread", reusing(func(s *Server) { s.UnreadBodies = minUnread }), []string{"body_unread"}},
 		{"few bodies unread", reusing(func(s *Server) { s.UnreadBodies = minUnread - 1 }), nil},
-		{"never used", reusing(func(s *Server) { s.Reasons = map[string]uint64{"never_used": 10} }), []string{"never_used"}},
-		{"few never used", reusing(func(s *Server) { s.Reasons = map[string]uint64{"never_used": 9} }), nil},
+		{"never used", reusing(func(s *Server) { s.Silent = 10 }), []string{"never_used"}},
+		{"few never used", reusing(func(s *Server) { s.Silent = 9 }), nil},
 		{"small share never used", reusing(func(s *Server) {
-			s.Connections, s.Reasons = 101, map[string]uint64{"never_used": 10}
+			s.Connections, s.Silent = 101, 10
 		}), nil},
 		{"half the ports", reusing(func(s *Server) { s.Ports = ports(ephemeralPorts/2, 50, 50) }), []string{"ports"}},
 		{"less than half the ports", reusing(func(s *Server) { s.Ports = ports(ephemeralPorts/2-1, 50, 50) }), nil},
@@ -171,7 +171,7 @@ func TestEstimatesAreApart(t *testing.T) {
 		t.Errorf("of 11 counted and 9 estimated: %+v", found)
 	}
 	s.Estimated.Wasted.ByCause["client_discard"] = 12
-	s.Reasons = map[string]uint64{"never_used": 500}
+	s.Silent = 500
 	found = findings(check(s), nil, &s.Summary)
 	if len(found) != 3 || found[0].Estimated == found[1].Estimated {
 		t.Errorf("of both, and connections without a request: %+v", found)

@@ -90,7 +90,8 @@ type Summary struct {
 	Exchanges        Quantiles         `json:"exchange_seconds"`
 	Age              Quantiles         `json:"connection_seconds"` // of connections that carried a request
 	UnreadBodies     uint64            `json:"unread_bodies"`
-	NeverUsedSeconds float64           `json:"never_used_seconds"`
+	Silent           uint64            `json:"silent_connections"` // without a byte of payload from either side
+	SilentSeconds    float64           `json:"silent_seconds"`     // that opening them took
 	TimeWait         TimeWait          `json:"time_wait"`
 	Ports            *Ports            `json:"ports,omitempty"`
 	MissingBytes     uint64            `json:"missing_bytes"`
@@ -446,7 +447,7 @@ func (s *stats) summary() Summary {
 		Negotiated:     named(s.negotiated[:], func(i int) string { return analyzer.Outcome(i).String() }),
 		Races:          t.races, Idle: s.idleTimes(),
 		Exchanges: s.exchanges.quantiles(), Age: s.age.quantiles(),
-		UnreadBodies: s.unread, NeverUsedSeconds: seconds(s.neverUsedNS),
+		UnreadBodies: s.unread, Silent: s.silent, SilentSeconds: seconds(s.silentNS),
 		TimeWait: s.holds.report(), MissingBytes: s.missing, TruncatedBytes: s.truncated,
 		Bytes: Sides{s.bytes[0], s.bytes[1]}, Packets: Sides{s.packets[0], s.packets[1]},
 	}

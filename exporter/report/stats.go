@@ -19,7 +19,8 @@ type stats struct {
 
 	reasons     [analyzer.NumReasons]uint64
 	negotiated  [analyzer.NumOutcomes]uint64
-	neverUsedNS int64 // handshakes of connections that carried nothing
+	silent      uint64 // connections that carried nothing
+	silentNS    int64  // their handshakes
 	holds       holders
 	statusClass [6]uint64 // by the first digit; 0 is no response
 
@@ -103,13 +104,22 @@ func (s *stats) count(c *analyzer.Connection) {
 	if int(c.Reason) < len(s.reasons) {
 		s.reasons[c.Reason]++
 	}
-	if c.Reason == analyzer.ReasonNeverUsed {
-		s.neverUsedNS += c.Cost.TCP + c.Cost.TLS + c.Cost.DNS
+	if isSilent(c) {
+		s.silent++
+		s.silentNS += c.Cost.TCP + c.Cost.TLS + c.Cost.DNS
 	}
 	for i, n := range c.Negotiated {
 		s.negotiated[i] += uint64(n)
 	}
 	s.holds.add(c)
+}
+
+// isSilent says whether a connection was opened and carried nothing at all. One
+// that was never used may have carried another protocol than HTTP/1, and one
+// joined midstream something before.
+func isSilent(c *analyzer.Connection) bool {
+	return c.Reason == analyzer.ReasonNeverUsed && c.Handshake != analyzer.HandshakeMidstream &&
+		c.Bytes[0]|c.Bytes[1]|c.Missing|c.Truncated == 0
 }
 
 func (s *stats) idle(c *analyzer.Connection) {
@@ -234,7 +244,8 @@ func (s *stats) merge(o *stats) {
 	s.estimated.merge(&o.estimated)
 	addAll(s.reasons[:], o.reasons[:])
 	addAll(s.negotiated[:], o.negotiated[:])
-	s.neverUsedNS += o.neverUsedNS
+	s.silent += o.silent
+	s.silentNS += o.silentNS
 	s.holds.merge(o.holds)
 	addAll(s.statusClass[:], o.statusClass[:])
 	theirs := o.histograms()
