@@ -219,8 +219,8 @@ func overallOf(t *Summary) Finding {
 // Rules are all rules, in the order in which they are tried: one that
 // overrides another stands before it.
 var Rules = []Rule{
-	races, idleRisk, serverCloses, clientCloses, http10, poolTooSmall, clientDiscards, bodyUnread,
-	serverDiscards, requestLimit, noLength, errorCloses, serverIdleShort, clientIdleShort, poolSplit,
+	races, idleRisk, serverCloses, clientCloses, http10, poolTooSmall, clientDiscards, bodyUnread, clientAborts,
+	serverDiscards, serverAborts, requestLimit, noLength, errorCloses, serverIdleShort, clientIdleShort, poolSplit,
 	neverUsed, portsRunOut, tooSticky,
 }
 
@@ -250,7 +250,14 @@ var (
 		"The server closes right after its response, without announcing it: %s wasted, %s.",
 		"Look for a keep-alive timeout near zero or a worker that ends after each request: nginx `keepalive_timeout`, "+
 			"Apache `KeepAliveTimeout`, gunicorn `--keep-alive` (needs a threaded or async worker), PHP's built-in server.",
-		"server_discard", "server_abort")
+		"server_discard")
+
+	serverAborts = causeRule("server_aborts", Critical,
+		"The server closes before its response is complete: %s wasted, %s.",
+		"Look for what ends the server in the middle of a request: crashes, out-of-memory kills and restarts in its log and exit status, "+
+			"worker timeouts (gunicorn `--timeout`, default 30 s; uWSGI `harakiri`; PHP-FPM `request_terminate_timeout`; Go `Server.WriteTimeout`), "+
+			"deployments that do not drain (Kubernetes `terminationGracePeriodSeconds`, a `preStop` hook).",
+		"server_abort")
 
 	requestLimit = Rule{
 		Code: "request_limit", Severity: Warning, OneServer: true,
@@ -296,11 +303,11 @@ var (
 
 var clientDiscards = Rule{
 	Code: "client_discards", Severity: Warning,
-	Threshold: causeThreshold("client_discard, client_abort"),
+	Threshold: causeThreshold("client_discard"),
 	Advice: "Keep the client: reuse one client object for all requests, and read bodies to their end before closing them. " +
 		"Go: drain and close `resp.Body`; curl: several URLs in one call; PHP: `curl_init` once; Python: one `requests.Session`.",
 	Check: func(s *Server) (Finding, bool) {
-		f, w, ok := causeFinding(s, "client_discard", "client_abort")
+		f, w, ok := causeFinding(s, "client_discard")
 		f.Summary = fmt.Sprintf("The client closes right after the response, though the server would have kept the connection: %s wasted, %s.",
 			pluralWere(w.n, "handshake"), secondsText(w.seconds))
 		return f, ok
@@ -332,7 +339,7 @@ var bodyUnread = Rule{
 	Advice: "Read every response body to its end, also of responses you do not want: Go `io.Copy(io.Discard, resp.Body)` before `Close`; " +
 		"Java `EntityUtils.consume`; Node.js `res.resume()`. For large unwanted bodies ask with HEAD or a range.",
 	Check: func(s *Server) (Finding, bool) {
-		if s.UnreadBodies < minUnread || share(s.UnreadBodies, s.Connections) < 0.02 {
+		if !s.leavesBodiesUnread() {
 			return Finding{}, false
 		}
 		return Finding{
@@ -341,6 +348,27 @@ var bodyUnread = Rule{
 				plural(s.UnreadBodies, "connection")),
 			Evidence: map[string]float64{"unread_bodies": float64(s.UnreadBodies), "connections": float64(s.Connections)},
 		}, true
+	},
+}
+
+func (s *Summary) leavesBodiesUnread() bool {
+	return s.UnreadBodies >= minUnread && share(s.UnreadBodies, s.Connections) >= 0.02
+}
+
+var clientAborts = Rule{
+	Code: "client_aborts", Severity: Warning,
+	Threshold: causeThreshold("client_abort") + "; not where most of the client's aborts are unread bodies",
+	Advice: "Find why the client does not wait: a server that is slow, a request that was cancelled (over HTTP/1 that ends the connection), " +
+		"or a timeout that is too short: Go `Client.Timeout`, nginx `proxy_read_timeout` (default 60 s), " +
+		"Envoy route `timeout` (default 15 s), HAProxy `timeout server`, Python requests `timeout=`.",
+	Check: func(s *Server) (Finding, bool) {
+		f, w, ok := causeFinding(s, "client_abort")
+		if s.leavesBodiesUnread() && 2*s.UnreadBodies >= s.Reasons["client_abort"] {
+			return f, false
+		}
+		f.Summary = fmt.Sprintf("The client closes before it has the whole response: %s wasted, %s.",
+			pluralWere(w.n, "handshake"), secondsText(w.seconds))
+		return f, ok
 	},
 }
 

@@ -20,7 +20,7 @@ func TestRulesAboutCauses(t *testing.T) {
 	for cause, want := range map[string]string{
 		"server_close": "server_closes", "client_close": "client_closes",
 		"http10_not_requested": "http10", "http10_declined": "http10",
-		"client_abort": "client_discards", "server_discard": "server_discards", "server_abort": "server_discards",
+		"client_abort": "client_aborts", "server_discard": "server_discards", "server_abort": "server_aborts",
 		"server_limit": "request_limit", "no_length": "no_length", "server_error_close": "errors_close",
 		"server_idle": "server_idle_timeout", "client_idle": "client_idle_timeout", "pool_miss": "pool_split",
 		"client_discard": "pool_too_small", // with 90 % reuse
@@ -88,6 +88,16 @@ func TestRules(t *testing.T) {
 			s.Races, s.Idle.ObservedTimeout = 2, SideSeconds{Client: sec(9), Server: sec(5)}
 		}), []string{"races"}},
 		{"bodies unread", reusing(func(s *Server) { s.UnreadBodies = minUnread }), []string{"body_unread"}},
+		{"the client's aborts are unread bodies", func() *Server {
+			s := wastedServer("client_abort", 20, 0)
+			s.UnreadBodies, s.Reasons = 20, map[string]uint64{"client_abort": 40}
+			return s
+		}(), []string{"body_unread"}},
+		{"the client's aborts are mostly others", func() *Server {
+			s := wastedServer("client_abort", 20, 0)
+			s.UnreadBodies, s.Reasons = 20, map[string]uint64{"client_abort": 41}
+			return s
+		}(), []string{"body_unread", "client_aborts"}},
 		{"few bodies unread", reusing(func(s *Server) { s.UnreadBodies = minUnread - 1 }), nil},
 		{"never used", reusing(func(s *Server) { s.Silent = 10 }), []string{"never_used"}},
 		{"few never used", reusing(func(s *Server) { s.Silent = 9 }), nil},
