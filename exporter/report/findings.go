@@ -269,14 +269,15 @@ var (
 			if !ok {
 				return f, false
 			}
-			limit := s.RequestsPerConn.P50
-			if s.Idle.AdvertisedMax != nil {
-				limit = *s.Idle.AdvertisedMax
-				f.Evidence["advertised_max"] = float64(limit)
+			f.Summary = "The server ends connections that were in use"
+			if n := s.LimitRequests; n != nil {
+				f.Evidence["requests_at_limit_p50"] = float64(*n)
+				f.Summary += ", after about " + plural(uint64(*n), "request")
 			}
-			f.Evidence["requests_per_connection_p50"] = float64(s.RequestsPerConn.P50)
-			f.Summary = fmt.Sprintf("The server ends connections that were in use, after about %s: %s wasted, %s.",
-				plural(uint64(max(limit, 0)), "request"), pluralWere(w.n, "handshake"), secondsText(w.seconds))
+			if n := s.Idle.AdvertisedMax; n != nil {
+				f.Evidence["advertised_max"] = float64(*n)
+			}
+			f.Summary += fmt.Sprintf(": %s wasted, %s.", pluralWere(w.n, "handshake"), secondsText(w.seconds))
 			return f, true
 		},
 	}

@@ -88,7 +88,8 @@ type Summary struct {
 	Races            uint64            `json:"races"`
 	Idle             Idle              `json:"idle"`
 	Exchanges        Quantiles         `json:"exchange_seconds"`
-	Age              Quantiles         `json:"connection_seconds"` // of connections that carried a request
+	Age              Quantiles         `json:"connection_seconds"`       // of connections that carried a request
+	LimitRequests    *int64            `json:"requests_at_server_limit"` // median of the connections whose reason is server_limit
 	UnreadBodies     uint64            `json:"unread_bodies"`
 	Silent           uint64            `json:"silent_connections"` // without a byte of payload from either side
 	SilentSeconds    float64           `json:"silent_seconds"`     // that opening them took
@@ -450,6 +451,9 @@ func (s *stats) summary() Summary {
 		UnreadBodies: s.unread, Silent: s.silent, SilentSeconds: seconds(s.silentNS),
 		TimeWait: s.holds.report(), MissingBytes: s.missing, TruncatedBytes: s.truncated,
 		Bytes: Sides{s.bytes[0], s.bytes[1]}, Packets: Sides{s.packets[0], s.packets[1]},
+	}
+	if s.limited.n > 0 {
+		out.LimitRequests = pointer(s.limited.median())
 	}
 	if s.estimated.connections > 0 {
 		out.Estimated = s.estimated.estimate()

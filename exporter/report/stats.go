@@ -30,6 +30,7 @@ type stats struct {
 	advertisedTimeout, advertisedMax histogram    // seconds, and max=
 	age                              histogram    // of connections that carried a request
 	exchanges                        histogram    // request's first byte to response's last
+	limited                          histogram    // requests on connections that the server's limit ended
 }
 
 // traffic is what is either counted or estimated from encrypted records.
@@ -103,6 +104,9 @@ func (s *stats) count(c *analyzer.Connection) {
 	}
 	if int(c.Reason) < len(s.reasons) {
 		s.reasons[c.Reason]++
+	}
+	if c.Reason == analyzer.ReasonServerLimit && c.Handshake != analyzer.HandshakeMidstream {
+		s.limited.add(int64(c.Requests)) // of one joined midstream nobody knows how many came before
 	}
 	if isSilent(c) {
 		s.silent++
@@ -255,12 +259,12 @@ func (s *stats) merge(o *stats) {
 }
 
 // histograms lists those of s itself, not those of its traffic.
-func (s *stats) histograms() [11]*histogram {
+func (s *stats) histograms() [12]*histogram {
 	return [...]*histogram{
 		&s.tcp, &s.tlsFull, &s.tlsResumed,
 		&s.closeIdle[0], &s.closeIdle[1], &s.idleClosing[0], &s.idleClosing[1],
 		&s.advertisedTimeout, &s.advertisedMax,
-		&s.age, &s.exchanges,
+		&s.age, &s.exchanges, &s.limited,
 	}
 }
 
