@@ -98,11 +98,61 @@ func TestCapOfPairs(t *testing.T) {
 		t.Errorf("%d pairs, %d connections untracked; want 10, 990", len(a.pairs.byKey), a.pairs.untracked)
 	}
 	p := &pair{}
-	for m := range int64(3 * maxWindows) {
-		p.count(m, uint64(m%7)+1)
+	for at := range int32(3 * maxBins) {
+		p.count(windowBins*at, uint32(at%7)+1)
 	}
-	if len(p.windows) != maxWindows || p.busiest() != 7 {
-		t.Errorf("%d minutes, busiest %d; want %d, 7", len(p.windows), p.busiest(), maxWindows)
+	if len(p.bins) != maxBins || p.busiest() != 7 {
+		t.Errorf("%d bins, busiest %d; want %d, 7", len(p.bins), p.busiest(), maxBins)
+	}
+}
+
+// The busiest 60 s are found wherever they begin, in whatever order connections
+// end, and where one worker saw one half of them and one the other.
+func TestBusiestMinute(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	for range 200 {
+		var starts []int32
+		for range 1 + r.IntN(300) {
+			starts = append(starts, r.Int32N(100)-50)
+		}
+		var want uint64
+		for first := int32(-50); first < 50; first++ {
+			var n uint64
+			for _, at := range starts {
+				if at >= first && at < first+windowBins {
+					n++
+				}
+			}
+			want = max(want, n)
+		}
+		var p, q pair
+		for i, at := range starts {
+			if i%2 == 0 {
+				p.count(at, 1)
+			} else {
+				q.count(at, 1)
+			}
+		}
+		for _, b := range q.bins {
+			p.count(b.at, b.n)
+		}
+		if got := p.busiest(); got != want {
+			t.Fatalf("%v: %d in the busiest 60 s, want %d", starts, got, want)
+		}
+	}
+}
+
+// What falls out of a full list has counted in the windows that began there.
+func TestBusiestMinuteLongAgo(t *testing.T) {
+	var p pair
+	for at := range int32(3 * maxBins) {
+		p.count(at, 1)
+		if at < windowBins {
+			p.count(at, 9)
+		}
+	}
+	if got := p.busiest(); got != 10*windowBins {
+		t.Errorf("%d in the busiest 60 s, want %d", got, 10*windowBins)
 	}
 }
 

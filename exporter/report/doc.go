@@ -14,11 +14,13 @@
 // A server is an address and port together with the name that was asked for,
 // if one is known; the report joins the addresses of one name. Connections
 // whose exchanges are guesses from encrypted records are counted as
-// connections, but their requests, reuse and verdicts stand apart, under
-// "estimated". Requests per connection are taken over the connections that
-// carried at least one request. What rests on connections alone (reasons, idle
-// times before closings, ages) is not divided. The reuse ratio leaves out the first request
-// of each midstream connection, of which nobody knows whether it was reused.
+// connections, but their requests, reuse, races and verdicts stand apart, under
+// "estimated". What rests on connections alone (reasons, idle times before
+// closings, ages) is not divided. Requests per connection are taken over the
+// connections that carried at least one request. The reuse ratio leaves out the
+// first request of each midstream connection, of which nobody knows whether it
+// was reused. New connections in 60 s are those of the busiest 60 s that begin
+// at a multiple of 5 s.
 //
 // # Caps
 //
@@ -27,7 +29,7 @@
 //	unnamed servers          Options.MaxServers       1000      the addresses with the highest hash fold into "other"
 //	length of a name         128 bytes                          the rest is cut; bytes that no host name has become "?"
 //	client-server pairs      Options.MaxPairs         16384     the pairs with the highest hash are not watched for ports; counted
-//	minutes per pair         128                                the oldest fold into the pair's peak
+//	bins of 5 s per pair     256                                the oldest fold into the pair's peak
 //	buckets of a histogram   7296, by construction              none: every value has a bucket
 //	sorter's memory          NewSorter's maxBytes     16 MiB    a sorted run goes to a temporary file
 //	reuse idle times listed  as the analyzer lists              "reuse_idle_unlisted" says how many are missing

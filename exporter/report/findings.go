@@ -484,7 +484,7 @@ var neverUsed = Rule{
 
 var portsRunOut = Rule{
 	Code: "ports", Severity: Warning, Connections: true, OneServer: true,
-	Threshold: fmt.Sprintf("one client address opened more than half of %d connections to one address and port in a minute, "+
+	Threshold: fmt.Sprintf("one client address opened more than half of %d connections to one address and port in 60 s, "+
 		"and closed at least half of them itself, so that TIME_WAIT held its ports (critical from 80 %%)", ephemeralPorts),
 	Advice: "Keep connections instead of opening them (see the other findings). Until then: `net.ipv4.ip_local_port_range = 1024 65535` and " +
 		"`net.ipv4.tcp_tw_reuse = 1` on the client, or more addresses on either side.",
@@ -504,7 +504,7 @@ var portsRunOut = Rule{
 		if p.Peak*10 >= p.Range*8 {
 			f.Severity = Critical
 		}
-		f.Summary = fmt.Sprintf("%s opened %s to %s in a minute and holds their TIME_WAIT: it has %s ports.",
+		f.Summary = fmt.Sprintf("%s opened %s to %s in 60 s and holds their TIME_WAIT: it has %s ports.",
 			p.Client, plural(p.Peak, "connection"), p.Server, group3(p.Range))
 		return f, true
 	},

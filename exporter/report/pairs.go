@@ -12,9 +12,13 @@ const (
 	// net.ipv4.ip_local_port_range is 32768 to 60999.
 	ephemeralPorts = 28232
 	// windowNS is how long TIME_WAIT holds a port on Linux, 60 s.
-	windowNS = 60e9
-	// maxWindows bounds the minutes that one pair remembers.
-	maxWindows = 128
+	windowNS = 60_000_000_000
+	// binNS is the step by which that window slides: of the busiest 60 s, what
+	// lies up to one bin beyond the best twelve is not counted.
+	binNS      = 5_000_000_000
+	windowBins = windowNS / binNS
+	// maxBins bounds the bins that one pair remembers.
+	maxBins = 256
 )
 
 // A pairKey is what shares one range of ephemeral ports.
@@ -36,20 +40,20 @@ func (k pairKey) compare(o pairKey) int {
 }
 
 // A pair is what one client address did to one server address and port: the
-// new connections of every minute of packet time, by their first packet, and
-// which side was left with TIME_WAIT.
+// new connections of every bin of packet time, by their first packet, and which
+// side was left with TIME_WAIT.
 type pair struct {
 	key      pairKey
 	rankHash uint64
 	holds    holders
-	total    uint64   // connections
-	peak     uint64   // of the minutes that are no longer listed
-	windows  []window // ascending
+	total    uint64 // connections
+	peak     uint64 // of the windows that begin in a bin that is no longer listed
+	bins     []bin  // ascending
 }
 
-type window struct {
-	minute int64
-	n      uint64
+type bin struct {
+	at int32  // since 1970, in bins: the nanoseconds of an int64 are fewer than 2^31
+	n  uint32 // connections
 }
 
 // holders counts which side's TIME_WAIT a connection left behind: that of the
@@ -75,36 +79,52 @@ func (h *holders) merge(o holders) {
 	h.none += o.none
 }
 
-// count adds n connections to a minute. Connections are told when they end, so
-// minutes come in any order; only those older than all of a full list are lost
-// to the peak.
-func (p *pair) count(minute int64, n uint64) {
-	at := len(p.windows)
-	for at > 0 && p.windows[at-1].minute > minute {
-		at--
+// count adds n connections to a bin. Connections are told when they end, so bins
+// come in any order; only those older than all of a full list are lost to the
+// windows of later ones.
+func (p *pair) count(at int32, n uint32) {
+	i := len(p.bins)
+	for i > 0 && p.bins[i-1].at > at {
+		i--
 	}
-	if at > 0 && p.windows[at-1].minute == minute {
-		p.windows[at-1].n += n
+	if i > 0 && p.bins[i-1].at == at {
+		p.bins[i-1].n += n
 		return
 	}
-	if len(p.windows) < maxWindows {
-		p.windows = slices.Insert(p.windows, at, window{minute, n})
+	if len(p.bins) < maxBins {
+		p.bins = slices.Insert(p.bins, i, bin{at, n})
 		return
 	}
-	if at == 0 {
-		p.peak = max(p.peak, n)
+	if i == 0 {
+		p.peak = max(p.peak, uint64(n))
 		return
 	}
-	p.peak = max(p.peak, p.windows[0].n)
-	copy(p.windows, p.windows[1:at])
-	p.windows[at-1] = window{minute, n}
+	first, _ := window(p.bins)
+	p.peak = max(p.peak, first)
+	copy(p.bins, p.bins[1:i])
+	p.bins[i-1] = bin{at, n}
 }
 
-// busiest returns the most connections opened in one minute.
+// window returns how many connections the 60 s from the first bin on have, and
+// how many bins those are.
+func window(bins []bin) (n uint64, length int) {
+	for length < len(bins) && int64(bins[length].at)-int64(bins[0].at) < windowBins {
+		n += uint64(bins[length].n)
+		length++
+	}
+	return n, length
+}
+
+// busiest returns the most connections opened in 60 s.
 func (p *pair) busiest() uint64 {
-	most := p.peak
-	for _, w := range p.windows {
-		most = max(most, w.n)
+	n, end := window(p.bins)
+	most := max(p.peak, n)
+	for i := range p.bins { // the window slides from behind bin i on
+		n -= uint64(p.bins[i].n)
+		for ; end < len(p.bins) && int64(p.bins[end].at)-int64(p.bins[i+1].at) < windowBins; end++ {
+			n += uint64(p.bins[end].n)
+		}
+		most = max(most, n)
 	}
 	return most
 }
@@ -137,7 +157,7 @@ func (t *pairs) add(c *analyzer.Connection) {
 	}
 	p.holds.add(c)
 	p.total++
-	p.count(c.Start/windowNS, 1)
+	p.count(int32(c.Start/binNS), 1)
 }
 
 // get returns the pair, or nil where it is not among those kept.
@@ -150,7 +170,7 @@ func (t *pairs) get(k pairKey) *pair {
 		*fresh = new(pair)
 	}
 	p := *fresh
-	*p = pair{key: k, rankHash: k.rank(), windows: p.windows[:0]}
+	*p = pair{key: k, rankHash: k.rank(), bins: p.bins[:0]}
 	if len(t.byKey) >= t.max {
 		top := t.kept.top()
 		if !top.outranks(p) {
@@ -182,8 +202,8 @@ func (t *pairs) merge(o *pairs) {
 		p.holds.merge(q.holds)
 		p.total += q.total
 		p.peak = max(p.peak, q.peak)
-		for _, w := range q.windows {
-			p.count(w.minute, w.n)
+		for _, b := range q.bins {
+			p.count(b.at, b.n)
 		}
 	}
 }

@@ -223,8 +223,8 @@ type TimeWait struct {
 // Ports says how near the busiest client address came to having no port left
 // towards one address and port of the server.
 type Ports struct {
-	Peak     uint64   `json:"peak_new_connections_per_minute"`
-	Range    uint64   `json:"range"` // ports that Linux chooses from by default
+	Peak     uint64   `json:"peak_new_connections_per_minute"` // in any 60 s, by steps of 5 s
+	Range    uint64   `json:"range"`                           // ports that Linux chooses from by default
 	Client   string   `json:"client"`
 	Server   string   `json:"server"`
 	TimeWait TimeWait `json:"time_wait"`
