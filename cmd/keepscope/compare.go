@@ -2,17 +2,24 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/sniffer/capfile"
 )
 
 // compareCmd is 'keepscope compare'.
 type compareCmd struct {
-	Before string `arg:"" help:"A capture, or a report saved with --output json."`
+	Before string `arg:"" help:"A capture, or a report saved with --output json, plain or compressed by gzip or zstd; '-' is standard input."`
 	After  string `arg:"" help:"The same, of what is to be compared with it."`
 	Output string `short:"o" enum:"text,json" default:"text" help:"What to print: ${enum}."`
 	Filter string `placeholder:"BPF" help:"Of captures, analyse only frames that match, in tcpdump's language."`
@@ -23,6 +30,9 @@ type compareCmd struct {
 func (c *compareCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 	if err := c.check(); err != nil {
 		return err
+	}
+	if c.Before == "-" && c.After == "-" {
+		return usageError{errors.New("standard input can be only one of the two: name a file for the other")}
 	}
 	before, err := c.load(ctx, con, log, c.Before)
 	if err != nil {
@@ -40,12 +50,21 @@ func (c *compareCmd) Run(ctx context.Context, con console, log *slog.Logger) err
 }
 
 // load returns the report of a file: the one that it is, or that of the
-// capture that it is.
+// capture that it is. "-" is standard input.
 func (c *compareCmd) load(ctx context.Context, con console, log *slog.Logger, path string) (*report.Report, error) {
-	if saved, err := savedReport(path); saved != nil || err != nil {
+	r := readCmd{Files: []string{path}, Filter: c.Filter, analysis: c.analysis}
+	if path == "-" {
+		in := bufio.NewReaderSize(con.in, peekBytes)
+		saved, err := savedReport(in, "standard input")
+		if saved != nil || err != nil {
+			return saved, err
+		}
+		if r.opened, err = capfile.NewReader(in, "standard input"); err != nil {
+			return nil, err
+		}
+	} else if saved, err := savedFile(path); saved != nil || err != nil {
 		return saved, err
 	}
-	r := readCmd{Files: []string{path}, Filter: c.Filter, analysis: c.analysis}
 	p, capture, err := r.analyse(ctx, con, log, listen{})
 	if err != nil {
 		return nil, err
@@ -53,20 +72,56 @@ func (c *compareCmd) load(ctx context.Context, con console, log *slog.Logger, pa
 	return p.report(capture), nil
 }
 
-// savedReport reads a saved report; it returns nil for a file that is none.
-func savedReport(path string) (*report.Report, error) {
+const (
+	// peekBytes is how much of a file it takes to see how it begins: zstd
+	// decompresses whole blocks only, of up to 128 KiB (RFC 8878 §3.1.1.2.4).
+	peekBytes = 192 << 10
+	// maxReport bounds a saved report: one with as many servers as an aggregate
+	// keeps has a fifth of it.
+	maxReport = 64 << 20
+)
+
+// savedFile is savedReport for a file.
+func savedFile(path string) (*report.Report, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, nil // reading it as a capture says what is wrong with it
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	in := bufio.NewReader(f)
-	if first, err := in.Peek(1); err != nil || first[0] != '{' {
+	return savedReport(bufio.NewReaderSize(f, peekBytes), path)
+}
+
+// savedReport reads a saved report, plain or compressed as captures may be. It
+// returns nil, and has read nothing, where in does not begin as JSON.
+func savedReport(in *bufio.Reader, name string) (*report.Report, error) {
+	head, _ := in.Peek(peekBytes) // why there is no more of it, reading says
+	begin, _ := bufio.NewReader(decompress(bytes.NewReader(head))).Peek(1)
+	if len(begin) == 0 || begin[0] != '{' {
 		return nil, nil
 	}
-	r, err := report.ReadJSON(in)
+	most := &io.LimitedReader{R: decompress(in), N: maxReport}
+	r, err := report.ReadJSON(most)
+	if most.N == 0 {
+		err = fmt.Errorf("larger than %d MiB", maxReport>>20)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: no report that 'keepscope read --output json' wrote: %w", path, err)
+		return nil, fmt.Errorf("%s: no report: %w; give what 'keepscope read --output json' wrote, or the capture itself", name, err)
 	}
 	return r, nil
+}
+
+// decompress returns what r holds, which gzip or zstd may have compressed.
+func decompress(r io.Reader) io.Reader {
+	in := bufio.NewReader(r)
+	switch head, _ := in.Peek(4); {
+	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
+		if z, err := gzip.NewReader(in); err == nil {
+			return z
+		}
+	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")):
+		if z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxReport)); err == nil {
+			return z // on this goroutine: there is nothing to close
+		}
+	}
+	return in
 }

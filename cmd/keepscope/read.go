@@ -28,6 +28,8 @@ type readCmd struct {
 	metricFlags
 	outputFlags
 	analysis
+
+	opened *capfile.File // in place of Files, where it is set
 }
 
 // Run reads the files and prints the report.
@@ -53,7 +55,7 @@ func (r *readCmd) Run(ctx context.Context, con console, log *slog.Logger) error 
 // of a file it still returns what was found before; p is nil where nothing
 // could be read.
 func (r *readCmd) analyse(ctx context.Context, con console, log *slog.Logger, l listen) (p *pipeline, c report.Capture, err error) {
-	files, err := openFiles(r.Files)
+	files, err := r.open()
 	if err != nil {
 		return nil, c, err
 	}
@@ -131,6 +133,14 @@ func openFiles(paths []string) ([]*capfile.File, error) {
 		files = append(files, f)
 	}
 	return files, nil
+}
+
+// open opens the files, unless somebody has.
+func (r *readCmd) open() ([]*capfile.File, error) {
+	if r.opened != nil {
+		return []*capfile.File{r.opened}, nil
+	}
+	return openFiles(r.Files)
 }
 
 // capture describes the files for the report.

@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"io"
 	"slices"
 	"time"
@@ -579,12 +580,24 @@ func writeJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// ReadJSON reads a report that WriteJSON wrote. Unknown fields are ignored, so
-// that reports of other versions can be compared.
+// ReadJSON reads a report that WriteJSON wrote, and nothing else. Unknown fields
+// are ignored, so that reports of other versions can be compared.
 func ReadJSON(r io.Reader) (*Report, error) {
-	var out Report
-	if err := json.NewDecoder(r).Decode(&out); err != nil {
+	var in struct {
+		Capture  *Capture
+		Totals   *Summary
+		Servers  []Server
+		Findings []Finding
+	}
+	d := json.NewDecoder(r)
+	if err := d.Decode(&in); err != nil {
 		return nil, err
 	}
-	return &out, nil
+	if in.Capture == nil || in.Totals == nil || in.Servers == nil {
+		return nil, errors.New("it lacks capture, totals or servers")
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more follows the first object")
+	}
+	return &Report{*in.Capture, *in.Totals, in.Servers, in.Findings}, nil
 }

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/keepscope/keepscope/sniffer"
+	"github.com/keepscope/keepscope/sniffer/sniffertest"
+)
+
+// compareFiles writes a capture of a case, the report of it, and both compressed.
+func compareFiles(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	c := parseCase(t, filepath.Join("testdata", "cases", "cause_client_close.txtar"))
+	var capture, report bytes.Buffer
+	if err := c.conversation.WritePCAPNG(&capture, sniffer.LinkEthernet, sniffertest.FileOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, data []byte) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("capture", capture.Bytes())
+	if code := run(t.Context(), []string{"read", "--output=json", filepath.Join(dir, "capture")}, console{out: &report, err: io.Discard}); code != exitDone {
+		t.Fatal("exit status", code)
+	}
+	for name, data := range map[string][]byte{"capture": capture.Bytes(), "report": report.Bytes()} {
+		write(name, data)
+		for suffix, compress := range map[string]func(io.Writer) io.WriteCloser{".gz": toGzip, ".zst": toZstd} {
+			var packed bytes.Buffer
+			w := compress(&packed)
+			if _, err := w.Write(data); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+			write(name+suffix, packed.Bytes())
+		}
+	}
+	write("hello", []byte(`{"hello":1}`))
+	write("lines", []byte(c.ndjson))
+	write("twice", append(report.Bytes(), report.Bytes()...))
+	write("cut", report.Bytes()[:report.Len()/2])
+	return dir
+}
+
+// TestCompare takes captures and saved reports in every form for the same.
+func TestCompare(t *testing.T) {
+	dir := compareFiles(t)
+	for _, name := range []string{"capture", "capture.gz", "capture.zst", "report", "report.gz", "report.zst"} {
+		for _, stdin := range []bool{false, true} {
+			path := filepath.Join(dir, name)
+			in, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if stdin {
+				path = "-"
+			}
+			var out, errs bytes.Buffer
+			code := run(t.Context(), []string{"compare", filepath.Join(dir, "report"), path}, console{in: in, out: &out, err: &errs})
+			if code != exitDone || errs.Len() > 0 || !strings.HasPrefix(out.String(), " No change: 500.0 wasted") {
+				t.Errorf("%s, standard input %t: exit status %d: %s%s", name, stdin, code, errs.String(), out.String())
+			}
+			if err := in.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestCompareNoReport wants one line that names the file and the remedy.
+func TestCompareNoReport(t *testing.T) {
+	dir := compareFiles(t)
+	for _, name := range []string{"hello", "lines", "twice", "cut"} {
+		for _, stdin := range []bool{false, true} {
+			path, named := filepath.Join(dir, name), filepath.Join(dir, name)
+			in, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if stdin {
+				path, named = "-", "standard input"
+			}
+			var out, errs bytes.Buffer
+			code := run(t.Context(), []string{"compare", filepath.Join(dir, "report"), path}, console{in: in, out: &out, err: &errs})
+			text := errs.String()
+			if code != exitFailed || out.Len() > 0 || strings.Count(text, "\n") != 1 ||
+				!strings.Contains(text, named+": no report: ") || !strings.Contains(text, "keepscope read --output json") {
+				t.Errorf("%s: exit status %d: %s%s", name, code, text, out.String())
+			}
+			if err := in.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var errs bytes.Buffer
+	if code := run(t.Context(), []string{"compare", "-", "-"}, console{in: strings.NewReader(""), out: io.Discard, err: &errs}); code != exitUsage {
+		t.Errorf("twice standard input: exit status %d: %s", code, errs.String())
+	}
+}
