@@ -107,3 +107,39 @@ func TestCompareNoReport(t *testing.T) {
 		t.Errorf("twice standard input: exit status %d: %s", code, errs.String())
 	}
 }
+
+// TestCompareIsHonest wants both captures' losses and a difference of the reuse
+// windows said, whether captures are read or saved reports.
+func TestCompareIsHonest(t *testing.T) {
+	dir := t.TempDir()
+	c := parseCase(t, filepath.Join("testdata", "cases", "gap_in_response_head.txtar"))
+	var capture, saved bytes.Buffer
+	if err := c.conversation.WritePCAPNG(&capture, sniffer.LinkEthernet, sniffertest.FileOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	before, after := filepath.Join(dir, "before"), filepath.Join(dir, "after")
+	if err := os.WriteFile(after, capture.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code := run(t.Context(), []string{"read", "--output=json", "--reuse-window=5s", after}, console{out: &saved, err: io.Discard}); code != exitDone {
+		t.Fatal("exit status", code)
+	}
+	if err := os.WriteFile(before, saved.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, output := range []string{"text", "json"} {
+		var out bytes.Buffer
+		if code := run(t.Context(), []string{"compare", "--output=" + output, before, after}, console{out: &out, err: io.Discard}); code != exitDone {
+			t.Fatal("exit status", code)
+		}
+		text := strings.Join(strings.Fields(out.String()), " ")
+		for _, want := range []string{
+			"Neither capture is whole: ", "missing from streams",
+			"The reuse windows differ, 5.0 s before and 60.0 s after",
+		} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s does not say %q: %s", output, want, text)
+			}
+		}
+	}
+}

@@ -11,9 +11,20 @@ import (
 
 // A Comparison says what changed between two reports.
 type Comparison struct {
-	Verdict string        `json:"verdict"` // a sentence
-	Totals  []Change      `json:"totals"`
-	Servers []ServerDelta `json:"servers"` // those in both first, by the change in wasted handshakes per 1000 requests
+	Verdict  string        `json:"verdict"`  // a sentence
+	Warnings []string      `json:"warnings"` // sentences on what the captures missed, and in what they differ
+	Before   Basis         `json:"before"`
+	After    Basis         `json:"after"`
+	Totals   []Change      `json:"totals"`
+	Servers  []ServerDelta `json:"servers"` // those in both first, by the change in wasted handshakes per 1000 requests
+}
+
+// A Basis is what one side's figures rest on.
+type Basis struct {
+	Capture    Capture `json:"capture"`
+	Midstream  uint64  `json:"midstream"`
+	Incomplete uint64  `json:"incomplete"`
+	Evicted    uint64  `json:"evicted"`
 }
 
 // A ServerDelta is what changed for one server.
@@ -94,7 +105,10 @@ func (s *Summary) perThousand(v float64) *float64 {
 
 // Compare says what changed from one report to another: did it help?
 func Compare(before, after *Report) *Comparison {
-	c := &Comparison{Totals: changes(&before.Totals, &after.Totals), Servers: []ServerDelta{}}
+	c := &Comparison{
+		Warnings: warnings(before, after), Before: basis(before), After: basis(after),
+		Totals: changes(&before.Totals, &after.Totals), Servers: []ServerDelta{},
+	}
 	c.Verdict = verdict(c.Totals)
 	then := map[string]*Summary{}
 	for i := range before.Servers {
@@ -121,6 +135,33 @@ func Compare(before, after *Report) *Comparison {
 		)
 	})
 	return c
+}
+
+func basis(r *Report) Basis {
+	return Basis{Capture: r.Capture, Midstream: r.Totals.Midstream, Incomplete: r.Totals.Incomplete, Evicted: r.Totals.Evicted}
+}
+
+// warnings says what keeps two reports from being compared as they are.
+func warnings(before, after *Report) []string {
+	list := []string{}
+	add := func(which string, missed []string) {
+		if len(missed) > 0 {
+			list = append(list, which+" whole: "+strings.Join(missed, ", ")+".")
+		}
+	}
+	then, now := missed(&before.Capture, &before.Totals), missed(&after.Capture, &after.Totals)
+	if slices.Equal(then, now) {
+		add("Neither capture is", then)
+	} else {
+		add("The capture before is not", then)
+		add("The capture after is not", now)
+	}
+	// Where a report does not say its window, nobody knows that it differs.
+	if b, a := before.Capture.ReuseWindow, after.Capture.ReuseWindow; b != a && b > 0 && a > 0 {
+		list = append(list, fmt.Sprintf("The reuse windows differ, %s before and %s after: "+
+			"the longer one calls more handshakes wasted. Read both captures with the same --reuse-window.", secondsText(b), secondsText(a)))
+	}
+	return list
 }
 
 func inRank(in string) int { return slices.Index([]string{"both", "after", "before"}, in) }
@@ -234,6 +275,9 @@ func (c *Comparison) WriteJSON(w io.Writer) error { return writeJSON(w, c) }
 func (c *Comparison) WriteText(w io.Writer, o TextOptions) error {
 	p := newPage(o)
 	p.wrapped(bold, "", plain, c.Verdict)
+	for _, w := range c.Warnings {
+		p.wrapped(yellow, "! ", yellow, w)
+	}
 	p.blank()
 	p.changes("ALL SERVERS", c.Totals)
 	if len(c.Servers) > 1 {

@@ -261,10 +261,16 @@ func blocks(v float64, width int) string {
 
 // honesty says what the capture missed, if anything.
 func (p *page) honesty(c *Capture, t *Summary) {
-	var missed []string
+	if m := missed(c, t); len(m) > 0 {
+		p.wrapped(yellow, "! ", yellow, "The capture is not whole: "+strings.Join(m, ", ")+".")
+	}
+}
+
+// missed lists what the capture missed.
+func missed(c *Capture, t *Summary) (list []string) {
 	add := func(n uint64, text string) {
 		if n > 0 {
-			missed = append(missed, text)
+			list = append(list, text)
 		}
 	}
 	add(c.Dropped.Total(), plural(c.Dropped.Total(), "packet")+" dropped")
@@ -282,11 +288,9 @@ func (p *page) honesty(c *Capture, t *Summary) {
 	}
 	add(errors, plural(errors, "undecodable packet"))
 	if c.CutShort {
-		missed = append(missed, "the file ends inside a packet")
+		list = append(list, "the file ends inside a packet")
 	}
-	if len(missed) > 0 {
-		p.wrapped(yellow, "! ", yellow, "The capture is not whole: "+strings.Join(missed, ", ")+".")
-	}
+	return list
 }
 
 // servers writes the table; the name takes what the figures leave.

@@ -83,7 +83,7 @@ func quietReport() *Report {
 		c.Client.Port, c.Verdict = uint16(i), analyzer.VerdictNeeded
 		a.Connection(c)
 	}
-	return Build(a, Capture{Interfaces: []string{"eth0"}, Packets: 500, Bytes: 70_000})
+	return Build(a, Capture{Interfaces: []string{"eth0"}, Packets: 500, Bytes: 70_000, ReuseWindow: 5})
 }
 
 func TestText(t *testing.T) {
