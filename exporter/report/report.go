@@ -55,7 +55,6 @@ func (d Dropped) Total() uint64 { return d.Kernel + d.Interface + d.Queue }
 type Reassembly struct {
 	MissingBytes       uint64 `json:"missing_bytes"`
 	TruncatedBytes     uint64 `json:"truncated_bytes"`
-	Gaps               uint64 `json:"gaps"`
 	OutOfOrderSegments uint64 `json:"out_of_order_segments"`
 	Retransmissions    uint64 `json:"retransmissions"`
 	EvictedConnections uint64 `json:"evicted_connections"`
