@@ -89,13 +89,15 @@ func textOptions(w io.Writer) report.TextOptions {
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return report.TextOptions{}
 	}
-	_, noColor := os.LookupEnv("NO_COLOR")
 	width, _, err := term.GetSize(int(f.Fd()))
 	if err != nil {
 		width = 0
 	}
-	return report.TextOptions{Color: !noColor, Width: width}
+	return report.TextOptions{Color: colorAllowed(), Width: width}
 }
+
+// colorAllowed keeps to no-color.org: NO_COLOR counts where it is not empty.
+func colorAllowed() bool { return os.Getenv("NO_COLOR") == "" }
 
 // lines hands a worker's facts to its sorter.
 type lines struct {

@@ -31,3 +31,12 @@ func TestLiveLines(t *testing.T) {
 		t.Error("a reader that has gone does not stop the capture")
 	}
 }
+
+func TestNoColor(t *testing.T) {
+	for value, want := range map[string]bool{"": true, "1": false, "0": false} {
+		t.Setenv("NO_COLOR", value)
+		if got := colorAllowed(); got != want {
+			t.Errorf("NO_COLOR=%q: colour %t", value, got)
+		}
+	}
+}

@@ -14,7 +14,7 @@ import (
 // TextOptions say what the terminal is like. The zero value is a pipe.
 type TextOptions struct {
 	Width int  // columns; 0 means 80, and the report uses 72 to 110
-	Color bool // a terminal, and NO_COLOR is not set
+	Color bool // a terminal, and NO_COLOR is empty
 }
 
 const (
