@@ -60,6 +60,9 @@ const (
 	minUnused      = 0.10 // of them in all connections
 	minUnread      = 10
 	minSticky      = 1000 // requests, before balance is judged
+	minUneven      = 1.5  // of the busiest address's even share
+	minBalanced    = 100  // requests, before the text report notes that
+	minPortsNoted  = 0.10 // of the ports, before the text report notes them
 
 	// wellEffectiveness is from where on all is well, without a race.
 	wellEffectiveness = 0.95
@@ -512,8 +515,8 @@ var portsRunOut = Rule{
 
 var tooSticky = Rule{
 	Code: "too_sticky", Severity: Info, OneServer: true,
-	Threshold: fmt.Sprintf("at least %d requests over at least 2 addresses of one name, of which the busiest has 1.5 times its even share; "+
-		"at least 100 requests a connection, half of the connections older than 60 s", minSticky),
+	Threshold: fmt.Sprintf("at least %d requests over at least 2 addresses of one name, of which the busiest has %.1f times its even share; "+
+		"at least 100 requests a connection, half of the connections older than 60 s", minSticky, minUneven),
 	Advice: "Let connections end now and then so that load can spread: a maximum age on the client or proxy " +
 		"(Envoy `max_connection_duration`, Go: close idle connections on a timer, Java `setConnectionTimeToLive`), " +
 		"nginx `keepalive_time 10m` on the server, or balance requests instead of connections.",
@@ -521,9 +524,8 @@ var tooSticky = Rule{
 		if s.AddressCount < 2 || s.BusiestShare == nil || s.Age.P50 == nil || s.Requests < minSticky {
 			return Finding{}, false
 		}
-		even := 1 / float64(s.AddressCount)
 		per := s.RequestsPerConn.Mean
-		if *s.BusiestShare < 1.5*even || per < 100 || *s.Age.P50 < 60 {
+		if s.unevenness() < minUneven || per < 100 || *s.Age.P50 < 60 {
 			return Finding{}, false
 		}
 		return Finding{
@@ -535,6 +537,15 @@ var tooSticky = Rule{
 				s.AddressCount, percent(*s.BusiestShare), plural(uint64(per), "request"), secondsText(*s.Age.P50)),
 		}, true
 	},
+}
+
+// unevenness is the busiest address's share of the load by its even share; 0
+// where there is one address only.
+func (s *Server) unevenness() float64 {
+	if s.BusiestShare == nil {
+		return 0
+	}
+	return *s.BusiestShare * float64(s.AddressCount)
 }
 
 // A loss is what some causes cost.

@@ -37,8 +37,16 @@ func (r *Report) WriteText(w io.Writer, o TextOptions) error {
 		p.servers(r.Servers)
 		p.blank()
 		p.charts(&r.Totals)
+		room := maxTextFindings
+		if notes := notes(r); len(notes) > 0 {
+			room-- // a screen has no more lines
+			p.blank()
+			for _, n := range notes {
+				p.wrapped(dim, "", plain, n)
+			}
+		}
 		p.blank()
-		p.findings(r)
+		p.findings(r, room)
 	}
 	_, err := io.WriteString(w, p.b.String())
 	return err
@@ -459,18 +467,60 @@ func (p *page) row(label string, n, most uint64, figure string, width int, s sty
 	return label + " " + p.in(s, full) + strings.Repeat(" ", cells-utf8.RuneCountInString(full)) + " " + padLeft(figure, 9)
 }
 
-func (p *page) findings(r *Report) {
+// notes says how near the ports and the balance are to their findings, where they
+// are under way.
+func notes(r *Report) (list []string) {
+	found := func(code string) bool {
+		return slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Code == code })
+	}
+	if t := r.Totals.Ports; t != nil && share(t.Peak, t.Range) >= minPortsNoted && !found(portsRunOut.Code) {
+		list = append(list, fmt.Sprintf("Ports: %s of %s to %s in 60 s; TIME_WAIT is %s.",
+			percent(share(t.Peak, t.Range)), group3(t.Range), t.Server, t.TimeWait.holder()))
+	}
+	if s := leastBalanced(r.Servers); s != nil && !found(tooSticky.Code) {
+		q := s.parts()[0]
+		list = append(list, fmt.Sprintf("Balance: %s, %s on 1 of %d addresses; %s requests on connections of %s.",
+			shorten(printable(s.Name), 32), percent(*s.BusiestShare), s.AddressCount,
+			q.mark()+perText(q.RequestsPerConn.Mean), secondsText(*s.Age.P50)))
+	}
+	return list
+}
+
+// holder says whose side holds the ports.
+func (w TimeWait) holder() string {
+	switch all := w.Client + w.Server + w.None; {
+	case 2*w.Client > all:
+		return "the client's"
+	case 2*w.Server > all:
+		return "the server's"
+	}
+	return "on either side"
+}
+
+// leastBalanced returns the server with the most uneven load over its addresses,
+// or nil where none is uneven enough to be named.
+func leastBalanced(list []Server) (worst *Server) {
+	for i := range list {
+		s := &list[i]
+		if s.unevenness() >= minUneven && s.parts()[0].Requests >= minBalanced && (worst == nil || s.unevenness() > worst.unevenness()) {
+			worst = s
+		}
+	}
+	return worst
+}
+
+func (p *page) findings(r *Report, room int) {
 	if len(r.Findings) == 0 {
 		p.line(p.in(dim, fmt.Sprintf("Too little traffic for advice: it takes at least %d requests.", minRequests)))
 		return
 	}
 	p.line(p.in(dim, "WHAT TO CHANGE"))
 	list := UrgentFirst(r.Findings)
-	for i, f := range list[:min(len(list), maxTextFindings)] {
+	for i, f := range list[:min(len(list), room)] {
 		p.finding(i+1, &f)
 	}
-	if len(list) > maxTextFindings {
-		p.alsoFound(list[maxTextFindings:])
+	if len(list) > room {
+		p.alsoFound(list[room:])
 	}
 }
 

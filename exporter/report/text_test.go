@@ -13,8 +13,26 @@ import (
 )
 
 // busyReport is a report in which most of what can be said is said.
-func busyReport() *Report {
+func busyReport() *Report { return busyReportOf(NewAggregate(Options{})) }
+
+// crowdedReport has ports in use and an uneven load, too.
+func crowdedReport() *Report {
 	a := NewAggregate(Options{})
+	for i := range 4000 {
+		c := sample()
+		c.Client, c.Server, c.ServerName = endpoint("10.0.0.77:1000"), endpoint("10.9.0.1:80"), "backend.example"
+		if i%4 == 0 {
+			c.Server.Addr[15] = byte(1 + i%3)
+		}
+		c.Client.Port += uint16(i)
+		c.Verdict, c.TLS = analyzer.VerdictNeeded, nil
+		c.End = c.Start + 90e9
+		addTo(a, c)
+	}
+	return busyReportOf(a)
+}
+
+func busyReportOf(a *Aggregate) *Report {
 	for i := range 400 {
 		c := sample()
 		c.Client.Port = uint16(2000 + i)
@@ -95,6 +113,9 @@ func TestText(t *testing.T) {
 		{"busy-80", busyReport(), TextOptions{Width: 80}},
 		{"busy-120", busyReport(), TextOptions{Width: 120}},
 		{"busy-80-color", busyReport(), TextOptions{Width: 80, Color: true}},
+		{"crowded-80", crowdedReport(), TextOptions{Width: 80}},
+		{"crowded-120", crowdedReport(), TextOptions{Width: 120}},
+		{"crowded-120-color", crowdedReport(), TextOptions{Width: 120, Color: true}},
 		{"mixed", mixedReport(false), TextOptions{}},
 		{"encrypted", mixedReport(true), TextOptions{}},
 		{"quiet", quietReport(), TextOptions{}},
