@@ -50,7 +50,7 @@ func TestOverhead(t *testing.T) {
 	t.Run("ways in", func(t *testing.T) {
 		contest(t, l, rounds, wireTraffics, []contender{
 			{"tcpdump -w /dev/null", tcpdump},
-			{"a call into C a batch", wayIn("batch")},
+			{"views of the ring", wayIn("batch")},
 			{"gopacket/pcap", wayIn("gopacket/pcap")},
 			{"gopacket/afpacket", wayIn("gopacket/afpacket")},
 		})
@@ -443,7 +443,7 @@ type packetReader struct {
 	dropped func() uint64
 }
 
-// openBatches reads as Keepscope does: one call into C a batch.
+// openBatches reads as Keepscope does: batches that view the kernel's ring.
 func openBatches(t *testing.T, device string) packetReader {
 	src, err := pcap.Open(pcap.Config{Interfaces: []string{device}, Filter: "tcp", Buffer: ringBytes})
 	if err != nil {

@@ -3,7 +3,7 @@ package pcap
 /*
 #cgo linux LDFLAGS: -lpcap
 #include <stdlib.h>
-#include "batch.h"
+#include <pcap/pcap.h>
 */
 import "C"
 
@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -33,9 +35,7 @@ const (
 	wait = 100 * time.Millisecond
 	// hold is how long the kernel holds frames back to hand over many at once.
 	hold = 50 * time.Millisecond
-	// batchBuffer is the memory of a batch.
-	batchBuffer = 1 << 20
-	// countEvery is how often the drops are read.
+	// countEvery is how often the drops are read, and lost interfaces looked for.
 	countEvery = time.Second
 )
 
@@ -78,13 +78,17 @@ func (e *InterfaceError) Unwrap() error { return e.Err }
 // methods are for one goroutine, but for Drops.
 type Source struct {
 	cfg     Config
-	handles []*C.pcap_t // nil where the interface is lost
-	spare   []*C.pcap_t // of a lost interface that was open once
+	rings   []*ring // nil where the interface is lost
+	spare   []*ring // of a lost interface that was open once
 	links   []sniffer.LinkType
 	drops   []drops
-	frames  []C.struct_ks_frame
-	from    C.int
-	waiting bool // the last Read found no frame
+	from    int      // the ring to begin with, so that a busy one starves no other
+	epoll   *os.File // waits for all rings
+	epollFD int
+	conn    syscall.RawConn    // epoll's
+	batch   *sniffer.Batch     // for filled
+	filled  func(uintptr) bool // fills batch and says whether there was something
+	waiting bool               // the last Read found no frame
 	counted time.Time
 	closed  bool
 }
@@ -107,8 +111,11 @@ func Open(cfg Config) (*Source, error) {
 	}
 	n := len(cfg.Interfaces)
 	s := &Source{
-		cfg: cfg, frames: make([]C.struct_ks_frame, sniffer.BatchFrames), handles: make([]*C.pcap_t, n),
-		spare: make([]*C.pcap_t, n), links: make([]sniffer.LinkType, n), drops: make([]drops, n),
+		cfg: cfg, rings: make([]*ring, n), spare: make([]*ring, n),
+		links: make([]sniffer.LinkType, n), drops: make([]drops, n),
+	}
+	if err := s.openEpoll(); err != nil {
+		return nil, fmt.Errorf("wait for several sockets: %w", err)
 	}
 	for i := range cfg.Interfaces {
 		if err := s.Reopen(i); err != nil && !cfg.Await {
@@ -119,44 +126,93 @@ func Open(cfg Config) (*Source, error) {
 	return s, nil
 }
 
+// openEpoll prepares to wait for all rings. The runtime does the waiting, so
+// that no thread is blocked in a call: for such a one the runtime's monitor
+// wakes thousands of times a second.
+func (s *Source) openEpoll() error {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil { // or the runtime would not
+		_ = unix.Close(fd)
+		return err
+	}
+	s.epoll, s.epollFD = os.NewFile(uintptr(fd), "epoll"), fd
+	s.filled = func(uintptr) bool { return s.fill(s.batch) }
+	if s.conn, err = s.epoll.SyscallConn(); err != nil {
+		return err
+	}
+	return s.epoll.SetReadDeadline(time.Time{}) // an error where it can't wait
+}
+
 // Lost says whether the i-th interface is not captured on.
-func (s *Source) Lost(i int) bool { return s.handles[i] == nil }
+func (s *Source) Lost(i int) bool { return s.rings[i] == nil }
 
 // Reopen tries again to capture on the i-th interface. One that was open once
 // needs no right to be captured on again, even if it is a new one of the old
 // name.
 func (s *Source) Reopen(i int) error {
-	if s.handles[i] != nil {
+	if s.rings[i] != nil {
 		return nil
 	}
 	name := s.cfg.Interfaces[i]
-	cname := C.CString(name)
-	defer C.free(unsafe.Pointer(cname))
-	if h := s.spare[i]; h != nil {
-		if e := C.ks_rebind(h, cname); e != 0 {
-			return &InterfaceError{i, name, bindError(syscall.Errno(e))}
+	if r := s.spare[i]; r != nil {
+		found, err := net.InterfaceByName(name)
+		if err != nil {
+			return &InterfaceError{i, name, ErrNoInterface}
 		}
-		s.handles[i], s.spare[i] = h, nil
+		if err := r.rebind(found.Index); err != nil {
+			return &InterfaceError{i, name, bindError(err)}
+		}
+		s.rings[i], s.spare[i] = r, nil
 		return nil
 	}
-	h, err := s.activate(cname)
+	r, link, err := s.open(name)
 	if err != nil {
 		return &InterfaceError{i, name, err}
 	}
-	halveLoopback(h, name)
-	s.handles[i] = h
-	s.links[i] = linkType(int(C.pcap_datalink(h)))
+	event := unix.EpollEvent{Events: unix.EPOLLIN}
+	if err := unix.EpollCtl(s.epollFD, unix.EPOLL_CTL_ADD, r.fd, &event); err != nil {
+		r.close()
+		return &InterfaceError{i, name, err}
+	}
+	s.rings[i], s.links[i] = r, link
 	return nil
 }
 
-func bindError(e syscall.Errno) error {
-	switch e {
-	case syscall.ENODEV, syscall.ENXIO:
+func bindError(err error) error {
+	switch {
+	case errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENXIO):
 		return ErrNoInterface
-	case syscall.ENETDOWN:
+	case errors.Is(err, syscall.ENETDOWN):
 		return ErrDown
 	}
-	return e
+	return err
+}
+
+// open has libpcap open an interface, takes over its socket and gives that a
+// ring of our own.
+func (s *Source) open(name string) (*ring, sniffer.LinkType, error) {
+	cname := C.CString(name)
+	defer C.free(unsafe.Pointer(cname))
+	h, err := s.activate(cname)
+	if err != nil {
+		return nil, 0, err
+	}
+	fd, err := unix.FcntlInt(uintptr(C.pcap_fileno(h)), unix.F_DUPFD_CLOEXEC, 0)
+	link := linkType(int(C.pcap_datalink(h)))
+	C.pcap_close(h) // unmaps the ring that it made
+	if err != nil {
+		return nil, 0, err
+	}
+	r, err := newRing(fd, s.cfg.Buffer, s.cfg.Snaplen)
+	if err != nil {
+		return nil, 0, err
+	}
+	r.cooked, r.tagged = link == sniffer.LinkSLL2, link == sniffer.LinkEthernet
+	halveLoopback(r, name)
+	return r, link, nil
 }
 
 // activate opens an interface.
@@ -173,13 +229,21 @@ func (s *Source) activate(name *C.char) (*C.pcap_t, error) {
 	return h, nil
 }
 
-// halveLoopback has the kernel pass on each packet of a loopback interface once.
-// Libpcap takes out the outgoing copies, too, but only after they have been
-// copied to the ring, and counted where they did not fit. It is no loss where
-// the kernel (before 4.20) can't.
-func halveLoopback(h *C.pcap_t, name string) {
-	if i, err := net.InterfaceByName(name); err == nil && i.Flags&net.FlagLoopback != 0 {
-		_ = unix.SetsockoptInt(int(C.pcap_fileno(h)), unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1)
+// halveLoopback has each packet of a loopback interface come once. It is best
+// left out by the kernel, which on "any", and before Linux 4.20, can't.
+func halveLoopback(r *ring, name string) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return
+	}
+	for _, i := range all {
+		if i.Flags&net.FlagLoopback == 0 || name != i.Name && name != "any" {
+			continue
+		}
+		r.lo = int32(i.Index)
+		if name == i.Name {
+			_ = unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1) // else ring.read leaves them out
+		}
 	}
 }
 
@@ -190,11 +254,7 @@ func (s *Source) configure(h *C.pcap_t) error {
 	}
 	C.pcap_set_promisc(h, promisc)
 	C.pcap_set_snaplen(h, C.int(s.cfg.Snaplen))
-	C.pcap_set_buffer_size(h, C.int(s.cfg.Buffer))
-	C.pcap_set_timeout(h, C.int(hold/time.Millisecond))
-	if C.pcap_set_tstamp_precision(h, C.PCAP_TSTAMP_PRECISION_NANO) != 0 {
-		return errors.New("libpcap gives no nanosecond timestamps here")
-	}
+	C.pcap_set_buffer_size(h, 1) // its ring is not used
 	if status := C.pcap_activate(h); status < 0 {
 		return activateError(h, status)
 	}
@@ -202,20 +262,14 @@ func (s *Source) configure(h *C.pcap_t) error {
 	if C.pcap_datalink(h) == C.DLT_LINUX_SLL {
 		C.pcap_set_datalink(h, C.DLT_LINUX_SLL2)
 	}
-	var msg [C.PCAP_ERRBUF_SIZE]C.char
-	if C.pcap_setnonblock(h, 1, &msg[0]) != 0 {
-		return errors.New(C.GoString(&msg[0]))
-	}
 	return s.filter(h)
 }
 
-// filter has the kernel drop what the filter does not match.
+// filter has the kernel drop what the filter does not match, and cut the rest
+// at the snaplen.
 func (s *Source) filter(h *C.pcap_t) error {
-	if s.cfg.Filter == "" {
-		return nil
-	}
 	expr := s.cfg.Filter
-	if s.cfg.Tagged && C.pcap_datalink(h) == C.DLT_EN10MB && !strings.Contains(expr, "vlan") {
+	if s.cfg.Tagged && C.pcap_datalink(h) == C.DLT_EN10MB && expr != "" && !strings.Contains(expr, "vlan") {
 		expr = tagged(expr)
 	}
 	text := C.CString(expr)
@@ -228,7 +282,17 @@ func (s *Source) filter(h *C.pcap_t) error {
 	if C.pcap_setfilter(h, &prog) != 0 {
 		return &FilterError{s.cfg.Filter, C.GoString(C.pcap_geterr(h))}
 	}
+	if !filtered(int(C.pcap_fileno(h))) { // libpcap would do it, then
+		return &FilterError{s.cfg.Filter, "the kernel can't apply it"}
+	}
 	return nil
+}
+
+// filtered says whether the kernel has a filter for a socket.
+func filtered(fd int) bool {
+	instructions := uint32(0)
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_GET_FILTER, 0, uintptr(unsafe.Pointer(&instructions)), 0)
+	return errno == 0 && instructions > 0
 }
 
 // tagged is a filter that also looks behind VLAN tags. In the language of
@@ -266,50 +330,81 @@ func linkType(dlt int) sniffer.LinkType {
 }
 
 // Read implements sniffer.Source: it returns what is there, or after a short
-// wait no frames. An *InterfaceError means that an interface is lost, with the
-// frames that were read before; Read goes on with the others.
+// wait no frames. The frames are views of a ring: they are valid until the batch
+// is given to Read again, or Close is called. An *InterfaceError means that an
+// interface is lost, with the frames that were read before; Read goes on with
+// the others.
 func (s *Source) Read(b *sniffer.Batch) error {
-	if len(b.Buffer) < batchBuffer {
-		b.Buffer = make([]byte, batchBuffer)
+	s.release(b)
+	b.Frames, b.Buffer, b.Now = b.Frames[:0], nil, 0
+	if !s.fill(b) {
+		s.await(b)
 	}
-	count, failed := s.fill(b)
-	s.deliver(b, count)
-	if now := time.Now(); now.Sub(s.counted) >= countEvery {
+	now := time.Now()
+	if len(b.Frames) == 0 && s.waiting {
+		// Nothing came during two whole waits, each longer than the kernel
+		// holds a frame back.
+		b.Now = now.Add(-2 * wait).UnixNano()
+	}
+	s.waiting = len(b.Frames) == 0
+	if !s.waiting && now.Sub(s.counted) < countEvery {
+		return nil
+	}
+	if now.Sub(s.counted) >= countEvery {
 		s.counted = now
 		s.count()
 	}
-	if failed < 0 {
-		return nil
-	}
-	err := &InterfaceError{failed, s.cfg.Interfaces[failed], readError(C.GoString(C.pcap_geterr(s.handles[failed])))}
-	s.handles[failed], s.spare[failed] = nil, s.handles[failed]
-	return err
+	return s.lookForLost()
 }
 
-// readError makes libpcap's words for a lost interface comparable.
-func readError(text string) error {
-	if strings.Contains(text, "disappeared") || strings.Contains(text, "went down") {
-		return ErrGone
+// release gives back what the batch was filled with.
+func (s *Source) release(b *sniffer.Batch) {
+	if len(b.Buffer) == 0 {
+		return
 	}
-	return errors.New(text)
+	for i := range s.rings {
+		for _, r := range [...]*ring{s.rings[i], s.spare[i]} {
+			if r != nil && r.release(b.Buffer) {
+				return
+			}
+		}
+	}
 }
 
-// deliver hands over what fill found.
-func (s *Source) deliver(b *sniffer.Batch, count int) {
-	b.Frames, b.Now = b.Frames[:0], 0
-	for i := range s.frames[:count] {
-		f := &s.frames[i]
-		b.Frames = append(b.Frames, sniffer.Frame{
-			Time: int64(f.time), Data: b.Buffer[f.offset : f.offset+f.caplen : f.offset+f.caplen],
-			Length: uint32(f.len), Interface: uint32(f.iface), Link: s.links[f.iface],
-		})
+// fill fills b from one ring, and says whether there was something.
+func (s *Source) fill(b *sniffer.Batch) bool {
+	n := len(s.rings)
+	for k := range n {
+		i := (s.from + k) % n
+		if r := s.rings[i]; r != nil && r.read(b, uint32(i), s.links[i]) {
+			s.from = (i + 1) % n
+			return true
+		}
 	}
-	if count == 0 && s.waiting {
-		// Nothing came during two whole waits, each longer than the kernel
-		// holds a frame back.
-		b.Now = time.Now().Add(-2 * wait).UnixNano()
+	return false
+}
+
+// await fills b once there is something, or waits in vain.
+func (s *Source) await(b *sniffer.Batch) {
+	s.batch = b
+	// The errors are that of the time and those of a closed file.
+	_ = s.epoll.SetReadDeadline(time.Now().Add(wait))
+	_ = s.conn.Read(s.filled)
+	s.batch = nil
+}
+
+// lookForLost returns the error of the first interface that is lost.
+func (s *Source) lookForLost() error {
+	for i, r := range s.rings {
+		if r == nil {
+			continue
+		}
+		if err := r.lost(); err != nil {
+			s.rings[i], s.spare[i] = nil, r
+			return &InterfaceError{i, s.cfg.Interfaces[i], err}
+		}
 	}
-	s.waiting = count == 0
+	return nil
 }
 
 // Interfaces returns the names, in the order of Frame.Interface.
@@ -327,23 +422,41 @@ type Drops struct {
 // drops are the counts as they were read last.
 type drops struct {
 	kernel, iface atomic.Uint64
-	// libpcap's counts have 32 bits and begin again at 0 after the largest.
-	lastKernel, lastIface uint32
+	last          uint64 // what the interface's own count was
+	begun         bool   // and whether it is known
 }
 
 // count reads the drops.
 func (s *Source) count() {
-	for i, h := range s.handles {
-		var st C.struct_pcap_stat
-		if h == nil || C.pcap_stats(h, &st) != 0 {
+	for i, r := range s.rings {
+		if r == nil {
 			continue
 		}
 		d := &s.drops[i]
-		kernel, iface := uint32(st.ps_drop), uint32(st.ps_ifdrop)
-		d.kernel.Add(uint64(kernel - d.lastKernel))
-		d.iface.Add(uint64(iface - d.lastIface))
-		d.lastKernel, d.lastIface = kernel, iface
+		// The kernel counts from the last time that it was asked.
+		if st, err := unix.GetsockoptTpacketStatsV3(r.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+			d.kernel.Add(uint64(st.Drops))
+		}
+		n := interfaceDrops(s.cfg.Interfaces[i])
+		if d.begun && n > d.last { // a new interface begins at 0
+			d.iface.Add(n - d.last)
+		}
+		d.begun, d.last = true, n
 	}
+}
+
+// interfaceDrops is what an interface or its driver had no room for, since it
+// is there.
+func interfaceDrops(name string) (sum uint64) {
+	for _, counter := range []string{"rx_missed_errors", "rx_fifo_errors"} {
+		text, err := os.ReadFile("/sys/class/net/" + name + "/statistics/" + counter)
+		if err != nil {
+			return 0 // "any" has none
+		}
+		n, _ := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64) // the kernel writes numbers
+		sum += n
+	}
+	return sum
 }
 
 // Drops returns the counts of the i-th interface, at most a second old (exact
@@ -359,12 +472,13 @@ func (s *Source) Close() {
 	}
 	s.closed = true
 	s.count()
-	for i, h := range s.handles {
-		for _, h := range []*C.pcap_t{h, s.spare[i]} {
-			if h != nil {
-				C.pcap_close(h)
+	for i := range s.rings {
+		for _, r := range [...]*ring{s.rings[i], s.spare[i]} {
+			if r != nil {
+				r.close()
 			}
 		}
-		s.handles[i], s.spare[i] = nil, nil
+		s.rings[i], s.spare[i] = nil, nil
 	}
+	_ = s.epoll.Close() // nothing was written
 }
