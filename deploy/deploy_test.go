@@ -397,7 +397,7 @@ func TestSidecarsAreAlike(t *testing.T) {
 				delete(c, "restartPolicy")
 				env := list(c["env"])
 				n := len(env)
-				env = slices.DeleteFunc(env, func(e object) bool { return e["name"] == "KEEPSCOPE_LINGER" && e["value"] == "20s" })
+				env = slices.DeleteFunc(env, func(e object) bool { return e["name"] == "KEEPSCOPE_LINGER" && e["value"] == "15s" })
 				if lingers := len(env) < n; lingers == native {
 					t.Errorf("%s: native %v, lingers %v", name, native, lingers)
 				}

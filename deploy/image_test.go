@@ -71,7 +71,7 @@ func TestImageRunsAsTheManifestSays(t *testing.T) {
 	if err := sidecar.kill(syscall.SIGTERM); err != nil {
 		t.Errorf("after SIGTERM: %v\n%s", err, sidecar.log)
 	}
-	classic := replace(t, read(t, "kubernetes/sidecar-classic.yaml"), "value: 20s", "value: 5s")
+	classic := replace(t, read(t, "kubernetes/sidecar-classic.yaml"), "value: 15s", "value: 5s")
 	before = p.logged()
 	draining := p.container("third", list(at(documents(t, []byte(classic))[0], "spec", "template", "spec", "containers"))[0])
 	p.waitFor("http://127.0.0.1:9737/readyz", draining)

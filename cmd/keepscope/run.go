@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,7 +35,7 @@ type runCmd struct {
 	WebConfigFile string     `placeholder:"FILE" help:"TLS and authentication of the endpoint: a web configuration file as Prometheus exporters have it. The user that keepscope becomes must be allowed to read it, and the certificate and key."`
 	Pprof         bool       `help:"Serve /debug/pprof, too."`
 
-	Linger time.Duration `placeholder:"TIME" help:"Go on for this long after SIGTERM, for an app that drains meanwhile. A second SIGTERM ends it at once."`
+	Linger time.Duration `placeholder:"TIME" help:"Go on for this long after SIGTERM, for an app that drains meanwhile. A second SIGTERM ends that, in order."`
 
 	LogConnections string `placeholder:"FILE" help:"Write a line of JSON for each connection that ends; '-' is standard output. The user that keepscope becomes must be allowed to write in the file's directory."`
 	LogMaxSize     size   `default:"100MiB" help:"Size at which that file is rotated."`
@@ -163,7 +165,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		return err
 	}
 	defer e.stop()
-	ctx, cancel := lingering(ctx, r.Linger)
+	ctx, cancel := r.lingering(ctx)
 	defer cancel()
 	if s.live, err = r.openLive(ctx, liveConfig{
 		Tunnels: r.DecodeTunnels, ExcludePorts: []uint16{e.port()}, Retry: true, Confine: s.confine(), Log: log,
@@ -186,11 +188,35 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 	return s.capture(ctx, cancel, e)
 }
 
-// lingering returns a context that is done a time after ctx is, or once it is
-// cancelled.
-func lingering(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
+// lingering is lingers with the process's signals. Without a time to linger a
+// second one kills, by default. With one it ends that in order, so that what was
+// seen is told, and it is the third that kills.
+func (r *runCmd) lingering(ctx context.Context) (context.Context, context.CancelFunc) {
+	if r.Linger == 0 {
+		return lingers(ctx, 0, nil)
+	}
+	// Heard from the start: so none comes while nobody listens.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	later, cancel := lingers(ctx, r.Linger, signals)
+	context.AfterFunc(later, func() { signal.Stop(signals) })
+	return later, cancel
+}
+
+// lingers returns a context that is done a time after ctx is, at the second
+// signal (the first has ended ctx), or once it is cancelled.
+func lingers(ctx context.Context, wait time.Duration, signals <-chan os.Signal) (context.Context, context.CancelFunc) {
 	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	context.AfterFunc(ctx, func() { time.AfterFunc(wait, cancel) })
+	go func() {
+		for range 2 {
+			select {
+			case <-signals:
+			case <-later.Done():
+			}
+		}
+		cancel()
+	}()
 	return later, cancel
 }
 

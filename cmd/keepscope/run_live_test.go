@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/exec"
@@ -76,6 +78,47 @@ func (r *running) stop(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Fatal("keepscope run does not end")
+	}
+}
+
+// TestRunLinger ends a lingering sidecar by a second signal: what was still open
+// has its line.
+func TestRunLinger(t *testing.T) {
+	l := newLab(t, lab.Config{}, "nginx", "sysctl")
+	liveNginx(t, l, "")
+	path := filepath.Join(t.TempDir(), "connections")
+	r := startSidecar(t, l, "--linger=5m", "--user=root", "--log-connections="+path)
+	conn, err := l.Client.DialContext(t.Context(), "tcp", netip.AddrPortFrom(l.Server.Addrs[0], 8100).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	// It is seen after the signal.
+	fmt.Fprintf(conn, "GET /1k.html HTTP/1.1\r\nHost: lab\r\n\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	client := inside(l.Server)
+	eventually(t, 20*time.Second, func() error {
+		_, text, err := ask(t, client, "http://127.0.0.1:9737/metrics")
+		if err == nil && !strings.Contains(text, exporter.Requests+"{") {
+			err = errors.New("no request was counted")
+		}
+		return err
+	})
+	asked := time.Now()
+	r.stop(t)
+	if took := time.Since(asked); took > 2*time.Second {
+		t.Errorf("it took %v to end, want at most 2 s", took)
+	}
+	text, err := os.ReadFile(path)
+	if want := `"port":` + strconv.Itoa(conn.LocalAddr().(*net.TCPAddr).Port); err != nil || !strings.Contains(string(text), want) {
+		t.Errorf("no line with %s in %s (%v)", want, text, err)
 	}
 }
 
