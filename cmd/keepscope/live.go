@@ -54,9 +54,8 @@ type live struct {
 	stopped  atomic.Int64 // when the context was done, 0 before
 	attempts []attempt    // by interface
 
-	refreshed time.Time
-	local     atomic.Pointer[map[sniffer.Addr]struct{}]
-	unready   atomic.Pointer[error]
+	local   atomic.Pointer[map[sniffer.Addr]struct{}]
+	unready atomic.Pointer[error]
 }
 
 // An attempt is the trying to capture again on one interface.
@@ -89,12 +88,13 @@ func (f *liveFlags) openLive(ctx context.Context, cfg liveConfig) (*live, error)
 		return nil, err
 	}
 	l := &live{src: src, cfg: cfg, drop: drop, attempts: make([]attempt, len(src.Interfaces()))}
-	l.refresh(time.Now())
+	l.refresh()
 	if err := l.reopen(time.Now()); err != nil {
 		src.Close()
 		return nil, err
 	}
 	context.AfterFunc(ctx, func() { l.stopped.Store(time.Now().UnixNano()) })
+	go l.keepFresh(ctx)
 	return l, nil
 }
 
@@ -140,9 +140,6 @@ func (l *live) Read(b *sniffer.Batch) error {
 	stopped := l.stopped.Load()
 	if stopped != 0 && now.UnixNano()-stopped > int64(drainMost) {
 		return io.EOF
-	}
-	if now.Sub(l.refreshed) >= refreshAddrs {
-		l.refresh(now)
 	}
 	if l.unready.Load() != nil {
 		if err := l.reopen(now); err != nil {
@@ -256,9 +253,23 @@ func (l *live) Local(a sniffer.Addr) bool {
 	return a.Netip().IsLoopback()
 }
 
-// refresh reads the addresses anew, for they come and go.
-func (l *live) refresh(now time.Time) {
-	l.refreshed = now
+// keepFresh reads the addresses anew now and then, for they come and go. The
+// kernel tells them under a lock that it holds while any interface on the machine
+// comes or goes: so it is not Read that waits.
+func (l *live) keepFresh(ctx context.Context) {
+	tick := time.NewTicker(refreshAddrs)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			l.refresh()
+		}
+	}
+}
+
+func (l *live) refresh() {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
 		return // the old ones are the best guess
