@@ -31,6 +31,7 @@ type ring struct {
 	tagged  bool  // frames are Ethernet's, into which the VLAN tag that the kernel took out belongs
 	lo      int32 // index of a loopback interface that shows each packet twice, or 0
 	missing bool  // the interface was not there when last looked for
+	touched byte  // see touch
 }
 
 // The bounds of blocks. Large ones are handed over less often; each has room for
@@ -150,6 +151,7 @@ func (r *ring) read(b *sniffer.Batch, index uint32, link sniffer.LinkType) bool 
 			h := (*unix.Tpacket3Hdr)(unsafe.Pointer(&block[r.offset]))
 			if r.lo == 0 || !r.repeated(block) {
 				data, length := r.frame(block, h)
+				r.touched += touch(data)
 				b.Frames = append(b.Frames, sniffer.Frame{
 					Time: int64(h.Sec)*1e9 + int64(h.Nsec), Data: data, Length: length, Interface: index, Link: link,
 				})
@@ -165,6 +167,20 @@ func (r *ring) read(b *sniffer.Batch, index uint32, link sniffer.LinkType) bool 
 		}
 	}
 	return len(b.Frames) > 0
+}
+
+// touch loads what of a frame will be looked at first: the headers and, in a
+// frame that may begin a message, the first lines of it. The loads of all frames
+// of a batch overlap; later each would wait for memory that another processor
+// wrote. It takes a sixth off the cost of 1 KB exchanges (TestOverhead).
+func touch(data []byte) byte {
+	switch {
+	case len(data) > 192:
+		return data[64] + data[128] + data[192]
+	case len(data) > 64:
+		return data[64]
+	}
+	return 0
 }
 
 // frame returns the next frame, which has header h, and its length on the wire.
