@@ -20,7 +20,7 @@ import (
 type liveFlags struct {
 	Interface   []string `short:"i" default:"any" placeholder:"NAME" help:"Interface to capture on, or 'any'. May be given several times."`
 	Filter      string   `placeholder:"BPF" help:"Analyse only packets that match, in tcpdump's language. In any case only TCP, DNS and, with --decode-tunnels, tunnels are captured."`
-	Snaplen     int      `default:"${snaplen}" help:"Bytes kept of each packet. Fewer are cheaper, and lose chunked bodies and long header sections."`
+	Snaplen     int      `default:"${snaplen}" help:"Bytes kept of each packet. Fewer leave room for more packets, and lose chunked bodies, long header sections and some of many pipelined messages."`
 	BufferSize  size     `default:"64MiB" help:"Memory of the kernel for packets not analysed yet, for each interface."`
 	Promiscuous bool     `help:"Capture also what is not for this host. Takes CAP_NET_ADMIN in a container."`
 	User        string   `placeholder:"NAME" help:"User to become once capture has begun, where started as root. By default nobody."`

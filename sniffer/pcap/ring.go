@@ -40,7 +40,7 @@ const (
 	minBlock   = 128 << 10
 	maxBlock   = 1 << 20
 	minBlocks  = 2
-	someBlocks = 16
+	someBlocks = 16 // before they are larger than they must be
 	// blockRoom is what is taken by the headers of a block and its first frame.
 	blockRoom = 4 << 10
 )
