@@ -99,7 +99,8 @@ func (a *Analyzer) handshake(c *reassembly.Conn, s *conn) {
 		}
 	}
 	if a.pools != nil {
-		s.verdict, s.cause = a.verdict(a.pools.SYN(c.ID, pairOf(client, server, 0), c.SYN))
+		key := pairOf(client, server, 0)
+		s.verdict, s.cause = a.verdict(a.pools.SYN(c.ID, &key, c.SYN))
 		s.set(pooled)
 	}
 }
@@ -330,7 +331,8 @@ func (a *Analyzer) confirm(c *reassembly.Conn, s *conn, t int64) {
 	if !s.is(pooled) {
 		s.set(pooled)
 		client, server := s.sides(c)
-		a.pools.Midstream(c.ID, pairOf(&c.Endpoint[client], &c.Endpoint[server], 0), t)
+		key := pairOf(&c.Endpoint[client], &c.Endpoint[server], 0)
+		a.pools.Midstream(c.ID, &key, t)
 		return
 	}
 	a.pools.Request(c.ID, t)

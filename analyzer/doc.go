@@ -16,6 +16,6 @@
 //	reuse idle times listed         Config.MaxReuseIdle      further ones are counted only; encrypted connections list 32 at least
 //	bytes of cut header sections    Config.MaxHeaderBytes    that direction is parsed anew from the next message; the connection is incomplete
 //	host names remembered           maxNames (16384)         the table is emptied; names in use stay
-//	pairs and slots of the pools    package pool             the least recently used pair goes
+//	pairs and slots of the pools    package pool             a pair not used lately goes
 //	names seen in DNS answers       package dns              the least recently used goes
 package analyzer

@@ -112,7 +112,8 @@ func (a *Analyzer) clientHello(c *reassembly.Conn, s *conn) {
 			h := fnv.New32a()
 			h.Write(sni)
 			client, server := &c.Endpoint[reassembly.Client], &c.Endpoint[reassembly.Server]
-			s.verdict, s.cause = a.verdict(a.pools.Move(c.ID, pairOf(client, server, h.Sum32()|1)))
+			key := pairOf(client, server, h.Sum32()|1)
+			s.verdict, s.cause = a.verdict(a.pools.Move(c.ID, &key, c.SYN))
 		}
 	}
 	a.opened(c, s)

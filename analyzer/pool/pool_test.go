@@ -13,23 +13,27 @@ const ids = 24 // connections alive at once in random streams
 // check holds the structure against itself.
 func check(t testing.TB, p *Pools) {
 	t.Helper()
-	connRefs := make([]int32, p.conns.made)
 	pairRefs := make([]int32, p.pairs.made)
 	inHeap := make([]bool, p.slots.made)
-	holder := make([]int32, p.slots.made)
-	for id := range len(p.byID) * chunkLen {
-		i := *p.byID.at(int32(id))
-		if i == 0 {
+	holder := make([]uint32, p.slots.made)
+	lent := 0
+	for me := range uint32(len(p.conns) * chunkLen) {
+		c := p.conns.at(int32(me))
+		if c.pair == 0 {
 			continue
 		}
-		c := p.conns.at(i)
-		connRefs[i]++
 		pairRefs[c.pair]++
 		if c.holds && holder[c.slot] != 0 {
 			t.Fatalf("slot %d has two holders", c.slot)
 		}
 		if c.holds {
-			holder[c.slot] = i
+			holder[c.slot] = me
+		}
+		for i, before := c.lent, int32(0); i != 0; i, before = p.slots.at(i).after, i {
+			lent++
+			if s := p.slots.at(i); !s.lent || s.rider != me || s.before != before || i == c.slot {
+				t.Fatalf("slot %d is in the list of connection %d: %+v", i, me, s)
+			}
 		}
 	}
 	var walk func(i, pr int32)
@@ -65,7 +69,11 @@ func check(t testing.TB, p *Pools) {
 			continue
 		}
 		live++
-		connRefs[s.rider]++
+		if s.lent {
+			lent--
+		} else if s.rider != 0 && s.rider != gone && p.conns.at(int32(s.rider)).slot != i {
+			t.Fatalf("slot %d: connection %d rides another, and does not know of it", i, s.rider)
+		}
 		pairRefs[s.pair]++
 		if inHeap[i] != s.queued || !s.queued && !s.held {
 			t.Fatalf("slot %d: neither held nor idle", i)
@@ -77,10 +85,8 @@ func check(t testing.TB, p *Pools) {
 	if live != p.slots.len() {
 		t.Fatalf("%d slots, %d counted", live, p.slots.len())
 	}
-	for i := 1; i < len(connRefs); i++ {
-		if c := p.conns.at(int32(i)); connRefs[i] > 0 && c.refs != connRefs[i] {
-			t.Fatalf("connection %d: %d references, %d counted", i, connRefs[i], c.refs)
-		}
+	if lent != 0 {
+		t.Fatalf("%d more lent slots in lists than say so", lent)
 	}
 	for i := 1; i < len(pairRefs); i++ {
 		if r := p.pairs.at(int32(i)); pairRefs[i] > 0 && r.refs != pairRefs[i] {
@@ -128,11 +134,11 @@ func run(t testing.TB, data []byte, cfg Config, compare bool) (confirmed [3]int,
 			s.alive[id], s.asked[id], s.mid[id], s.done[id], s.syn[id] = true, false, false, false, s.now
 			if op == 0 {
 				s.asked[id], s.mid[id], verdict[id] = true, true, None
-				p.Midstream(id, key, s.now)
+				p.Midstream(id, &key, s.now)
 				m.Midstream(id, key, s.now)
 				continue
 			}
-			v, c := p.SYN(id, key, s.now)
+			v, c := p.SYN(id, &key, s.now)
 			mv, mc := m.SYN(id, key, s.now)
 			same(id, v, c, mv, mc)
 			verdict[id] = v
@@ -168,7 +174,7 @@ func run(t testing.TB, data []byte, cfg Config, compare bool) (confirmed [3]int,
 			if s.now-s.syn[id] > cfg.Window {
 				continue // judged that late, the sweep may be ahead
 			}
-			v, c := p.Move(id, key)
+			v, c := p.Move(id, &key, s.syn[id])
 			mv, mc := m.Move(id, key)
 			same(id, v, c, mv, mc)
 			if fresh := !s.asked[id] && !s.done[id]; (v != None) != fresh {
@@ -210,7 +216,7 @@ func TestCaps(t *testing.T) {
 	}
 	p := New(Config{MaxPairs: 100, MaxSlots: 150, MaxPairSlots: 20})
 	for i := range uint32(10_000) {
-		p.SYN(i, Pair{Port: uint16(i % 1000)}, int64(i))
+		p.SYN(i, &Pair{Port: uint16(i % 1000)}, int64(i))
 		p.Request(i, int64(i))
 		if i%2 == 0 {
 			p.Idle(i, int64(i))
@@ -228,10 +234,64 @@ func TestCaps(t *testing.T) {
 	check(t, p)
 	one := New(Config{MaxPairSlots: 20})
 	for i := range uint32(100) {
-		one.SYN(i, Pair{}, 0)
+		one.SYN(i, &Pair{}, 0)
 	}
 	if s := one.Stats(); s.Slots != 20 || s.Slotless != 80 {
 		t.Errorf("one pair: %+v", s)
+	}
+}
+
+// A pair that carries exchanges outlives a flood of pairs that carry none, though
+// they are newer; without any use the oldest goes.
+func TestEvictionSpares(t *testing.T) {
+	p := New(Config{MaxPairs: 3})
+	for i := range uint32(3) {
+		p.SYN(i, &Pair{Port: uint16(i)}, 0)
+		p.Request(i, 0)
+	}
+	for i := range uint32(100) {
+		p.Idle(1, int64(i))
+		p.SYN(3+i, &Pair{Port: 3 + uint16(i)}, int64(i))
+		check(t, p)
+		p.Request(1, int64(i))
+	}
+	for port, want := range map[uint16]bool{0: false, 1: true, 2: false, 100: false, 101: true, 102: true} {
+		if got := p.byKey[Pair{Port: port}] != 0; got != want {
+			t.Errorf("pair %d is there: %t, want %t", port, got, want)
+		}
+	}
+}
+
+// Every slot that a connection rode last keeps its reason when it is released.
+func TestLentSlots(t *testing.T) {
+	const n = 50
+	p := New(Config{Window: 100})
+	p.SYN(0, &Pair{}, 0)
+	p.Request(0, 0)
+	for i := range uint32(n) { // each takes the slot that 0 has just made idle
+		p.Idle(0, int64(i))
+		p.SYN(1+i, &Pair{}, int64(i))
+		p.Request(0, int64(i))
+		check(t, p)
+	}
+	for i := uint32(0); i < n; i += 2 {
+		p.Request(1+i, n)
+		check(t, p)
+	}
+	p.Closed(0, n, 7)
+	p.Release(0, n)
+	check(t, p)
+	for i := uint32(1); i < n; i += 2 { // without a request
+		p.Release(1+i, n)
+		check(t, p)
+	}
+	for i := range uint32(1 + n/2) {
+		if v, why := p.SYN(n+i, &Pair{}, n); v != Wasted || why != 7 {
+			t.Errorf("SYN %d: verdict %d, cause %d", i, v, why)
+		}
+	}
+	if v, _ := p.SYN(0, &Pair{}, n); v != Needed {
+		t.Errorf("past the slots that 0 left: verdict %d", v)
 	}
 }
 
@@ -247,7 +307,7 @@ func oneRequest(seed uint64, window int64, linger bool) (needed int) {
 		id := r.Uint32N(8)
 		switch state[id] {
 		case 0:
-			if v, _ := p.SYN(id, Pair{}, now); v == Needed {
+			if v, _ := p.SYN(id, &Pair{}, now); v == Needed {
 				needed++
 			}
 			p.Request(id, now)
@@ -348,15 +408,15 @@ func TestLookBack(t *testing.T) {
 	for later, want := range map[uint32]Verdict{lookBack: Wasted, lookBack + 1: Needed} {
 		p := New(Config{})
 		for i := range later + 1 {
-			p.SYN(i, Pair{Name: 1}, 0)
+			p.SYN(i, &Pair{Name: 1}, 0)
 			p.Request(i, 0)
 		}
 		p.Idle(0, 1)
-		p.SYN(later+1, Pair{}, 2)
+		p.SYN(later+1, &Pair{}, 2)
 		for i := range later {
 			p.Idle(i+1, 3)
 		}
-		if got, _ := p.Move(later+1, Pair{Name: 1}); got != want {
+		if got, _ := p.Move(later+1, &Pair{Name: 1}, 2); got != want {
 			t.Errorf("past %d slots: verdict %d, want %d", later, got, want)
 		}
 		check(t, p)
@@ -378,7 +438,7 @@ func TestSweep(t *testing.T) {
 }
 
 func churn(p *Pools, id uint32, key Pair, t int64) {
-	p.SYN(id, key, t)
+	p.SYN(id, &key, t)
 	p.Request(id, t)
 	p.Idle(id, t)
 	p.Closed(id, t, 1)
@@ -392,8 +452,8 @@ func TestNoAllocations(t *testing.T) {
 		for i := range uint32(100) {
 			now += 7
 			id := i % 10
-			p.SYN(id, Pair{Port: uint16(i)}, now)
-			p.Move(id, Pair{Port: uint16(i), Name: i % 3})
+			p.SYN(id, &Pair{Port: uint16(i)}, now)
+			p.Move(id, &Pair{Port: uint16(i), Name: i % 3}, now)
 			p.Request(id, now)
 			p.Idle(id, now)
 			p.Request(id, now+1)
@@ -414,7 +474,7 @@ func BenchmarkWithdraw(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			p := New(Config{MaxPairs: 1})
 			for i := range n {
-				p.SYN(i, Pair{}, 0)
+				p.SYN(i, &Pair{}, 0)
 				p.Request(i, 0)
 			}
 			for i := range n {
@@ -424,7 +484,7 @@ func BenchmarkWithdraw(b *testing.B) {
 			b.ResetTimer()
 			for k := 0; k < b.N; k += int(n) {
 				for i := range min(n, uint32(b.N-k)) {
-					p.SYN(n+i, Pair{}, now)
+					p.SYN(n+i, &Pair{}, now)
 				}
 				for i := range min(n, uint32(b.N-k)) {
 					p.Closed(n+i, now, 1)
@@ -451,7 +511,7 @@ func BenchmarkReuse(b *testing.B) {
 	const conns = 64
 	p := New(Config{})
 	for id := range uint32(conns) {
-		p.SYN(id, Pair{}, 0)
+		p.SYN(id, &Pair{}, 0)
 	}
 	b.ReportAllocs()
 	for i := range b.N {

@@ -8,8 +8,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A script has one event a line: time, event, connection, argument, and after
-// "->" what it must return. The window is 60.
+// A script has one event a line: time, event, connection, arguments (of a move the
+// pair and the time of the SYN), and after "->" what it must return. The window is
+// 60.
 var scenarios = []struct {
 	name   string
 	config Config
@@ -248,14 +249,14 @@ var scenarios = []struct {
 		2 idle 1
 		2 closed 1 1
 		3 syn 2 -> needed
-		4 move 2 b -> wasted 1
+		4 move 2 b 3 -> wasted 1
 		5 syn 3 -> needed`},
 	{name: "move: idle since the SYN only", script: `
 		0 syn 1 b -> needed
 		1 request 1
 		2 syn 2 -> needed
 		3 idle 1
-		4 move 2 b -> needed
+		4 move 2 b 2 -> needed
 		5 syn 3 b -> wasted miss`},
 	{name: "move: past what became idle since to what was", script: `
 		0 syn 1 b -> needed
@@ -267,7 +268,7 @@ var scenarios = []struct {
 		2 syn 3 -> needed
 		3 idle 2
 		3 closed 2 2
-		4 move 3 b -> wasted 1
+		4 move 3 b 2 -> wasted 1
 		5 syn 4 b -> wasted 2`},
 	{name: "move: alive at the SYN", script: `
 		0 syn 1 b -> needed
@@ -275,11 +276,11 @@ var scenarios = []struct {
 		2 idle 1
 		2 closed 1 1
 		62 syn 2 -> needed
-		63 move 2 b -> wasted 1`},
+		63 move 2 b 62 -> wasted 1`},
 	{name: "move: too late", script: `
 		0 syn 1 -> needed
 		1 request 1
-		2 move 1 b -> none`},
+		2 move 1 b 0 -> none`},
 	{name: "a pair forgotten starts again", config: Config{MaxPairs: 1}, script: `
 		0 syn 1 -> needed
 		1 request 1
@@ -331,11 +332,11 @@ func TestScenarios(t *testing.T) {
 // play runs one line of a script.
 func play(t *testing.T, p *Pools, line string) string {
 	t.Helper()
-	var at int64
+	var at, syn int64
 	var event string
 	var conn uint32
 	var arg string
-	if n, err := fmt.Sscan(line, &at, &event, &conn, &arg); n < 3 {
+	if n, err := fmt.Sscan(line, &at, &event, &conn, &arg, &syn); n < 3 {
 		t.Fatalf("script line %q: %v", line, err)
 	}
 	var key Pair
@@ -346,11 +347,11 @@ func play(t *testing.T, p *Pools, line string) string {
 	_, _ = fmt.Sscan(arg, &why) // where the argument is a reason
 	switch event {
 	case "syn":
-		return verdictText(p.SYN(conn, key, at))
+		return verdictText(p.SYN(conn, &key, at))
 	case "move":
-		return verdictText(p.Move(conn, key))
+		return verdictText(p.Move(conn, &key, syn))
 	case "midstream":
-		p.Midstream(conn, key, at)
+		p.Midstream(conn, &key, at)
 	case "request":
 		p.Request(conn, at)
 	case "idle":

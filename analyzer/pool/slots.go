@@ -1,22 +1,25 @@
 package pool
 
+import "encoding/binary"
+
 // lookBack bounds how many slots that became idle after its SYN a connection
 // skips when it is judged late.
 const lookBack = 1024
 
-// A connection is kept until it is released and no slot has it for a rider.
+// A connection has no pair where its number is free.
 type connection struct {
-	syn         int64
-	id          uint32
 	pair        int32
 	slot        int32  // held, or held last; 0 for none
 	gen         uint32 // of that slot
-	refs        int32  // the caller's, and one for each slot that it was the last to ride
+	lent        int32  // the other slots that it rode last: a list, nearly always empty
 	reason      Reason
 	provisional bool // it holds slot by its SYN alone
 	closed      bool
 	holds       bool // slot is its own now; false where it got none
 }
+
+// gone is the rider of a slot whose rider is released.
+const gone = ^uint32(0)
 
 // A slot is free, or held, or idle. The idle ones are in their pair's heap; one
 // that its rider holds again stays in it, where it was, until it is idle again or
@@ -27,10 +30,13 @@ type slot struct {
 	seq               uint32 // orders slots that became idle at the same time
 	gen               uint32 // tells the uses of this index apart
 	pair              int32  // 0 when free
-	rider             int32
-	child, next, prev int32 // in the heap; prev is the parent of a first child
-	held              bool  // by the connection that says so
-	queued            bool  // it is in the heap
+	rider             uint32 // 0 for none yet
+	child, next, prev int32  // in the heap, where prev is the parent of a first child; 0 outside
+	after, before     int32  // in the list of its rider's lent slots
+	why               Reason // of a rider that is gone
+	held              bool   // by the connection that says so
+	queued            bool   // it is in the heap
+	lent              bool   // it is in the list: its rider has ridden another since
 }
 
 // A pair is kept until it has neither slots nor connections.
@@ -38,8 +44,9 @@ type pair struct {
 	key          Pair
 	idle         int32 // the slot that became idle last: the heap's top
 	slots, refs  int32 // refs are slots and connections
-	older, newer int32 // by use; a ring through pairs[0]
-	evicted      bool  // in no map and no ring, its slots vanish instead of becoming idle
+	older, newer int32 // in the order in which they were made or spared; a ring through pairs[0]
+	used         bool  // an exchange has ended in it since then
+	listed       bool  // in the map and the ring; if not, its slots vanish instead of becoming idle
 }
 
 // chunkLen is how many values are allocated at a time, so that growth copies
@@ -86,74 +93,73 @@ func (a *arena[T]) get() int32 {
 	return a.made - 1
 }
 
-// find returns the index of a connection, 0 if it is unknown.
-func (p *Pools) find(id uint32) int32 {
-	if uint64(id) < uint64(len(p.byID)*chunkLen) {
-		return *p.byID.at(int32(id))
+// find returns a connection, and the number by which slots know it. One that is
+// unknown has no pair and no slot, and what is written into it means nothing.
+func (p *Pools) find(id uint32) (uint32, *connection) {
+	me := id + 1
+	if chunk := int(me / chunkLen); chunk < len(p.conns) {
+		return me, &p.conns[chunk][me%chunkLen]
 	}
-	return 0
+	return 0, p.conns.at(0)
 }
 
-// begin makes a connection in a pair, without a slot.
-func (p *Pools) begin(id uint32, key *Pair, t int64) int32 {
-	if p.find(id) != 0 { // a number used again without release
+// begin makes a connection, as yet without a pair or a slot.
+func (p *Pools) begin(id uint32, t int64) *connection {
+	if p.hand != 0 || t >= p.next {
+		p.sweep(t)
+	}
+	me, c := p.find(id)
+	if me == 0 {
+		p.conns.reach(int32(id + 1))
+		_, c = p.find(id)
+	}
+	if c.pair != 0 { // a number used again without release
 		p.Release(id, t)
 	}
-	p.sweep(t)
-	p.byID.reach(int32(id))
-	me := p.conns.get()
-	*p.byID.at(int32(id)) = me
-	c := p.conns.at(me)
-	*c = connection{syn: t, id: id, refs: 1, reason: PoolMiss}
-	p.enter(c, key)
-	return me
+	*c = connection{reason: PoolMiss}
+	return c
 }
 
-// forget lets go of a connection, 0 for none.
-func (p *Pools) forget(me int32) {
-	if me == 0 {
-		return
+// enter puts a connection into the pair of that key. A pair's connections come
+// in runs, so the pairs found last are looked at before the map.
+func (p *Pools) enter(c *connection, key *Pair) *pair {
+	near := &p.near[key.hash()%uint32(len(p.near))]
+	r := p.pairs.at(*near)
+	if !r.listed || !r.key.equals(key) {
+		*near = p.lookup(key)
+		r = p.pairs.at(*near)
 	}
-	c := p.conns.at(me)
-	if c.refs--; c.refs == 0 {
-		p.conns.put(me)
-	}
+	r.refs++
+	c.pair = *near
+	return r
 }
 
-// enter puts a connection into the pair of that key, and makes it the last used.
-func (p *Pools) enter(c *connection, key *Pair) {
-	old := c.pair
-	if old != 0 && !p.pairs.at(old).evicted && p.pairs.at(old).key == *key {
-		p.touch(old)
-		return
-	}
-	i := p.lookup(key)
-	if i == 0 {
-		if len(p.byKey) >= p.cfg.MaxPairs {
-			p.evict(p.pairs.at(0).newer)
-		}
-		i = p.pairs.get()
-		*p.pairs.at(i) = pair{key: *key, older: i, newer: i}
-		p.byKey[*key] = i
-	}
-	p.pairs.at(i).refs++
-	p.touch(i)
-	c.pair = i
-	if old != 0 {
-		p.leave(old)
-	}
-}
-
-// lookup returns the index of a pair, 0 if it has none. A pair's connections
-// come in runs, so the ones found last are looked at before the map.
+// lookup returns a pair, and makes it if there is none.
 func (p *Pools) lookup(key *Pair) int32 {
-	near := &p.near[(uint32(key.Client[15])*31^uint32(key.Server[15])*7^uint32(key.Port)^key.Name)%uint32(len(p.near))]
-	if r := p.pairs.at(*near); *near != 0 && !r.evicted && r.refs > 0 && r.key == *key {
-		return *near
+	if i := p.byKey[*key]; i != 0 {
+		return i
 	}
-	i := p.byKey[*key]
-	*near = i
+	if len(p.byKey) >= p.cfg.MaxPairs {
+		p.evict(0)
+	}
+	i := p.pairs.get()
+	r := p.pairs.at(i)
+	*r = pair{key: *key, listed: true}
+	p.append(i, r)
+	p.byKey[*key] = i
 	return i
+}
+
+// hash tells pairs apart by the last bytes of their addresses. It reads them with
+// the words that equals reads: a byte alone would make that one read bytes, too.
+func (k *Pair) hash() uint32 {
+	client, server := binary.LittleEndian.Uint64(k.Client[8:]), binary.LittleEndian.Uint64(k.Server[8:])
+	return uint32(client>>56)*31 ^ uint32(server>>56)*7 ^ uint32(k.Port) ^ k.Name
+}
+
+// equals is ==, for which the compiler would call a function.
+func (k *Pair) equals(o *Pair) bool {
+	return k.Client == o.Client && k.Server == o.Server && k.Port == o.Port && k.Name == o.Name
 }
 
 // leave takes a slot or a connection from a pair.
@@ -162,80 +168,79 @@ func (p *Pools) leave(i int32) {
 	if r.refs--; r.refs > 0 {
 		return
 	}
-	if !r.evicted {
-		p.unlist(i)
+	if r.listed {
+		p.forget(r)
 	}
 	p.pairs.put(i)
 }
 
-// evict forgets a pair. Its held slots go when their holders let go.
-func (p *Pools) evict(i int32) {
+// evict forgets a pair other than keep: the first of those that no exchange has
+// ended in since they were made or spared. Those before it are spared. Held slots
+// go when their holders let go.
+func (p *Pools) evict(keep int32) {
+	head := p.pairs.at(0)
+	i, r := head.newer, p.pairs.at(head.newer)
+	for r.used || i == keep {
+		r.used = false
+		p.remove(r)
+		p.append(i, r)
+		i, r = head.newer, p.pairs.at(head.newer)
+	}
 	p.evicted++
-	p.unlist(i)
-	r := p.pairs.at(i)
-	r.evicted = true
+	p.forget(r)
 	r.refs++
 	for r.idle != 0 {
-		s := r.idle
-		p.unlink(s)
-		if !p.slots.at(s).held {
-			p.drop(s)
+		j := r.idle
+		s := p.slots.at(j)
+		p.unlink(j, s, r)
+		if !s.held {
+			p.drop(j, s)
 		}
 	}
 	p.leave(i)
 }
 
-// unlist takes a pair out of the map and the ring.
-func (p *Pools) unlist(i int32) {
-	r := p.pairs.at(i)
+// forget takes a pair out of the map and the ring.
+func (p *Pools) forget(r *pair) {
 	delete(p.byKey, r.key)
-	p.pairs.at(r.older).newer, p.pairs.at(r.newer).older = r.newer, r.older
-	p.touched = 0
+	p.remove(r)
+	r.listed = false
 }
 
-// touch makes a pair the last used. Nearly always it is already.
-func (p *Pools) touch(i int32) {
-	if i != p.touched {
-		p.renew(i)
-	}
-}
-
-func (p *Pools) renew(i int32) {
-	r, head := p.pairs.at(i), p.pairs.at(0)
-	if r.evicted {
-		return
-	}
-	p.touched = i
-	if head.older == i {
-		return
-	}
-	p.pairs.at(r.older).newer, p.pairs.at(r.newer).older = r.newer, r.older
+// append puts a pair at the end of the ring, and remove takes it out.
+func (p *Pools) append(i int32, r *pair) {
+	head := p.pairs.at(0)
 	r.older, r.newer = head.older, 0
 	p.pairs.at(r.older).newer, head.older = i, i
 }
 
+func (p *Pools) remove(r *pair) {
+	p.pairs.at(r.older).newer, p.pairs.at(r.newer).older = r.newer, r.older
+}
+
 // grow adds a slot to a pair, or returns 0 if there is no room.
-func (p *Pools) grow(pr int32) int32 {
-	for p.slots.len() >= p.cfg.MaxSlots && p.pairs.at(0).newer != pr {
-		p.evict(p.pairs.at(0).newer)
+func (p *Pools) grow(pr int32) (int32, *slot) {
+	for p.slots.len() >= p.cfg.MaxSlots && len(p.byKey) > 1 {
+		p.evict(pr)
 	}
 	r := p.pairs.at(pr)
 	if p.slots.len() >= p.cfg.MaxSlots || int(r.slots) >= p.cfg.MaxPairSlots {
 		p.slotless++
-		return 0
+		return 0, nil
 	}
 	r.slots++
 	r.refs++
 	i := p.slots.get()
 	s := p.slots.at(i)
 	*s = slot{gen: s.gen, pair: pr}
-	return i
+	return i, s
 }
 
 // drop frees a slot that is not in the heap.
-func (p *Pools) drop(i int32) {
-	s := p.slots.at(i)
-	p.forget(s.rider)
+func (p *Pools) drop(i int32, s *slot) {
+	if s.lent {
+		p.unlist(s)
+	}
 	p.pairs.at(s.pair).slots--
 	p.leave(s.pair)
 	*s = slot{gen: s.gen + 1}
@@ -243,39 +248,68 @@ func (p *Pools) drop(i int32) {
 }
 
 // hold gives a connection a slot, or 0.
-func (p *Pools) hold(i int32, c *connection) {
+func (c *connection) hold(i int32, s *slot) {
 	c.slot, c.holds = i, i != 0
 	if c.holds {
-		s := p.slots.at(i)
 		s.held, c.gen = true, s.gen
 	}
 }
 
 // ride makes a connection the last that rode a slot.
-func (p *Pools) ride(i, me int32) {
-	if s := p.slots.at(i); i != 0 && s.rider != me {
-		p.forget(s.rider)
-		s.rider = me
-		p.conns.at(me).refs++
+func (p *Pools) ride(s *slot, me uint32) {
+	if s.lent {
+		p.unlist(s)
 	}
+	s.rider = me
 }
 
-// rest makes a slot idle from t on.
-func (p *Pools) rest(i int32, t int64) {
+// list puts slot i among those that its rider c lent.
+func (p *Pools) list(i int32, c *connection) {
 	s := p.slots.at(i)
+	s.lent, s.after, s.before = true, c.lent, 0
+	if c.lent != 0 {
+		p.slots.at(c.lent).before = i
+	}
+	c.lent = i
+}
+
+// unlist takes a slot out of that list.
+func (p *Pools) unlist(s *slot) {
+	if s.after != 0 {
+		p.slots.at(s.after).before = s.before
+	}
+	if s.before != 0 {
+		p.slots.at(s.before).after = s.after
+	} else {
+		p.conns.at(int32(s.rider)).lent = s.after
+	}
+	s.lent, s.after, s.before = false, 0, 0
+}
+
+// why says why the rider of a slot could not be used.
+func (p *Pools) why(s *slot) Reason {
+	if s.rider == gone {
+		return s.why
+	}
+	return p.conns.at(int32(s.rider)).reason
+}
+
+// rest makes slot i idle from t on.
+func (p *Pools) rest(i int32, s *slot, t int64) {
+	r := p.pairs.at(s.pair)
+	r.used = true
 	s.held = false
 	if s.queued && t < s.since { // what is below it may have to be above
-		p.unlink(i)
+		p.unlink(i, s, r)
 	}
 	p.seq++
 	s.since, s.seq = t, p.seq
-	if !s.queued {
-		p.push(i)
-		return
-	}
-	if r := p.pairs.at(s.pair); r.idle != i {
-		p.cut(s, i)
-		r.idle = p.meld(r.idle, i)
+	switch {
+	case !s.queued:
+		p.push(i, s, r)
+	case r.idle != i:
+		p.cut(i, s)
+		p.onto(i, s, r)
 	}
 }
 
@@ -286,87 +320,116 @@ func (p *Pools) alive(s *slot, t int64) bool {
 
 // ridden says whether the rider of a slot is really open.
 func (p *Pools) ridden(s *slot, t int64) bool {
-	c := p.conns.at(s.rider)
-	return !c.closed && (p.cfg.Open == nil || p.cfg.Open(c.id, t))
+	return s.rider != gone && !p.conns.at(int32(s.rider)).closed && (p.cfg.Open == nil || p.cfg.Open(s.rider-1, t))
 }
 
 // sweep drops what was dead a window ago, two slots a call, and rests between
 // rounds: a slot dies once in many visits. That saves memory and changes no
 // verdict, as long as none is judged later than a window after its SYN.
 func (p *Pools) sweep(t int64) {
-	if p.hand == 0 && t-p.swept < p.cfg.Window/8 {
-		return
-	}
 	for range 2 {
 		if p.hand++; p.hand >= p.slots.made {
-			p.hand, p.swept = 0, t
+			p.hand, p.next = 0, t+p.cfg.Window/8
 			return
 		}
 		s := p.slots.at(p.hand)
 		if s.pair != 0 && !s.held && !p.alive(s, t-p.cfg.Window) {
-			p.unlink(p.hand)
-			p.drop(p.hand)
+			p.unlink(p.hand, s, p.pairs.at(s.pair))
+			p.drop(p.hand, s)
 		}
 	}
 }
 
 // newest takes out of the heap the slot that became idle last of those idle and
 // alive at t, 0 if there is none. What it finds dead on the way it drops.
-func (p *Pools) newest(pr int32, t int64) (found int32) {
+func (p *Pools) newest(r *pair, t int64) (int32, *slot) {
+	if r.idle == 0 {
+		return 0, nil
+	}
+	i, s := p.pop(r)
+	if !s.held && s.since <= t && p.alive(s, t) { // nearly always
+		return i, s
+	}
+	return p.search(i, s, r, t)
+}
+
+// search goes on where the top, s, slot i, was none.
+func (p *Pools) search(i int32, s *slot, r *pair, t int64) (int32, *slot) {
 	var later int32 // a stack of those that became idle after t
-	r := p.pairs.at(pr)
-	for n := 0; n <= lookBack && found == 0 && r.idle != 0; {
-		i := r.idle
-		s := p.slots.at(i)
-		r.idle = p.combine(s.child)
-		s.child, s.queued = 0, false
+	for n := 0; s.held || s.since > t || !p.alive(s, t); i, s = p.pop(r) {
 		switch {
 		case s.held: // it is idle no more
 		case s.since > t:
 			s.next, later = later, i
 			n++
-		case p.alive(s, t):
-			found = i
 		default:
-			p.drop(i)
+			p.drop(i, s)
+		}
+		if n > lookBack || r.idle == 0 {
+			i, s = 0, nil
+			break
 		}
 	}
 	for later != 0 {
-		s := later
-		later = p.slots.at(s).next
-		p.push(s)
+		j := later
+		o := p.slots.at(j)
+		later, o.next = o.next, 0
+		p.push(j, o, r)
 	}
-	return found
+	return i, s
 }
 
 // push puts a slot into its pair's heap, at the place of its idle time.
-func (p *Pools) push(i int32) {
-	s := p.slots.at(i)
-	s.held, s.child, s.next, s.prev, s.queued = false, 0, 0, 0, true
-	r := p.pairs.at(s.pair)
-	if r.evicted {
-		p.drop(i)
+func (p *Pools) push(i int32, s *slot, r *pair) {
+	switch {
+	case !r.listed:
+		p.drop(i, s)
 		return
+	case r.idle == 0:
+		r.idle = i
+	default:
+		p.onto(i, s, r)
 	}
-	r.idle = p.meld(r.idle, i)
+	s.queued = true
 }
 
-// unlink takes a slot out of the heap.
-func (p *Pools) unlink(i int32) {
-	s := p.slots.at(i)
-	r := p.pairs.at(s.pair)
-	sub := p.combine(s.child)
-	if r.idle == i {
-		r.idle = sub
+// onto makes one heap of a pair's and of what is below s, slot i.
+func (p *Pools) onto(i int32, s *slot, r *pair) {
+	if top := p.slots.at(r.idle); top.later(s) {
+		p.below(r.idle, top, i, s)
 	} else {
-		p.cut(s, i)
-		r.idle = p.meld(r.idle, sub)
+		p.below(i, s, r.idle, top)
+		r.idle = i
+	}
+}
+
+// pop takes the top out of the heap.
+func (p *Pools) pop(r *pair) (int32, *slot) {
+	i := r.idle
+	s := p.slots.at(i)
+	if r.idle = s.child; s.child != 0 {
+		r.idle, _ = p.combine(s.child)
+	}
+	s.child, s.queued = 0, false
+	return i, s
+}
+
+// unlink takes s, slot i, out of the heap.
+func (p *Pools) unlink(i int32, s *slot, r *pair) {
+	if r.idle == i {
+		p.pop(r)
+		return
+	}
+	p.cut(i, s)
+	if s.child != 0 {
+		sub, o := p.combine(s.child)
+		p.onto(sub, o, r)
 	}
 	s.child, s.queued = 0, false
 }
 
 // cut takes s, slot i, which is not the top, and what is below it out of the heap.
-func (p *Pools) cut(s *slot, i int32) {
+func (p *Pools) cut(i int32, s *slot) {
 	if s.next != 0 {
 		p.slots.at(s.next).prev = s.prev
 	}
@@ -380,48 +443,54 @@ func (p *Pools) cut(s *slot, i int32) {
 
 // combine makes one heap of a list of siblings: melded two by two, then into one
 // from the last to the first, which is what bounds the pairing heap's cost.
-func (p *Pools) combine(first int32) int32 {
-	if s := p.slots.at(first); s.next == 0 { // none, or nearly always one
+func (p *Pools) combine(first int32) (int32, *slot) {
+	s := p.slots.at(first)
+	if s.next == 0 { // nearly always
 		s.prev = 0
-		return first
+		return first, s
 	}
 	var twos int32
 	for a := first; a != 0; {
-		b := p.slots.at(a).next
+		s := p.slots.at(a)
+		b := s.next
 		var rest int32
 		if b != 0 {
-			rest = p.slots.at(b).next
+			o := p.slots.at(b)
+			rest = o.next
+			a, s = p.meld(a, s, b, o)
 		}
-		top := p.meld(a, b)
-		p.slots.at(top).next, twos = twos, top
+		s.next, twos = twos, a
 		a = rest
 	}
-	var top int32
-	for twos != 0 {
-		a := twos
-		twos = p.slots.at(a).next
-		top = p.meld(top, a)
+	top := twos
+	s = p.slots.at(top)
+	for a := s.next; a != 0; {
+		o := p.slots.at(a)
+		rest := o.next
+		top, s = p.meld(top, s, a, o)
+		a = rest
 	}
-	s := p.slots.at(top)
 	s.next, s.prev = 0, 0
-	return top
+	return top, s
 }
 
-// meld puts the older of two tops below the newer one, and returns that.
-func (p *Pools) meld(a, b int32) int32 {
-	if a == 0 || b == 0 {
-		return a | b
+// meld puts the older of the tops a and b below the newer one, and returns that.
+func (p *Pools) meld(a int32, s *slot, b int32, o *slot) (int32, *slot) {
+	if o.later(s) {
+		p.below(b, o, a, s)
+		return b, o
 	}
-	top, sub := p.slots.at(a), p.slots.at(b)
-	if sub.later(top) {
-		a, b, top, sub = b, a, sub, top
-	}
+	p.below(a, s, b, o)
+	return a, s
+}
+
+// below puts the top sub below the top a.
+func (p *Pools) below(a int32, top *slot, b int32, sub *slot) {
 	sub.prev, sub.next = a, top.child
 	if top.child != 0 {
 		p.slots.at(top.child).prev = b
 	}
 	top.child = b
-	return a
 }
 
 // later says whether s became idle after o.
