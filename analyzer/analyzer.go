@@ -511,10 +511,14 @@ func (a *Analyzer) next(s *conn) {
 }
 
 func (a *Analyzer) tellExchange(c *reassembly.Conn, s *conn, end int64) {
-	client, server := s.sides(c)
 	q := &s.flight.front
 	e := &a.exchange // every field is written, in place: see fill
-	e.Client, e.Server, e.ServerName = c.Endpoint[client], c.Endpoint[server], s.serverName()
+	e.Client = c.Endpoint[reassembly.Client]
+	e.Server = c.Endpoint[reassembly.Server]
+	if s.is(flipped) {
+		e.Client, e.Server = e.Server, e.Client
+	}
+	e.ID, e.ServerName = c.ID, s.serverName()
 	e.Opened, e.Index = c.Start, q.index
 	e.Start, e.End, e.Idle = q.start, end, q.idle
 	e.Method, e.Version, e.Status = q.method, q.version, q.status

@@ -132,6 +132,7 @@ type TLS struct {
 // nanoseconds.
 type Connection struct {
 	Client, Server sniffer.Endpoint
+	ID             uint32 // small and dense, unique among the worker's connections at a time: an index for the Observer's own table
 	ServerName     string // Host of the first request, else SNI, else the name looked up, else ""
 	Start, End     int64  // first and last packet
 	Handshake      Handshake
@@ -179,6 +180,7 @@ type Cost struct {
 // that hands it over.
 type Exchange struct {
 	Client, Server sniffer.Endpoint
+	ID             uint32 // of its Connection
 	ServerName     string
 	Opened         int64  // the connection's Start: with the endpoints its identity
 	Index          uint32 // of the request on its connection, from 1
@@ -214,7 +216,7 @@ type Observer interface {
 type Watcher interface {
 	Observer
 	// Opened tells that a connection exists, once its name is known: at its
-	// first request or ClientHello, or just before its end. Client, Server,
+	// first request or ClientHello, or just before its end. Client, Server, ID,
 	// ServerName, Start, End (so far), Handshake, HandshakeTime, TLS, Estimated
 	// and Cost are set.
 	Opened(c *Connection)

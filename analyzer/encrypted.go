@@ -168,12 +168,12 @@ func (a *Analyzer) answers(c *reassembly.Conn, s *conn) {
 	}
 }
 
-// identifyTLS writes what was seen of a TLS handshake, if there was one.
-func (a *Analyzer) identifyTLS(s *conn, o *Connection) {
-	o.Estimated = s.protocol == ProtocolTLS
-	o.TLS = nil
-	if o.Estimated {
-		o.TLS = &s.rare.hello
+// identifyRare writes what was seen of a look-up and of a TLS handshake, where
+// there were any.
+func (a *Analyzer) identifyRare(s *conn, o *Connection) {
+	o.Cost.DNS = s.rare.dnsCost
+	if s.protocol == ProtocolTLS {
+		o.Estimated, o.TLS = true, &s.rare.hello
 		o.Cost.TLS = max(s.rare.hello.Handshake, 0)
 	}
 }

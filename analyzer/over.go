@@ -106,16 +106,23 @@ func (a *Analyzer) judged(c *reassembly.Conn, s *conn) {
 // identify writes into a.conn what is known of a connection when it opens, and
 // its costs. Other fields may be of an earlier connection.
 func (a *Analyzer) identify(c *reassembly.Conn, s *conn) {
-	client, server := s.sides(c)
 	o := &a.conn
-	o.Client, o.Server, o.ServerName = c.Endpoint[client], c.Endpoint[server], s.serverName()
-	o.Start, o.End = c.Start, c.Last
-	o.Handshake, o.HandshakeTime = handshakeOf(c), handshakeTime(c)
-	o.Cost.TCP, o.Cost.TLS, o.Cost.DNS = max(o.HandshakeTime, 0), 0, 0
-	if s.rare != nil {
-		o.Cost.DNS = s.rare.dnsCost
+	o.Client = c.Endpoint[reassembly.Client] // one by one: both at once would be copied twice
+	o.Server = c.Endpoint[reassembly.Server]
+	if s.is(flipped) {
+		o.Client, o.Server = o.Server, o.Client
 	}
-	a.identifyTLS(s, o)
+	o.ID, o.ServerName, o.Start, o.End = c.ID, s.serverName(), c.Start, c.Last
+	o.Handshake, o.HandshakeTime, o.Cost = HandshakeComplete, handshakeTime(c), Cost{}
+	if o.HandshakeTime < 0 {
+		o.Handshake = handshakeOf(c)
+	} else {
+		o.Cost.TCP = o.HandshakeTime
+	}
+	o.Estimated, o.TLS = false, nil
+	if s.rare != nil {
+		a.identifyRare(s, o)
+	}
 }
 
 // fill writes what is known of a connection so far into a.conn. It is written

@@ -151,22 +151,48 @@ type facts struct {
 	wasted      int
 	judgeable   int
 	outstanding map[string]string // verdicts told before the end
+	open        map[uint32]string // connections told of and not over, by ID
+}
+
+func newFacts(t *testing.T) *facts {
+	return &facts{t: t, outstanding: map[string]string{}, open: map[uint32]string{}}
 }
 
 func (f *facts) key(c *Connection) string { return fmt.Sprint(c.Client, c.Server, c.Start) }
 
-func (f *facts) Opened(c *Connection) {}
+// of checks that a fact is about the connection that Opened told under its ID.
+func (f *facts) of(id uint32, client, server sniffer.Endpoint, name string, start int64) {
+	f.t.Helper()
+	if got := fmt.Sprint(client, server, name, start); got != f.open[id] {
+		f.t.Errorf("fact of %q, opened as %q", got, f.open[id])
+	}
+}
+
+func (f *facts) Opened(c *Connection) {
+	if other, twice := f.open[c.ID]; twice {
+		f.t.Errorf("%s has the ID of %q", f.key(c), other)
+	}
+	f.open[c.ID] = fmt.Sprint(c.Client, c.Server, c.ServerName, c.Start)
+}
 
 func (f *facts) Judged(c *Connection) {
+	f.of(c.ID, c.Client, c.Server, c.ServerName, c.Start)
 	if _, twice := f.outstanding[f.key(c)]; twice {
 		f.t.Errorf("%s judged twice", f.key(c))
 	}
 	f.outstanding[f.key(c)] = fmt.Sprint(c.Verdict, c.Cause)
 }
 
-func (f *facts) Exchange(e *Exchange) { f.lines = append(f.lines, fmt.Sprintf("%+v", *e)) }
+func (f *facts) Exchange(e *Exchange) {
+	f.of(e.ID, e.Client, e.Server, e.ServerName, e.Opened)
+	copied := *e
+	copied.ID = 0 // each worker has its own
+	f.lines = append(f.lines, fmt.Sprintf("%+v", copied))
+}
 
 func (f *facts) Connection(c *Connection) {
+	f.of(c.ID, c.Client, c.Server, c.ServerName, c.Start)
+	delete(f.open, c.ID)
 	judged, told := f.outstanding[f.key(c)]
 	delete(f.outstanding, f.key(c))
 	upgraded := c.Negotiated[Upgraded] > 0
@@ -203,6 +229,7 @@ func (f *facts) Connection(c *Connection) {
 		f.t.Errorf("%d outcomes of %d requests on %v", sum, c.Requests, f.key(c))
 	}
 	copied := *c
+	copied.ID = 0
 	copied.ReuseIdle = slices.Clone(c.ReuseIdle)
 	f.lines = append(f.lines, fmt.Sprintf("%+v", copied))
 }
@@ -237,7 +264,7 @@ func play(t *testing.T, src sniffer.Source, workers int) (lines []string) {
 	r := Reader{Source: src, Decoder: sniffer.NewDecoder(sniffer.DecoderConfig{DNS: true})}
 	var all []*facts
 	for range workers {
-		f := &facts{t: t, outstanding: map[string]string{}}
+		f := newFacts(t)
 		all = append(all, f)
 		r.Workers = append(r.Workers, NewWorker(reassembly.Config{}, Config{MaxReuseIdle: 16}, f))
 	}
@@ -315,7 +342,7 @@ func TestSweepTellsNothingNew(t *testing.T) {
 	for seed := range uint64(20) {
 		frames := (&wire{Rand: rand.New(rand.NewPCG(seed, 4))}).frames(t, 120)
 		run := func(every int64) []string {
-			f := &facts{t: t, outstanding: map[string]string{}}
+			f := newFacts(t)
 			w := NewWorker(reassembly.Config{}, Config{}, f)
 			d := sniffer.NewDecoder(sniffer.DecoderConfig{})
 			var s sniffer.Segment
