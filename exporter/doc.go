@@ -47,6 +47,7 @@
 //	cells of a histogram                    by construction: < 400              longer than 24 days counts as that
 //	populated native buckets                160                                 the resolution is halved until they fit
 //	idle closings that tell a timeout       64 a side, server, worker           the oldest goes
+//	connections whose server is remembered  those tracked at a time             16 bytes each
 //	memory of a server                      about 25 KiB a worker
 //
 // # Cost

@@ -24,6 +24,9 @@ func (e *Exporter) evict() {
 			for _, k := range idle {
 				e.forget(k, newest-evictAfter)
 			}
+			for _, s := range e.sources {
+				s.recorder.forgot()
+			}
 		})
 	}
 }
@@ -52,7 +55,7 @@ func (e *Exporter) forget(k key, limit int64) {
 		return
 	}
 	for _, s := range e.sources {
-		s.recorder.forget(k)
+		delete(s.recorder.blocks, k)
 	}
 	e.servers.forget(k)
 	delete(e.sum, k)

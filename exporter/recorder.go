@@ -17,9 +17,17 @@ type Recorder struct {
 	local      func(sniffer.Addr) bool
 	byNetwork  bool // client networks are told apart
 	blocks     map[key]*block
+	tracked    []tracked // by Connection.ID
 	cache      [1 << cacheBits]cached
 	clients    [1 << clientBits]recentClient
 	incomplete uint64
+}
+
+// A tracked remembers where the facts of a connection go from Opened on, so that
+// only one of them has to be looked up (BenchmarkConnection).
+type tracked struct {
+	start int64 // with the ID the connection's identity
+	block *block
 }
 
 // A recentClient remembers for a second of packet time whether an address is one
@@ -75,7 +83,6 @@ func (r *Recorder) find(client, server *sniffer.Endpoint, name string, t int64) 
 	if l.block == nil || l.server != *server || l.name != name {
 		l.server, l.name, l.block = *server, name, r.search(client, server, name, t, l.local)
 	}
-	l.block.active = t
 	return l.block
 }
 
@@ -118,16 +125,45 @@ func (r *Recorder) lookup(k key, t int64) *block {
 	return b
 }
 
-// forget drops a server.
-func (r *Recorder) forget(k key) {
-	delete(r.blocks, k)
+// forgot makes nothing of servers that were dropped from blocks be remembered.
+func (r *Recorder) forgot() {
 	clear(r.cache[:])
 	clear(r.clients[:])
+	clear(r.tracked)
+}
+
+// track remembers where the facts of a connection go.
+func (r *Recorder) track(id uint32, start int64, b *block) {
+	if n := int(id) + 1; n > len(r.tracked) {
+		r.tracked = append(r.tracked, make([]tracked, n-len(r.tracked))...)
+	}
+	r.tracked[id] = tracked{start, b}
+}
+
+// known returns where the facts of a connection go, nil if that is not
+// remembered: Opened was kept from the Recorder, or a server was forgotten since.
+func (r *Recorder) known(id uint32, start int64) *block {
+	if int(id) < len(r.tracked) && r.tracked[id].start == start {
+		return r.tracked[id].block
+	}
+	return nil
+}
+
+// of returns where a fact of a connection goes.
+func (r *Recorder) of(c *analyzer.Connection) *block {
+	b := r.known(c.ID, c.Start)
+	if b == nil {
+		b = r.find(&c.Client, &c.Server, c.ServerName, c.End)
+	}
+	b.active = c.End
+	return b
 }
 
 // Opened implements analyzer.Watcher.
 func (r *Recorder) Opened(c *analyzer.Connection) {
 	b := r.find(&c.Client, &c.Server, c.ServerName, c.End)
+	b.active = c.End
+	r.track(c.ID, c.Start, b)
 	b.opened[c.Handshake]++
 	b.open++
 	b.encrypted = b.encrypted || c.TLS != nil
@@ -138,7 +174,7 @@ func (r *Recorder) Opened(c *analyzer.Connection) {
 
 // Judged implements analyzer.Watcher.
 func (r *Recorder) Judged(c *analyzer.Connection) {
-	b := r.find(&c.Client, &c.Server, c.ServerName, c.End)
+	b := r.of(c)
 	b.tls(c)
 	v := &b.counted
 	if c.Estimated {
@@ -174,7 +210,12 @@ var protocolOf = [...]uint8{http1.HTTP09: 1, http1.HTTP10: 2, http1.HTTP11: 3}
 // Exchange implements analyzer.Observer. It does not allocate once the server
 // is known.
 func (r *Recorder) Exchange(e *analyzer.Exchange) {
-	b := r.find(&e.Client, &e.Server, e.ServerName, max(e.Start, e.End))
+	t := max(e.Start, e.End)
+	b := r.known(e.ID, e.Opened)
+	if b == nil {
+		b = r.find(&e.Client, &e.Server, e.ServerName, t)
+	}
+	b.active = t
 	protocol := uint8(0)
 	if int(e.Version) < len(protocolOf) {
 		protocol = protocolOf[e.Version]
@@ -189,7 +230,7 @@ func (r *Recorder) Exchange(e *analyzer.Exchange) {
 // Connection implements analyzer.Observer. It does not allocate once the server
 // is known.
 func (r *Recorder) Connection(c *analyzer.Connection) {
-	b := r.find(&c.Client, &c.Server, c.ServerName, c.End)
+	b := r.of(c)
 	b.closed[c.ClosedBy][c.Reason]++
 	b.open--
 	b.unsolicited += uint64(c.Unsolicited)

@@ -81,6 +81,28 @@ func TestRecorderDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// TestUnopenedConnection has a connection, of which Opened was not heard, take
+// the ID of one that is over.
+func TestUnopenedConnection(t *testing.T) {
+	e, r := attached(Config{})
+	factsOf("10.0.0.1:1", "10.0.0.2:1", "a.example", 1e18).tell(r)
+	f := factsOf("10.0.0.1:1", "10.0.0.2:1", "b.example", 2e18)
+	r.Exchange(&f.first)
+	r.Judged(&f.judged)
+	r.Exchange(&f.second)
+	r.Connection(&f.closed)
+	for _, metric := range []string{Exchanges, Requests, WastedHandshakes, ConnectionsClosed} {
+		sums := map[string]float64{}
+		for labels, n := range series(t, e, metric) {
+			_, server, _ := strings.Cut(labels, "server=")
+			sums[server] += n
+		}
+		if sums["a.example"] == 0 || sums["a.example"] != sums["b.example"] {
+			t.Errorf("%s: %v", metric, sums)
+		}
+	}
+}
+
 // TestServersAreBounded has clients invent names, and addresses, without end.
 func TestServersAreBounded(t *testing.T) {
 	tests := []struct {
