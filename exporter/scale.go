@@ -2,7 +2,6 @@ package exporter
 
 import (
 	"math"
-	"math/bits"
 	"slices"
 )
 
@@ -23,13 +22,17 @@ type scale struct {
 	upper  []int64 // inclusive upper bound of each cell but the last
 	native []int32 // index of each cell's native bucket
 	zero   float64 // threshold of the native zero bucket
-	first  [65 << subBits]uint16
+	first  [octaves << subBits]uint16
 }
 
 // subBits is how many bits below a value's highest select its entry in
 // scale.first; with 32 entries for at most 12 cells a power of two, one
 // comparison mostly settles the cell.
 const subBits = 5
+
+// octaves is how many powers of two scale.first covers: up to 2^53 floats have
+// all integers.
+const octaves = 53
 
 // newScale makes the scale for values from 2^low to 2^high exported units.
 // Values of at most 2^low count as zero if zero is set.
@@ -67,26 +70,26 @@ func (s *scale) search(v int64) int {
 	return i
 }
 
-// entry returns the index in scale.first of a value, which is monotonic.
-func entry(v int64) int {
-	n := bits.Len64(uint64(v))
-	return n<<subBits | int(uint64(v)<<(64-n)<<1>>(64-subBits))
+// entry returns the index in scale.first of a value of at least 0, which is
+// monotonic: it is the exponent of v+1 as a float and the highest bits of its
+// mantissa. One that is beyond the table is larger than all bounds.
+func entry(v int64) uint64 {
+	return math.Float64bits(float64(v+1))>>(52-subBits) - 1023<<subBits
 }
 
 // lowest returns the lowest value that has an entry, or one below it.
 func lowest(entry int) int64 {
-	n, sub := entry>>subBits, uint64(entry&(1<<subBits-1))
-	if n == 0 {
-		return 0
-	}
-	v := uint64(1)<<63>>(64-n) | sub<<(63-subBits)>>(64-n)
-	return int64(min(v, math.MaxInt64))
+	octave, sub := entry>>subBits, int64(entry&(1<<subBits-1))
+	return (1<<subBits+sub)<<octave>>subBits - 1
 }
 
-// cell returns the cell of a value; one below 0 counts as 0.
+// cell returns the cell of a value of at least 0.
 func (s *scale) cell(v int64) int {
-	v = max(v, 0)
-	c := int(s.first[entry(v)])
+	i := entry(v)
+	if i >= uint64(len(s.first)) {
+		return len(s.upper)
+	}
+	c := int(s.first[i])
 	for c < len(s.upper) && v > s.upper[c] {
 		c++
 	}
@@ -136,13 +139,21 @@ type histogram struct {
 }
 
 func (h *histogram) add(s *scale, v int64) {
-	if len(h.cells) == 0 {
-		h.cells = make([]uint64, len(s.native))
+	v = max(v, 0) // clocks may be set back
+	c := s.cell(v)
+	if cells := h.cells; uint(c) < uint(len(cells)) {
+		cells[c]++
+	} else {
+		h.begin(s, c)
 	}
-	v = max(v, 0)
-	h.cells[s.cell(v)]++
 	h.n++
 	h.sum += v
+}
+
+// begin takes the cells and counts the first value.
+func (h *histogram) begin(s *scale, cell int) {
+	h.cells = make([]uint64, len(s.native))
+	h.cells[cell]++
 }
 
 func (h *histogram) merge(o *histogram) {
