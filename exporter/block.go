@@ -61,6 +61,14 @@ type example struct {
 	time           int64 // 0 if there is none
 }
 
+// set is field by field: an example made elsewhere would be copied twice
+// (BenchmarkConnection).
+func (e *example) set(c *analyzer.Connection) {
+	e.client = c.Client
+	e.server = c.Server
+	e.time = c.End
+}
+
 func (v *verdicts) merge(o *verdicts) {
 	v.needed += o.needed
 	addAll(v.wasted[:], o.wasted[:])

@@ -34,12 +34,12 @@ type tracked struct {
 // of the host's, and where its newest fact went: more are likely to follow
 // (BenchmarkCostOfMetrics). Facts may be older than that second.
 type recentClient struct {
-	addr   sniffer.Addr
-	until  int64
-	local  bool
-	server sniffer.Endpoint
-	name   string
-	block  *block // nil before there is one
+	high, low uint64 // the address
+	until     int64
+	local     bool
+	server    sniffer.Endpoint
+	name      string
+	block     *block // nil before there is one
 }
 
 const (
@@ -75,16 +75,20 @@ func slot(server *sniffer.Endpoint, name string, network *sniffer.Addr) uint64 {
 
 // find returns where the facts of a connection go; t is the time of the fact.
 func (r *Recorder) find(client, server *sniffer.Endpoint, name string, t int64) *block {
-	a := &client.Addr
-	l := &r.clients[(binary.LittleEndian.Uint64(a[:8])^binary.LittleEndian.Uint64(a[8:]))*hashPrime>>(64-clientBits)]
-	if l.addr != *a || uint64(l.until-t) > uint64(localityOld) {
-		*l = recentClient{addr: *a, until: t + localityFor, local: r.local(*a)}
+	high, low := binary.LittleEndian.Uint64(client.Addr[:8]), binary.LittleEndian.Uint64(client.Addr[8:])
+	l := &r.clients[(high^low)*hashPrime>>(64-clientBits)]
+	if l.low != low || l.high != high || uint64(l.until-t) > uint64(localityOld) {
+		*l = recentClient{high: high, low: low, until: t + localityFor, local: r.local(client.Addr)}
 	}
-	if l.block == nil || l.server != *server || l.name != name {
+	if l.block == nil || l.server != *server || !same(l.name, name) {
 		l.server, l.name, l.block = *server, name, r.search(client, server, name, t, l.local)
 	}
 	return l.block
 }
+
+// same says whether two names lie in the same place in memory. Those that don't
+// may be equal all the same.
+func same(a, b string) bool { return len(a) == len(b) && unsafe.StringData(a) == unsafe.StringData(b) }
 
 // search is find for a client whose newest fact went elsewhere.
 func (r *Recorder) search(client, server *sniffer.Endpoint, name string, t int64, clientLocal bool) *block {
@@ -132,12 +136,15 @@ func (r *Recorder) forgot() {
 	clear(r.tracked)
 }
 
-// track remembers where the facts of a connection go.
-func (r *Recorder) track(id uint32, start int64, b *block) {
-	if n := int(id) + 1; n > len(r.tracked) {
+// track finds where the facts of a connection go, and remembers it.
+func (r *Recorder) track(c *analyzer.Connection) *block {
+	b := r.find(&c.Client, &c.Server, c.ServerName, c.End)
+	if n := int(c.ID) + 1; n > len(r.tracked) {
 		r.tracked = append(r.tracked, make([]tracked, n-len(r.tracked))...)
 	}
-	r.tracked[id] = tracked{start, b}
+	t := &r.tracked[c.ID]
+	t.start, t.block = c.Start, b
+	return b
 }
 
 // known returns where the facts of a connection go, nil if that is not
@@ -149,21 +156,10 @@ func (r *Recorder) known(id uint32, start int64) *block {
 	return nil
 }
 
-// of returns where a fact of a connection goes.
-func (r *Recorder) of(c *analyzer.Connection) *block {
-	b := r.known(c.ID, c.Start)
-	if b == nil {
-		b = r.find(&c.Client, &c.Server, c.ServerName, c.End)
-	}
-	b.active = c.End
-	return b
-}
-
 // Opened implements analyzer.Watcher.
 func (r *Recorder) Opened(c *analyzer.Connection) {
-	b := r.find(&c.Client, &c.Server, c.ServerName, c.End)
+	b := r.track(c)
 	b.active = c.End
-	r.track(c.ID, c.Start, b)
 	b.opened[c.Handshake]++
 	b.open++
 	b.encrypted = b.encrypted || c.TLS != nil
@@ -174,9 +170,15 @@ func (r *Recorder) Opened(c *analyzer.Connection) {
 
 // Judged implements analyzer.Watcher.
 func (r *Recorder) Judged(c *analyzer.Connection) {
-	b := r.of(c)
-	b.tls(c)
+	b := r.known(c.ID, c.Start)
+	if b == nil {
+		b = r.track(c)
+	}
+	b.active = c.End
 	v := &b.counted
+	if c.TLS != nil {
+		b.tls(c)
+	}
 	if c.Estimated {
 		v = &b.estimated
 	}
@@ -188,13 +190,13 @@ func (r *Recorder) Judged(c *analyzer.Connection) {
 		v.ns[costTCP] += c.Cost.TCP
 		v.ns[costTLS] += c.Cost.TLS
 		v.ns[costDNS] += c.Cost.DNS
-		v.last[c.Cause] = example{c.Client, c.Server, c.End}
+		v.last[c.Cause].set(c)
 	}
 }
 
 // tls counts a TLS handshake.
 func (b *block) tls(c *analyzer.Connection) {
-	if c.TLS == nil || c.TLS.Handshake < 0 {
+	if c.TLS.Handshake < 0 {
 		return
 	}
 	kind := histHandshake + kindTLSFull
@@ -230,7 +232,11 @@ func (r *Recorder) Exchange(e *analyzer.Exchange) {
 // Connection implements analyzer.Observer. It does not allocate once the server
 // is known.
 func (r *Recorder) Connection(c *analyzer.Connection) {
-	b := r.of(c)
+	b := r.known(c.ID, c.Start)
+	if b == nil {
+		b = r.track(c)
+	}
+	b.active = c.End
 	b.closed[c.ClosedBy][c.Reason]++
 	b.open--
 	b.unsolicited += uint64(c.Unsolicited)
@@ -240,13 +246,13 @@ func (r *Recorder) Connection(c *analyzer.Connection) {
 	}
 	if c.Race {
 		b.races++
-		b.raced = example{c.Client, c.Server, c.End}
+		b.raced.set(c)
 	}
 	if c.HasAdvertisedTimeout && c.End >= b.advertisedAt {
 		b.advertised, b.advertisedAt = c.AdvertisedTimeout, c.End
 	}
 	b.closeIdle(c)
-	if !judged(c) {
+	if c.TLS != nil && !judged(c) {
 		b.tls(c)
 	}
 	if c.Requests == 0 {
@@ -257,7 +263,9 @@ func (r *Recorder) Connection(c *analyzer.Connection) {
 		return
 	}
 	b.histograms[histRequests].add(countScale, int64(c.Requests))
-	b.unpaired(c)
+	if c.Incomplete { // as it is where requests were not paired
+		b.unpaired(c)
+	}
 }
 
 // judged says whether Judged was called for a connection. One that was upgraded

@@ -254,7 +254,7 @@ func TestFactsBecomeMetrics(t *testing.T) {
 		want   map[string]float64
 	}{
 		{"requests that could not be paired", func(f *facts) {
-			f.closed.Requests, f.closed.Versions[http1.HTTP10] = 5, true
+			f.closed.Requests, f.closed.Incomplete, f.closed.Versions[http1.HTTP10] = 5, true, true
 		}, Requests, map[string]float64{
 			"direction=outbound protocol=http/1.0 reused=true server=a.example":    3,
 			"direction=outbound protocol=http/1.0 reused=false server=a.example":   0,
