@@ -73,7 +73,7 @@ func (d *demoCmd) live(ctx context.Context, con console, log *slog.Logger, stage
 		return err
 	}
 	defer func() { _ = file.close() }() // where it matters it was closed before
-	l, err := flags.openLive(ctx, liveConfig{Log: log})
+	l, err := flags.openLive(ctx, liveConfig{Workers: d.Workers, Log: log})
 	if err != nil {
 		return err
 	}

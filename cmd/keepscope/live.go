@@ -22,13 +22,14 @@ type liveFlags struct {
 	Filter      string   `placeholder:"BPF" help:"Analyse only packets that match, in tcpdump's language. In any case only TCP, DNS and, with --decode-tunnels, tunnels are captured."`
 	Snaplen     int      `default:"${snaplen}" help:"Bytes kept of each packet. Fewer leave room for more packets, and lose chunked bodies, long header sections and some of many pipelined messages."`
 	BufferSize  size     `default:"64MiB" help:"Memory of the kernel for packets not analysed yet, for each interface."`
-	Promiscuous bool     `help:"Capture also what is not for this host. Takes CAP_NET_ADMIN in a container."`
+	Promiscuous bool     `help:"Capture also what is not for this host."`
 	User        string   `placeholder:"NAME" help:"User to become once capture has begun, where started as root. By default nobody."`
 }
 
 // A liveConfig is what a command says about its capture beside the flags.
 type liveConfig struct {
 	Tunnels      bool        // capture tunnelled traffic, too
+	Workers      int         // of the pipeline that reads
 	ExcludePorts []uint16    // own ports: their TCP traffic is left out
 	Retry        bool        // try lost and missing interfaces again for ever
 	Confine      confinement // what the process may still do once capture has begun
@@ -82,7 +83,7 @@ func (f *liveFlags) openLive(ctx context.Context, cfg liveConfig) (*live, error)
 	slices.Sort(names)
 	src, err := pcap.Open(pcap.Config{
 		Interfaces: slices.Compact(names), Filter: filter, Tagged: true, Snaplen: f.Snaplen,
-		Buffer: int(f.BufferSize), Promiscuous: f.Promiscuous, Await: cfg.Retry,
+		Buffer: int(f.BufferSize), Promiscuous: f.Promiscuous, Await: cfg.Retry, Copy: cfg.Workers > 1,
 	})
 	if err != nil {
 		return nil, err

@@ -357,6 +357,19 @@ func TestLive(t *testing.T) {
 	}
 }
 
+// TestLiveManyWorkers has more batches than the ring has blocks, each of a few
+// frames that came alone: none of them may keep the kernel from a block.
+func TestLiveManyWorkers(t *testing.T) {
+	l := newLab(t, lab.Config{}, "nginx", "curl")
+	nginx := liveNginx(t, l, "")
+	w := watch(t, l.Server, "-i", l.Server.Interface, "--workers=16", "--buffer-size=256KiB")
+	for range 60 {
+		curl(t, l, "-sS", "-o", "/dev/null", fmt.Sprintf("http://%s:8100/1k.html", l.Server.Addrs[0]))
+	}
+	want := logged(t, nginx)
+	compareCounts(t, seen(w.stop(t)), want)
+}
+
 // TestLivePod has a proxy, its server and Keepscope in one namespace, as a pod
 // with a sidecar has: the client's connections and the proxy's are both right.
 func TestLivePod(t *testing.T) {

@@ -6,7 +6,8 @@
 // batch is a view of one block: nothing is copied, no call is made for it, and
 // the rest of a body of known length stays out of the processor's cache. The
 // kernel has the block back once each batch that views it was given to Read
-// again. A Source reads all its interfaces in one goroutine, and waits in the
+// again. Whoever holds several batches at once, for several workers, asks for
+// copies instead (Config.Copy): few frames in each would keep all blocks. A Source reads all its interfaces in one goroutine, and waits in the
 // runtime's poller where none has a block: while a thread is blocked in a call,
 // the runtime's monitor wakes more than a thousand times a second, which cost a
 // sixth of all.
@@ -36,11 +37,14 @@
 //
 // A loopback interface shows each packet once, and the kernel is asked not to
 // put the outgoing copies into the ring; on "any" they are left out after they
-// went through the ring, so that drops of loopback count twice there.
+// went through the ring, so that drops of loopback count twice there. On "any"
+// frames with two VLAN tags are not captured: the kernel takes off the outer one,
+// and behind the other the filter does not look. Name the interface for those.
 //
 // An interface that is down is waited for. One that disappears is an
 // InterfaceError; Reopen then binds the same socket, with its ring and filter,
-// to the next interface of that name, which takes no rights.
+// to the next interface of that name, which takes no rights; one of another kind
+// (ErrChanged) would take a ring, a filter and rights of its own.
 //
 // # Cost
 //

@@ -19,19 +19,20 @@ import (
 // fills its blocks in turn, and hands over one that is full or has waited for
 // hold. It has it back when it was read and no batch views it any more.
 type ring struct {
-	fd      int
-	memory  []byte
-	block   int   // bytes of a block
-	views   []int // by block: the batches that view it, and the ring itself while it reads there
-	next    int   // the block that is read, or will be next
-	left    int   // its frames that are to be read
-	offset  int   // where the first of them is
-	snaplen int
-	cooked  bool  // frames come without a link layer, and get a header in its place
-	tagged  bool  // frames are Ethernet's, into which the VLAN tag that the kernel took out belongs
-	lo      int32 // index of a loopback interface that shows each packet twice, or 0
-	missing bool  // the interface was not there when last looked for
-	touched byte  // see touch
+	fd       int
+	memory   []byte
+	block    int   // bytes of a block
+	views    []int // by block: the batches that view it, and the ring itself while it reads there
+	next     int   // the block that is read, or will be next
+	left     int   // its frames that are to be read
+	offset   int   // where the first of them is
+	snaplen  int
+	cooked   bool   // frames come without a link layer, and get a header in its place
+	tagged   bool   // frames are Ethernet's, into which the VLAN tag that the kernel took out belongs
+	hardware string // what kind of interface it is: see hardware
+	lo       int32  // index of a loopback interface that shows each packet twice, or 0
+	missing  bool   // the interface was not there when last looked for
+	touched  byte   // see touch
 }
 
 // The bounds of blocks. Large ones are handed over less often; each has room for
@@ -285,11 +286,17 @@ func (r *ring) lost() error {
 
 // rebind binds the socket, and with it its ring and filter, to another
 // interface.
-func (r *ring) rebind(index int) error {
+func (r *ring) rebind(index int, promiscuous bool) error {
 	if err := unix.Bind(r.fd, &unix.SockaddrLinklayer{Protocol: binary.NativeEndian.Uint16([]byte{0, unix.ETH_P_ALL}), Ifindex: index}); err != nil {
 		return err
 	}
 	r.missing = false
+	if promiscuous { // it was asked of the old interface
+		all := unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_PROMISC}
+		if err := unix.SetsockoptPacketMreq(r.fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &all); err != nil {
+			return err
+		}
+	}
 	_, err := unix.GetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_ERROR) // clears the loss of the old one
 	return err
 }

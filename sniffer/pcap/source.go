@@ -51,6 +51,10 @@ type Config struct {
 	Buffer  int // bytes of the kernel's ring for each interface (default DefaultBuffer)
 	// Promiscuous asks for frames that are not this host's.
 	Promiscuous bool
+	// Copy copies frames out of the ring, for a reader that holds several batches at
+	// once: each would keep the kernel from a block of the ring, until there is none
+	// left to fill.
+	Copy bool
 	// Await opens a Source also where interfaces can't be captured on, yet:
 	// Lost names them, and Reopen tries them again.
 	Await bool
@@ -62,6 +66,7 @@ var (
 	ErrNoInterface = errors.New("no such interface: 'keepscope interfaces' lists them")
 	ErrDown        = errors.New("the interface is down: bring it up (ip link set dev NAME up)")
 	ErrGone        = errors.New("the interface disappeared")
+	ErrChanged     = errors.New("the interface came back as one of another kind: start keepscope again")
 )
 
 // An InterfaceError is the failure of one interface.
@@ -162,7 +167,10 @@ func (s *Source) Reopen(i int) error {
 		if err != nil {
 			return &InterfaceError{i, name, ErrNoInterface}
 		}
-		if err := r.rebind(found.Index); err != nil {
+		if hardware(name) != r.hardware {
+			return &InterfaceError{i, name, ErrChanged}
+		}
+		if err := r.rebind(found.Index, s.cfg.Promiscuous); err != nil {
 			return &InterfaceError{i, name, bindError(err)}
 		}
 		s.rings[i], s.spare[i] = r, nil
@@ -211,6 +219,7 @@ func (s *Source) open(name string) (*ring, sniffer.LinkType, error) {
 		return nil, 0, err
 	}
 	r.cooked, r.tagged = link == sniffer.LinkSLL2, link == sniffer.LinkEthernet
+	r.hardware = hardware(name)
 	halveLoopback(r, name)
 	return r, link, nil
 }
@@ -330,13 +339,16 @@ func linkType(dlt int) sniffer.LinkType {
 }
 
 // Read implements sniffer.Source: it returns what is there, or after a short
-// wait no frames. The frames are views of a ring: they are valid until the batch
-// is given to Read again, or Close is called. An *InterfaceError means that an
+// wait no frames. Without Config.Copy the frames are views of a ring: they are valid
+// until the batch is given to Read again, or Close is called. An *InterfaceError means that an
 // interface is lost, with the frames that were read before; Read goes on with
 // the others.
 func (s *Source) Read(b *sniffer.Batch) error {
-	s.release(b)
-	b.Frames, b.Buffer, b.Now = b.Frames[:0], nil, 0
+	if !s.cfg.Copy {
+		s.release(b)
+		b.Buffer = nil
+	}
+	b.Frames, b.Now = b.Frames[:0], 0
 	if !s.fill(b) {
 		s.await(b)
 	}
@@ -376,12 +388,37 @@ func (s *Source) fill(b *sniffer.Batch) bool {
 	n := len(s.rings)
 	for k := range n {
 		i := (s.from + k) % n
+		own := b.Buffer
 		if r := s.rings[i]; r != nil && r.read(b, uint32(i), s.links[i]) {
+			if s.cfg.Copy {
+				view := b.Buffer
+				b.Buffer = copyFrames(b.Frames, own)
+				r.release(view)
+			}
 			s.from = (i + 1) % n
 			return true
 		}
 	}
 	return false
+}
+
+// copyFrames moves frames into buffer, or a larger one, and returns that.
+func copyFrames(frames []sniffer.Frame, buffer []byte) []byte {
+	size := 0
+	for i := range frames {
+		size += len(frames[i].Data)
+	}
+	if size > len(buffer) {
+		buffer = make([]byte, size)
+	}
+	used := 0
+	for i := range frames {
+		f := &frames[i]
+		n := copy(buffer[used:], f.Data)
+		f.Data = buffer[used : used+n : used+n]
+		used += n
+	}
+	return buffer
 }
 
 // await fills b once there is something, or waits in vain.
@@ -443,6 +480,15 @@ func (s *Source) count() {
 		}
 		d.begun, d.last = true, n
 	}
+}
+
+// hardware is the kernel's number for what kind of interface it is, empty for "any".
+func hardware(name string) string {
+	text, err := os.ReadFile("/sys/class/net/" + name + "/type")
+	if err != nil {
+		return ""
+	}
+	return string(text)
 }
 
 // interfaceDrops is what an interface or its driver had no room for, since it
