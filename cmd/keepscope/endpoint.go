@@ -26,7 +26,6 @@ const (
 	requestTimeout = 10 * time.Second
 	answerTimeout  = 60 * time.Second
 	idleClients    = 2 * time.Minute // longer than any usual scrape interval, so that scrapers' connections live
-	shutdownWait   = 3 * time.Second
 )
 
 // An endpoint is what 'keepscope run' serves.
@@ -109,10 +108,8 @@ func (e *endpoint) serve() {
 	}()
 }
 
-// stop lets answers under way finish, for a while.
-func (e *endpoint) stop() {
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownWait)
-	defer cancel()
+// stop lets answers under way finish until ctx is done.
+func (e *endpoint) stop(ctx context.Context) {
 	if e.server.Shutdown(ctx) != nil {
 		_ = e.server.Close() // whoever is still reading has had its time
 	}

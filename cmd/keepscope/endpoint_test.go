@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -55,7 +56,7 @@ func serveTest(t *testing.T, cfg endpointConfig) (address string) {
 		t.Fatal(err)
 	}
 	e.serve()
-	t.Cleanup(e.stop)
+	t.Cleanup(func() { e.stop(context.Background()) })
 	return fmt.Sprint("127.0.0.1:", e.port())
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,11 +21,10 @@ import (
 
 // The bounds of a lineLog.
 const (
-	maxQueued  = 8192            // lines that wait for the disk
-	maxKeptBuf = 4 << 10         // bytes of a buffer that is used again
-	logIdle    = 64              // idle times in a line
-	reopenWait = time.Second     // before the file is tried again
-	drainWait  = 5 * time.Second // for the last lines at the end
+	maxQueued  = 8192        // lines that wait for the disk
+	maxKeptBuf = 4 << 10     // bytes of a buffer that is used again
+	logIdle    = 64          // idle times in a line
+	reopenWait = time.Second // before the file is tried again
 )
 
 // A lineLog writes a line for each connection to a file that is rotated by
@@ -290,12 +290,12 @@ func (l *lineLog) rotatable() error {
 func owner(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }
 
 // close writes the last lines. No worker may run any more. A disk that does not
-// take them in time loses them.
-func (l *lineLog) close() {
+// take them before ctx is done loses them.
+func (l *lineLog) close(ctx context.Context) {
 	close(l.queue)
 	select {
 	case <-l.done:
-	case <-time.After(drainWait):
+	case <-ctx.Done():
 		l.log.Warn("connection log: the last lines were not taken in time", "lines", len(l.queue))
 	}
 }

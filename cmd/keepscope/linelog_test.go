@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -28,7 +29,7 @@ func logLines(t *testing.T, path string, out io.Writer, maximum int64, keep, n i
 	for i := range n {
 		o.Connection(&analyzer.Connection{Requests: uint32(i), HandshakeTime: -1, CloseIdle: -1})
 	}
-	l.close()
+	l.close(context.Background())
 	return l
 }
 
@@ -118,7 +119,7 @@ func TestLineLogNeverWaits(t *testing.T) {
 		t.Errorf("%d of %d lines dropped, with room for %d", n, more, maxQueued)
 	}
 	close(w.release)
-	l.close()
+	l.close(context.Background())
 	if n := uint64(bytes.Count(w.Bytes(), []byte("\n"))); n != l.written.Load() || n+l.dropped.Load() != more+1 {
 		t.Errorf("%d lines in the file, %d counted as written, %d as dropped", n, l.written.Load(), l.dropped.Load())
 	}
@@ -153,7 +154,7 @@ func TestLineLogSurvivesErrors(t *testing.T) {
 		}
 		o.Connection(&analyzer.Connection{Requests: uint32(i), HandshakeTime: -1, CloseIdle: -1})
 	}
-	l.close()
+	l.close(context.Background())
 	if l.dropped.Load() == 0 || l.written.Load() == 0 || l.dropped.Load()+l.written.Load() != n {
 		t.Errorf("%d dropped and %d written of %d", l.dropped.Load(), l.written.Load(), n)
 	}
@@ -264,7 +265,7 @@ func TestLineLogForAnotherUser(t *testing.T) {
 			l, err := openLog(tt.path, nil, 1000, 2, tt.user, quiet)
 			if tt.fails != "" {
 				if err == nil {
-					l.close()
+					l.close(context.Background())
 					t.Fatal("it started")
 				}
 				if text := err.Error(); !strings.Contains(text, tt.fails) || !strings.Contains(text, "--user") || strings.Contains(text, "\n") {
@@ -279,7 +280,7 @@ func TestLineLogForAnotherUser(t *testing.T) {
 			for range 10 {
 				o.Connection(&analyzer.Connection{HandshakeTime: -1, CloseIdle: -1})
 			}
-			l.close()
+			l.close(context.Background())
 			files, _ := filepath.Glob(tt.path + "*")
 			if l.written.Load() != 10 || len(files) != 3 {
 				t.Errorf("%d lines written of 10, files %v", l.written.Load(), files)
@@ -319,6 +320,6 @@ func BenchmarkLineLog(b *testing.B) {
 	for b.Loop() {
 		o.Connection(c)
 	}
-	l.close()
+	l.close(context.Background())
 	b.ReportMetric(float64(l.dropped.Load())/float64(b.N), "dropped/op")
 }

@@ -31,7 +31,7 @@ const pushTimeout = 10 * time.Second
 
 // startPush pushes what g gathers to an OTLP endpoint every interval. stop
 // pushes once more and ends it.
-func startPush(endpoint string, interval time.Duration, g prometheus.Gatherer, own *ownTraffic, log *slog.Logger) (stop func(), err error) {
+func startPush(endpoint string, interval time.Duration, g prometheus.Gatherer, own *ownTraffic, log *slog.Logger) (stop func(context.Context), err error) {
 	u, err := otlpURL(endpoint)
 	if err != nil {
 		return nil, err
@@ -51,9 +51,7 @@ func startPush(endpoint string, interval time.Duration, g prometheus.Gatherer, o
 		metric.WithReader(metric.NewPeriodicReader(exp,
 			metric.WithInterval(interval), metric.WithTimeout(pushTimeout),
 			metric.WithProducer(bridge.NewMetricProducer(bridge.WithGatherer(g))))))
-	return func() {
-		ctx, cancel := context.WithTimeout(context.Background(), pushTimeout)
-		defer cancel()
+	return func(ctx context.Context) {
 		if err := provider.Shutdown(ctx); err != nil {
 			log.Warn("OTLP push", "error", err)
 		}

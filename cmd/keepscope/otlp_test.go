@@ -2,6 +2,7 @@ package main
 
 import (
 	"compress/gzip"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -64,7 +65,7 @@ func TestPush(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop() // pushes
+	stop(context.Background()) // pushes
 	want := map[string]float64{exporter.Requests: 3, exporter.Exchanges: 3, exporter.ReuseIdle: 3, exporter.Servers: 1}
 	for name := range got {
 		if _, ok := want[name]; !ok {

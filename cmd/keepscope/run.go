@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -144,6 +145,8 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		return err
 	}
 	s := &sidecar{cmd: r, log: log}
+	var last lastWords
+	defer func() { last.say() }()
 	user, err := becomes(r.User)
 	if err != nil {
 		return err
@@ -154,7 +157,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 			return err
 		}
 		s.lines = lines
-		defer lines.close()
+		last = append(last, lines.close)
 	}
 	s.build()
 	e, err := listenEndpoint(endpointConfig{
@@ -164,11 +167,11 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	defer e.stop()
+	last = append(last, e.stop)
 	ctx, cancel := r.lingering(ctx)
 	defer cancel()
 	if s.live, err = r.openLive(ctx, liveConfig{
-		Tunnels: r.DecodeTunnels, ExcludePorts: []uint16{e.port()}, Retry: true, Confine: s.confine(), Log: log,
+		Workers: r.Workers, Tunnels: r.DecodeTunnels, ExcludePorts: []uint16{e.port()}, Retry: true, Confine: s.confine(), Log: log,
 	}); err != nil {
 		return err
 	}
@@ -182,10 +185,28 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		defer stop()
+		last = append(last, stop)
 	}
 	e.serve()
 	return s.capture(ctx, cancel, e)
+}
+
+// lastWait is how long all that is still to be told may take once capture has
+// ended: with drainMost, the program is gone within two seconds of the signal.
+const lastWait = 800 * time.Millisecond
+
+// lastWords are what is told to those who listen once capture has ended: lines,
+// a push, answers under way. One that does not listen holds none of the others up.
+type lastWords []func(context.Context)
+
+func (l lastWords) say() {
+	ctx, cancel := context.WithTimeout(context.Background(), lastWait)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, f := range l {
+		wg.Go(func() { f(ctx) })
+	}
+	wg.Wait()
 }
 
 // lingering is lingers with the process's signals. Without a time to linger a

@@ -122,6 +122,43 @@ func TestRunLinger(t *testing.T) {
 	}
 }
 
+// TestRunEndsInTime has nobody take what is told at the end: a connection that
+// asks nothing, a collector that does not answer, a pipe that is not read.
+func TestRunEndsInTime(t *testing.T) {
+	l := newLab(t, lab.Config{}, "nginx", "curl")
+	nginx := liveNginx(t, l, "")
+	silent, err := l.Server.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	pipe := filepath.Join(t.TempDir(), "lines")
+	if err := syscall.Mkfifo(pipe, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	full, err := syscall.Open(pipe, syscall.O_RDWR|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(full)
+	for err == nil {
+		_, err = syscall.Write(full, make([]byte, 4096))
+	}
+	r := startSidecar(t, l, "--user=root", "--log-connections="+pipe, "--otlp-endpoint=http://"+silent.Addr().String())
+	curl(t, l, "-sS", "-o", "/dev/null", fmt.Sprintf("http://%s:8100/1k.html", l.Server.Addrs[0]))
+	logged(t, nginx)
+	conn, err := l.Server.DialContext(t.Context(), "tcp", "127.0.0.1:9737")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	asked := time.Now()
+	r.stop(t)
+	if took := time.Since(asked); took > 2*time.Second {
+		t.Errorf("it took %v to end, want at most 2 s: %s", took, &r.said)
+	}
+}
+
 // inside returns a client whose connections begin in a namespace.
 func inside(n *lab.Namespace) *http.Client {
 	return &http.Client{

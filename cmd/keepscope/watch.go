@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 		return err
 	}
 	defer func() { _ = file.close() }() // where it matters it was closed before
-	l, err := w.openLive(ctx, liveConfig{Tunnels: w.DecodeTunnels, Log: log, Confine: w.confine()})
+	l, err := w.openLive(ctx, liveConfig{Workers: w.Workers, Tunnels: w.DecodeTunnels, Log: log, Confine: w.confine()})
 	if err != nil {
 		return err
 	}
@@ -206,7 +207,8 @@ func (s *session) lines(w io.Writer, done <-chan error) error {
 		case <-tick.C:
 			now := s.snapshot()
 			if _, err := fmt.Fprintln(w, now.line(&last, s.start)); err != nil {
-				return err
+				s.stop()
+				return cmp.Or(<-done, err)
 			}
 			last = now
 		}
