@@ -244,6 +244,9 @@ func verdict(totals []Change) string {
 	return counted + " Encrypted, estimated: " + estimated
 }
 
+// noChange is the part of a figure by which two captures of the same habit differ.
+const noChange = 0.02
+
 // sentence is empty where there is nothing to compare.
 func sentence(totals []Change, prefix string) string {
 	e, w := find(totals, prefix+"effectiveness"), find(totals, prefix+perRequest)
@@ -252,6 +255,7 @@ func sentence(totals []Change, prefix string) string {
 	}
 	word := "No change"
 	switch {
+	case math.Abs(*w.Change) < noChange*max(*w.Before, *w.After):
 	case w.Better != nil && *w.Better:
 		word = "Better"
 	case w.Better != nil:
