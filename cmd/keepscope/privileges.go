@@ -126,7 +126,7 @@ func (u *userIDs) become() error {
 		return fmt.Errorf("leave the supplementary groups: %w", err)
 	}
 	if err := syscall.Setresgid(u.gid, u.gid, u.gid); err != nil && os.Getegid() != u.gid {
-		return fmt.Errorf("become group %d: %w", u.gid, err)
+		return u.refused(err)
 	}
 	if err := syscall.Setresuid(u.uid, u.uid, u.uid); err != nil && os.Geteuid() != u.uid {
 		return u.refused(err)
