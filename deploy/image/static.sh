@@ -82,6 +82,6 @@ mkdir -p "$cache"
 cd "$root"
 CGO_ENABLED=1 GOOS=linux GOARCH=$arch CC=$cc \
 	CGO_CFLAGS="-O2 -I$cache/$arch/include" CGO_LDFLAGS="-L$cache/$arch/lib" \
-	go build -trimpath -buildvcs=false -tags netgo,osusergo \
+	go build -trimpath -pgo=cmd/keepscope/read.pgo -buildvcs=false -tags netgo,osusergo \
 	-ldflags "-s -w -linkmode external -extldflags '-static -Wl,-Ttext-segment=0x410000' -X main.version=$version -X main.commit=$commit" \
 	-o "$out" ./cmd/keepscope
