@@ -57,14 +57,14 @@ var figures = []figure{
 	{"connections", 0, func(s *Summary) *float64 { return pointer(float64(s.Connections)) }, countText},
 	{"requests", 0, func(s *Summary) *float64 { return pointer(float64(s.Requests)) }, countText},
 	{"requests_per_connection", 0, func(s *Summary) *float64 { return positive(s.RequestsPerConn.Mean) }, perText},
-	{"reuse_ratio", 0, func(s *Summary) *float64 { return s.ReuseRatio }, percent},
-	{"effectiveness", 1, func(s *Summary) *float64 { return s.Effectiveness }, percent},
+	{"reuse_ratio", 0, func(s *Summary) *float64 { return s.ReuseRatio }, PercentText},
+	{"effectiveness", 1, func(s *Summary) *float64 { return s.Effectiveness }, PercentText},
 	{"wasted_handshakes", 0, func(s *Summary) *float64 { return pointer(float64(s.Wasted.Total)) }, countText},
 	{"wasted_handshakes_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(float64(s.Wasted.Total)) }, perText},
-	{"wasted_seconds_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(s.Wasted.Seconds) }, secondsText},
+	{"wasted_seconds_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(s.Wasted.Seconds) }, SecondsText},
 	{"races_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(float64(s.Races)) }, perText},
-	{"tcp_handshake_p50_seconds", 0, func(s *Summary) *float64 { return s.Handshakes.TCP.P50 }, secondsText},
-	{"exchange_p50_seconds", 0, func(s *Summary) *float64 { return s.Exchanges.P50 }, secondsText},
+	{"tcp_handshake_p50_seconds", 0, func(s *Summary) *float64 { return s.Handshakes.TCP.P50 }, SecondsText},
+	{"exchange_p50_seconds", 0, func(s *Summary) *float64 { return s.Exchanges.P50 }, SecondsText},
 }
 
 // estimatedFigures are those that rest on requests, of what was estimated from
@@ -74,8 +74,8 @@ var estimatedFigures = func() (list []figure) {
 		value := f.value
 		f.name = estimatedPrefix + f.name
 		f.value = func(s *Summary) *float64 {
-			parts := s.parts()
-			if last := &parts[len(parts)-1]; last.estimated {
+			parts := s.Parts()
+			if last := &parts[len(parts)-1]; last.IsEstimated {
 				return value(&last.Summary)
 			}
 			return nil
@@ -149,7 +149,7 @@ func warnings(before, after *Report) []string {
 			list = append(list, which+" whole: "+strings.Join(missed, ", ")+".")
 		}
 	}
-	then, now := missed(&before.Capture, &before.Totals), missed(&after.Capture, &after.Totals)
+	then, now := Missed(&before.Capture, &before.Totals), Missed(&after.Capture, &after.Totals)
 	if slices.Equal(then, now) {
 		add("Neither capture is", then)
 	} else {
@@ -159,7 +159,7 @@ func warnings(before, after *Report) []string {
 	// Where a report does not say its window, nobody knows that it differs.
 	if b, a := before.Capture.ReuseWindow, after.Capture.ReuseWindow; b != a && b > 0 && a > 0 {
 		list = append(list, fmt.Sprintf("The reuse windows differ, %s before and %s after: "+
-			"the longer one calls more handshakes wasted. Read both captures with the same --reuse-window.", secondsText(b), secondsText(a)))
+			"the longer one calls more handshakes wasted. Read both captures with the same --reuse-window.", SecondsText(b), SecondsText(a)))
 	}
 	return list
 }
@@ -267,7 +267,7 @@ func sentence(totals []Change, prefix string) string {
 		text = fmt.Sprintf("No change: %s wasted handshakes per 1000 requests before and after", perText(*w.After))
 	}
 	if e.Change != nil {
-		text += fmt.Sprintf(", effectiveness from %s to %s", percent(*e.Before), percent(*e.After))
+		text += fmt.Sprintf(", effectiveness from %s to %s", PercentText(*e.Before), PercentText(*e.After))
 	}
 	return text + "."
 }
@@ -346,7 +346,7 @@ func (p *page) deltas(list []ServerDelta) {
 		}
 		e, w := find(d.Changes, prefix+"effectiveness"), find(d.Changes, prefix+perRequest)
 		p.line(pad(shorten(printable(d.Name), nameWidth-1), nameWidth),
-			padLeft(mark+valueText(e.Before, percent)+" → "+valueText(e.After, percent), 20),
+			padLeft(mark+valueText(e.Before, PercentText)+" → "+valueText(e.After, PercentText), 20),
 			padLeft(mark+valueText(w.Before, perText)+" → "+valueText(w.After, perText), 20),
 			"  ", p.judgement(w))
 	}

@@ -118,14 +118,14 @@ func together(s *Server) []Finding {
 // estimated; those about connections as such once.
 func apply(s *Server, may func(*Rule) bool) []Finding {
 	var found []Finding
-	for i, p := range s.parts() {
+	for i, p := range s.Parts() {
 		found = append(found, applyTo(&p, *s, func(r *Rule) bool { return may(r) && (i == 0 || !r.Connections) })...)
 	}
 	return found
 }
 
 // applyTo tries those rules that may be on a part of a server's figures.
-func applyTo(p *part, s Server, may func(*Rule) bool) []Finding {
+func applyTo(p *Part, s Server, may func(*Rule) bool) []Finding {
 	s.Summary = p.Summary
 	var found []Finding
 	var overridden []string
@@ -141,7 +141,7 @@ func applyTo(p *part, s Server, may func(*Rule) bool) []Finding {
 		f.Code, f.Server = rule.Code, s.Name
 		f.Severity = cmp.Or(f.Severity, rule.Severity)
 		f.Advice = cmp.Or(f.Advice, rule.Advice)
-		if p.estimated && !rule.Connections {
+		if p.IsEstimated && !rule.Connections {
 			f.estimate()
 		}
 		found = append(found, f)
@@ -168,8 +168,8 @@ func (f *Finding) estimate() {
 // it is so of what was counted and of what was estimated, else what is not. It is
 // empty on too small a sample.
 func overall(t *Summary) []Finding {
-	parts := t.parts()
-	if !slices.ContainsFunc(parts, func(p part) bool { return p.Requests >= minRequests }) {
+	parts := t.Parts()
+	if !slices.ContainsFunc(parts, func(p Part) bool { return p.Requests >= minRequests }) {
 		return nil
 	}
 	var well, others []Finding
@@ -178,7 +178,7 @@ func overall(t *Summary) []Finding {
 			continue
 		}
 		f := overallOf(&p.Summary)
-		if p.estimated {
+		if p.IsEstimated {
 			f.estimate()
 		}
 		if f.Severity == OK {
@@ -280,7 +280,7 @@ var (
 			if n := s.Idle.AdvertisedMax; n != nil {
 				f.Evidence["advertised_max"] = float64(*n)
 			}
-			f.Summary += fmt.Sprintf(": %s wasted, %s.", pluralWere(w.n, "handshake"), secondsText(w.seconds))
+			f.Summary += fmt.Sprintf(": %s wasted, %s.", pluralWere(w.n, "handshake"), SecondsText(w.seconds))
 			return f, true
 		},
 	}
@@ -313,7 +313,7 @@ var clientDiscards = Rule{
 	Check: func(s *Server) (Finding, bool) {
 		f, w, ok := causeFinding(s, "client_discard")
 		f.Summary = fmt.Sprintf("The client closes right after the response, though the server would have kept the connection: %s wasted, %s.",
-			pluralWere(w.n, "handshake"), secondsText(w.seconds))
+			pluralWere(w.n, "handshake"), SecondsText(w.seconds))
 		return f, ok
 	},
 }
@@ -332,7 +332,7 @@ var poolTooSmall = Rule{
 		}
 		f.Evidence["reuse_ratio"] = reuse
 		f.Summary = fmt.Sprintf("The client's pool is too small: it closes connections as soon as they are free, and opens others; %s wasted, %s.",
-			pluralWere(w.n, "handshake"), secondsText(w.seconds))
+			pluralWere(w.n, "handshake"), SecondsText(w.seconds))
 		return f, true
 	},
 }
@@ -371,7 +371,7 @@ var clientAborts = Rule{
 			return f, false
 		}
 		f.Summary = fmt.Sprintf("The client closes before it has the whole response: %s wasted, %s.",
-			pluralWere(w.n, "handshake"), secondsText(w.seconds))
+			pluralWere(w.n, "handshake"), SecondsText(w.seconds))
 		return f, ok
 	},
 }
@@ -395,7 +395,7 @@ var races = Rule{
 		}
 		if p := s.Idle.Race.P50; p != nil {
 			f.Evidence["idle_seconds_p50"] = *p
-			f.Summary += ", after idling " + secondsText(*p)
+			f.Summary += ", after idling " + SecondsText(*p)
 		}
 		f.Summary += ": behind a proxy these are occasional 502s."
 		return f, true
@@ -424,11 +424,11 @@ func checkIdleRisk(s *Server) (Finding, bool) {
 	case client != nil && *client >= *server:
 		f.Evidence["client_timeout_seconds"] = *client
 		f.Summary = fmt.Sprintf("The server closes idle connections after %s, the client keeps them for %s: a request may meet the closing.",
-			secondsText(*server), secondsText(*client))
+			SecondsText(*server), SecondsText(*client))
 	case client == nil && s.Idle.Reuse.Max != nil && 2**s.Idle.Reuse.Max >= *server:
 		f.Evidence["reuse_idle_max_seconds"] = *s.Idle.Reuse.Max
 		f.Summary = fmt.Sprintf("The server closes idle connections after %s, and the client reuses them after up to %s: a request may meet the closing.",
-			secondsText(*server), secondsText(*s.Idle.Reuse.Max))
+			SecondsText(*server), SecondsText(*s.Idle.Reuse.Max))
 	default:
 		return Finding{}, false
 	}
@@ -458,9 +458,9 @@ func idleTimeoutCheck(cause, side string, timeout func(*Idle) *float64) func(*Se
 		f.Summary = fmt.Sprintf("The %s gives up idle connections too soon", side)
 		if t := timeout(&s.Idle); t != nil {
 			f.Evidence[side+"_timeout_seconds"] = *t
-			f.Summary += ", after " + secondsText(*t)
+			f.Summary += ", after " + SecondsText(*t)
 		}
-		f.Summary += fmt.Sprintf(": %s wasted, %s.", pluralWere(w.n, "handshake"), secondsText(w.seconds))
+		f.Summary += fmt.Sprintf(": %s wasted, %s.", pluralWere(w.n, "handshake"), SecondsText(w.seconds))
 		return f, true
 	}
 }
@@ -480,7 +480,7 @@ var neverUsed = Rule{
 			Seconds:  s.SilentSeconds,
 			Evidence: map[string]float64{"silent_connections": float64(n), "connections": float64(s.Connections), "seconds": s.SilentSeconds},
 			Summary: fmt.Sprintf("%s of %s carried nothing from either side; opening them took %s.",
-				group3(n), plural(s.Connections, "connection"), secondsText(s.SilentSeconds)),
+				group3(n), plural(s.Connections, "connection"), SecondsText(s.SilentSeconds)),
 		}, true
 	},
 }
@@ -534,7 +534,7 @@ var tooSticky = Rule{
 				"requests_per_connection": per, "connection_seconds_p50": *s.Age.P50,
 			},
 			Summary: fmt.Sprintf("Connections live so long that load cannot spread: the busiest of %d addresses serves %s, and a connection carries %s over %s.",
-				s.AddressCount, percent(*s.BusiestShare), plural(uint64(per), "request"), secondsText(*s.Age.P50)),
+				s.AddressCount, PercentText(*s.BusiestShare), plural(uint64(per), "request"), SecondsText(*s.Age.P50)),
 		}, true
 	},
 }
@@ -601,7 +601,7 @@ func causeRule(code string, severity Severity, summary, advice string, causes ..
 		Code: code, Severity: severity, Threshold: causeThreshold(list), Advice: advice,
 		Check: func(s *Server) (Finding, bool) {
 			f, w, ok := causeFinding(s, causes...)
-			f.Summary = fmt.Sprintf(summary, pluralWere(w.n, "handshake"), secondsText(w.seconds))
+			f.Summary = fmt.Sprintf(summary, pluralWere(w.n, "handshake"), SecondsText(w.seconds))
 			return f, ok
 		},
 	}

@@ -281,13 +281,13 @@ const otherName = "other"
 // handshakes count in it whether their waste is counted or estimated.
 func compareServers(a, b Server) int {
 	seconds := func(s *Summary) (sum float64) {
-		for _, p := range s.parts() {
+		for _, p := range s.Parts() {
 			sum += p.Wasted.Seconds
 		}
 		return sum
 	}
 	wasted := func(s *Summary) (sum uint64) {
-		for _, p := range s.parts() {
+		for _, p := range s.Parts() {
 			sum += p.Wasted.Total
 		}
 		return sum
@@ -299,22 +299,23 @@ func compareServers(a, b Server) int {
 	)
 }
 
-// A part of a summary is either what was counted or what was estimated, which
+// A Part of a summary is either what was counted or what was estimated, which
 // stands there in the fields of what is counted: a rule, a row or a figure serves
 // both, and none mixes them.
-type part struct {
+type Part struct {
 	Summary
-	estimated bool
+	IsEstimated bool
 }
 
-// parts returns what was counted, then what was estimated, if anything was. Where
-// no request was counted but some were estimated, that is the only part.
-func (s *Summary) parts() []part {
+// Parts returns what was counted, then what was estimated, if anything was. Where
+// no request was counted but some were estimated, that is the only part. Every view
+// shows parts, each figure behind its Mark.
+func (s *Summary) Parts() []Part {
 	e := s.Estimated
 	if e == nil {
-		return []part{{Summary: *s}}
+		return []Part{{Summary: *s}}
 	}
-	estimated := part{*s, true}
+	estimated := Part{*s, true}
 	p := &estimated.Summary
 	p.Requests, p.Responses, p.ReusedRequests, p.Races = e.Requests, e.Responses, e.ReusedRequests, e.Races
 	p.UnknownRequests, p.Exchanges = 0, Quantiles{}
@@ -323,18 +324,18 @@ func (s *Summary) parts() []part {
 	p.Idle.Reuse, p.Idle.Race = e.ReuseIdle, e.RaceIdle
 	p.Estimated = nil
 	if s.Requests == 0 {
-		return []part{estimated}
+		return []Part{estimated}
 	}
 	p.Connections = e.Connections
-	counted := part{Summary: *s}
+	counted := Part{Summary: *s}
 	counted.Connections -= min(e.Connections, s.Connections)
 	counted.Estimated = nil
-	return []part{counted, estimated}
+	return []Part{counted, estimated}
 }
 
-// mark is what stands before an estimated figure.
-func (p *part) mark() string {
-	if p.estimated {
+// Mark is what stands before an estimated figure: "~", and nothing before a counted one.
+func (p *Part) Mark() string {
+	if p.IsEstimated {
 		return "~"
 	}
 	return ""

@@ -38,7 +38,7 @@ func (r *Report) WriteText(w io.Writer, o TextOptions) error {
 		p.blank()
 		p.charts(&r.Totals)
 		room := maxTextFindings
-		if notes := notes(r); len(notes) > 0 {
+		if notes := r.Notes(); len(notes) > 0 {
 			room-- // a screen has no more lines
 			p.blank()
 			for _, n := range notes {
@@ -177,7 +177,7 @@ func (p *page) source(c *Capture) {
 	}
 	parts := []string{from}
 	if !c.FirstPacket.IsZero() {
-		parts = append(parts, c.FirstPacket.UTC().Format(time.DateTime), secondsText(c.LastPacket.Sub(c.FirstPacket).Seconds()))
+		parts = append(parts, c.FirstPacket.UTC().Format(time.DateTime), SecondsText(c.LastPacket.Sub(c.FirstPacket).Seconds()))
 	}
 	parts = append(parts, plural(c.Packets, "packet"), byteText(c.Bytes))
 	text := strings.Join(parts, " · ")
@@ -194,7 +194,7 @@ func (p *page) headline(t *Summary) {
 		p.line("No TCP connection was seen.")
 		return
 	}
-	parts := t.parts()
+	parts := t.Parts()
 	for i, q := range parts {
 		label := "Keep-alive effectiveness"
 		if i > 0 {
@@ -204,36 +204,36 @@ func (p *page) headline(t *Summary) {
 	}
 	first := &parts[0]
 	if n := first.Wasted.Total; n > 0 {
-		p.line(p.in(bold, first.mark()+pluralWere(n, "handshake")+" wasted"), ": ", secondsText(first.Wasted.Seconds),
+		p.line(p.in(bold, first.Mark()+pluralWere(n, "handshake")+" wasted"), ": ", SecondsText(first.Wasted.Seconds),
 			" of waiting that was not needed.")
 	} else {
 		p.line("No handshake was wasted.")
 	}
-	text := requestsText(first) + ", " + first.mark() + group3(first.ReusedRequests) + " of them on a used one"
-	if first.estimated {
+	text := requestsText(first) + ", " + first.Mark() + group3(first.ReusedRequests) + " of them on a used one"
+	if first.IsEstimated {
 		text += "; estimated"
 	}
 	p.wrapped(dim, "", plain, text+".")
 	for _, q := range parts[1:] {
 		text := fmt.Sprintf("Encrypted, estimated: %s, ~%s on a used one; ~%s wasted", requestsText(&q), group3(q.ReusedRequests), plural(q.Wasted.Total, "handshake"))
 		if q.Wasted.Total > 0 {
-			text += ", " + secondsText(q.Wasted.Seconds)
+			text += ", " + SecondsText(q.Wasted.Seconds)
 		}
 		p.wrapped(dim, "", plain, text+".")
 	}
 }
 
-func requestsText(q *part) string {
-	return q.mark() + plural(q.Requests, "request") + " on " + plural(q.Connections, "connection")
+func requestsText(q *Part) string {
+	return q.Mark() + plural(q.Requests, "request") + " on " + plural(q.Connections, "connection")
 }
 
-func (p *page) effectiveness(label string, q *part) {
+func (p *page) effectiveness(label string, q *Part) {
 	v := q.Effectiveness
 	if v == nil {
 		p.line(label, "  ", p.in(dim, "no value: no request could have reused a connection"))
 		return
 	}
-	p.line(label, "  ", p.bar(*v, 24, grade(*v)), "  ", p.in(bold, q.mark()+percent(*v)))
+	p.line(label, "  ", p.bar(*v, 24, grade(*v)), "  ", p.in(bold, q.Mark()+PercentText(*v)))
 }
 
 // grade colours an effectiveness.
@@ -269,13 +269,14 @@ func blocks(v float64, width int) string {
 
 // honesty says what the capture missed, if anything.
 func (p *page) honesty(c *Capture, t *Summary) {
-	if m := missed(c, t); len(m) > 0 {
+	if m := Missed(c, t); len(m) > 0 {
 		p.wrapped(yellow, "! ", yellow, "The capture is not whole: "+strings.Join(m, ", ")+".")
 	}
 }
 
-// missed lists what the capture missed.
-func missed(c *Capture, t *Summary) (list []string) {
+// Missed lists what the capture missed, in words. It is empty where all was seen; else
+// no figure is shown without it.
+func Missed(c *Capture, t *Summary) (list []string) {
 	add := func(n uint64, text string) {
 		if n > 0 {
 			list = append(list, text)
@@ -316,7 +317,7 @@ func (p *page) servers(list []Server) {
 	p.line(p.in(dim, head))
 	shown, rows := 0, 0
 	for ; shown < len(list) && rows < maxTableRows; shown++ {
-		for i, q := range list[shown].parts() {
+		for i, q := range list[shown].Parts() {
 			name := shorten(printable(list[shown].Name), nameWidth-1)
 			if i > 0 {
 				name = "  encrypted, estimated"
@@ -330,22 +331,22 @@ func (p *page) servers(list []Server) {
 	}
 }
 
-func (p *page) server(name string, q *part, cause bool) {
+func (p *page) server(name string, q *Part, cause bool) {
 	effect, effectStyle := "–", dim
 	if v := q.Effectiveness; v != nil {
-		effect, effectStyle = q.mark()+percent(*v), grade(*v)
+		effect, effectStyle = q.Mark()+PercentText(*v), grade(*v)
 	}
 	per := "–"
 	if q.RequestsPerConn.Max > 0 {
-		per = q.mark() + perText(q.RequestsPerConn.Mean)
+		per = q.Mark() + perText(q.RequestsPerConn.Mean)
 	}
 	row := []string{
 		name,
 		padLeft(group3(q.Connections), 9),
-		padLeft(q.mark()+group3(q.Requests), 11),
+		padLeft(q.Mark()+group3(q.Requests), 11),
 		padLeft(per, 10),
 		p.in(effectStyle, padLeft(effect, 9)),
-		padLeft(q.mark()+group3(q.Wasted.Total), 9),
+		padLeft(q.Mark()+group3(q.Wasted.Total), 9),
 	}
 	if cause {
 		if top := q.causes(); len(top) > 0 {
@@ -369,10 +370,10 @@ type namedLoss struct {
 }
 
 // causes lists the causes of wasted handshakes, most seconds first.
-func (q *part) causes() []namedLoss {
+func (q *Part) causes() []namedLoss {
 	var out []namedLoss
 	for _, c := range slices.Sorted(maps.Keys(q.Wasted.ByCause)) {
-		out = append(out, namedLoss{c, q.mark(), q.wasted(c)})
+		out = append(out, namedLoss{c, q.Mark(), q.wasted(c)})
 	}
 	slices.SortStableFunc(out, func(a, b namedLoss) int {
 		return cmp.Or(cmp.Compare(b.seconds, a.seconds), cmp.Compare(b.n, a.n))
@@ -383,7 +384,7 @@ func (q *part) causes() []namedLoss {
 // charts sets requests per connection beside the causes of waste.
 func (p *page) charts(t *Summary) {
 	half := (p.width - 1 - 3) / 2
-	parts := t.parts()
+	parts := t.Parts()
 	left := p.requestChart(&parts[0], half)
 	right := p.causeChart(parts, p.width-1-3-half)
 	for i := range max(len(left), len(right)) {
@@ -398,7 +399,7 @@ func (p *page) charts(t *Summary) {
 	}
 }
 
-func (p *page) requestChart(q *part, width int) []string {
+func (p *page) requestChart(q *Part, width int) []string {
 	h := q.RequestsPerConn.Histogram
 	rows := []struct {
 		name string
@@ -408,20 +409,20 @@ func (p *page) requestChart(q *part, width int) []string {
 	for _, r := range rows {
 		most = max(most, r.n)
 	}
-	out := []string{p.in(dim, pad(q.mark()+"REQUESTS ON A CONNECTION", width))}
+	out := []string{p.in(dim, pad(q.Mark()+"REQUESTS ON A CONNECTION", width))}
 	for i, r := range rows {
 		s := blue
 		if i == 0 {
 			s = yellow
 		}
-		out = append(out, p.row(padLeft(r.name, 8), r.n, most, q.mark()+group3(r.n), width, s))
+		out = append(out, p.row(padLeft(r.name, 8), r.n, most, q.Mark()+group3(r.n), width, s))
 	}
 	return out
 }
 
 // causeChart lists the causes of what was counted, then those of what was
 // estimated.
-func (p *page) causeChart(parts []part, width int) []string {
+func (p *page) causeChart(parts []Part, width int) []string {
 	out := []string{p.in(dim, "WASTED HANDSHAKES BY CAUSE")}
 	causes := parts[0].causes()
 	if len(parts) > 1 {
@@ -467,21 +468,21 @@ func (p *page) row(label string, n, most uint64, figure string, width int, s sty
 	return label + " " + p.in(s, full) + strings.Repeat(" ", cells-utf8.RuneCountInString(full)) + " " + padLeft(figure, 9)
 }
 
-// notes says how near the ports and the balance are to their findings, where they
+// Notes says how near the ports and the balance are to their findings, where they
 // are under way.
-func notes(r *Report) (list []string) {
+func (r *Report) Notes() (list []string) {
 	found := func(code string) bool {
 		return slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Code == code })
 	}
 	if t := r.Totals.Ports; t != nil && share(t.Peak, t.Range) >= minPortsNoted && !found(portsRunOut.Code) {
 		list = append(list, fmt.Sprintf("Ports: %s of %s to %s in 60 s; TIME_WAIT is %s.",
-			percent(share(t.Peak, t.Range)), group3(t.Range), t.Server, t.TimeWait.holder()))
+			PercentText(share(t.Peak, t.Range)), group3(t.Range), t.Server, t.TimeWait.holder()))
 	}
 	if s := leastBalanced(r.Servers); s != nil && !found(tooSticky.Code) {
-		q := s.parts()[0]
+		q := s.Parts()[0]
 		list = append(list, fmt.Sprintf("Balance: %s, %s on 1 of %d addresses; %s requests on connections of %s.",
-			shorten(printable(s.Name), 32), percent(*s.BusiestShare), s.AddressCount,
-			q.mark()+perText(q.RequestsPerConn.Mean), secondsText(*s.Age.P50)))
+			shorten(printable(s.Name), 32), PercentText(*s.BusiestShare), s.AddressCount,
+			q.Mark()+perText(q.RequestsPerConn.Mean), SecondsText(*s.Age.P50)))
 	}
 	return list
 }
@@ -502,7 +503,7 @@ func (w TimeWait) holder() string {
 func leastBalanced(list []Server) (worst *Server) {
 	for i := range list {
 		s := &list[i]
-		if s.unevenness() >= minUneven && s.parts()[0].Requests >= minBalanced && (worst == nil || s.unevenness() > worst.unevenness()) {
+		if s.unevenness() >= minUneven && s.Parts()[0].Requests >= minBalanced && (worst == nil || s.unevenness() > worst.unevenness()) {
 			worst = s
 		}
 	}
@@ -511,7 +512,7 @@ func leastBalanced(list []Server) (worst *Server) {
 
 func (p *page) findings(r *Report, room int) {
 	if len(r.Findings) == 0 {
-		p.line(p.in(dim, fmt.Sprintf("Too little traffic for advice: it takes at least %d requests.", minRequests)))
+		p.line(p.in(dim, TooLittle()))
 		return
 	}
 	p.line(p.in(dim, "WHAT TO CHANGE"))
@@ -522,6 +523,11 @@ func (p *page) findings(r *Report, room int) {
 	if len(list) > room {
 		p.alsoFound(list[room:])
 	}
+}
+
+// TooLittle says why there is no finding.
+func TooLittle() string {
+	return fmt.Sprintf("Too little traffic for advice: it takes at least %d requests.", minRequests)
 }
 
 // UrgentFirst returns findings with what makes requests fail in front: seconds do

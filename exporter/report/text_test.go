@@ -190,10 +190,10 @@ func TestCompare(t *testing.T) {
 
 func TestWords(t *testing.T) {
 	for _, test := range []struct{ got, want string }{
-		{secondsText(5), "5.0 s"}, {secondsText(0.00031), "310 µs"}, {secondsText(0.0024), "2.4 ms"}, {secondsText(0), "0 s"},
-		{secondsText(99.96), "100 s"}, {secondsText(0.9996), "1.0 s"}, {secondsText(86400), "24.0 h"}, {secondsText(-2), "−2.0 s"},
+		{SecondsText(5), "5.0 s"}, {SecondsText(0.00031), "310 µs"}, {SecondsText(0.0024), "2.4 ms"}, {SecondsText(0), "0 s"},
+		{SecondsText(99.96), "100 s"}, {SecondsText(0.9996), "1.0 s"}, {SecondsText(86400), "24.0 h"}, {SecondsText(-2), "−2.0 s"},
 		{group3(999), "999"}, {group3(1000), "1000"}, {group3(10000), "10 000"}, {group3(1000546), "1 000 546"},
-		{percent(0.99999), "> 99.9 %"}, {percent(1), "100 %"}, {percent(0.00001), "< 0.1 %"}, {percent(0.672), "67.2 %"},
+		{PercentText(0.99999), "> 99.9 %"}, {PercentText(1), "100 %"}, {PercentText(0.00001), "< 0.1 %"}, {PercentText(0.672), "67.2 %"},
 		{byteText(1), "1 byte"}, {byteText(1_480_000_000), "1.48 GB"},
 		{shorten("abcdefghij", 5), "ab…ij"},
 	} {

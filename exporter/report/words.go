@@ -39,13 +39,13 @@ func pluralWere(n uint64, noun string) string {
 	return plural(n, noun) + " were"
 }
 
-// secondsText writes a duration with three digits and a unit that fits it.
-func secondsText(s float64) string {
+// SecondsText writes a duration with three digits and a unit that fits it.
+func SecondsText(s float64) string {
 	switch {
 	case s == 0:
 		return "0 s"
 	case s < 0:
-		return "−" + secondsText(-s)
+		return "−" + SecondsText(-s)
 	case s < 0.9995e-3:
 		return digits3(s*1e6) + " µs"
 	case s < 0.9995:
@@ -73,8 +73,8 @@ func digits3(v float64) string {
 	return strconv.FormatFloat(v, 'f', 0, 64)
 }
 
-// percent writes a share; 100 % and 0 % only where it is exactly that.
-func percent(v float64) string {
+// PercentText writes a share; 100 % and 0 % only where it is exactly that.
+func PercentText(v float64) string {
 	switch {
 	case v == 0 || v == 1:
 		return fmt.Sprintf("%.0f %%", v*100)
