@@ -112,7 +112,7 @@ func wrap(text string, width int) []string {
 	var lines []string
 	var line strings.Builder
 	n := 0
-	for _, word := range strings.Fields(keepUnits(text)) {
+	for _, word := range strings.Fields(strings.ReplaceAll(KeepUnits(text), "\u00a0", string(noBreak))) {
 		word = strings.ReplaceAll(word, string(noBreak), " ")
 		k := utf8.RuneCountInString(word)
 		if n > 0 && n+1+k > width {
@@ -130,8 +130,8 @@ func wrap(text string, width int) []string {
 	return append(lines, line.String())
 }
 
-// keepUnits ties a digit to the digits or the unit behind it.
-func keepUnits(text string) string {
+// KeepUnits ties a digit to the digits or the unit behind it, by U+00A0.
+func KeepUnits(text string) string {
 	in := []rune(text)
 	for i, r := range in {
 		if r != ' ' || i == 0 || i+1 >= len(in) {
@@ -140,7 +140,7 @@ func keepUnits(text string) string {
 		after := in[i+1]
 		digit := in[i-1] >= '0' && in[i-1] <= '9'
 		if digit && (after >= '0' && after <= '9' || isUnit(in[i+1:])) {
-			in[i] = noBreak
+			in[i] = '\u00a0'
 		}
 	}
 	return string(in)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"html/template"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,43 +14,48 @@ import (
 
 // A view is a report in the order and the words of the page.
 type view struct {
-	Style           template.CSS
-	Script          template.JS
-	Refresh         int
-	Source          string
-	Since           string
-	For             string
-	Totals          report.Summary
-	Requests        uint64 // counted and estimated
-	Reused          uint64
-	Wasted          uint64
-	WastedSeconds   float64
-	Missed          []string
-	Findings        []report.Finding
-	MoreFindings    int
-	Servers         []row
-	MoreServers     int
-	Causes, Lengths []bar
-	Health          []fact
+	Style        template.CSS
+	Script       template.JS
+	Refresh      int
+	Source       string
+	Since        string
+	For          string
+	Connections  uint64
+	Parts        []report.Part // counted, estimated
+	Missed       []string
+	Advice       string // the heading of the findings
+	Findings     []report.Finding
+	MoreFindings int
+	TooLittle    string // why there is no finding
+	Servers      []row
+	MoreServers  int
+	Notes        []string
+	Causes       []bar
+	Lengths      []lengths
+	Health       []fact
 }
 
-// A row is a server in the table.
+// A row is one kind of a server's figures in the table.
 type row struct {
-	report.Server
-	Requests, Reused, Wasted uint64 // counted and estimated
-	WastedSeconds            float64
-	Effectiveness            *float64
-	Mean                     float64
-	Estimated                bool
-	Timeout                  string
+	report.Part
+	Name    string
+	Further bool // of the server of the row above
+	Mean    string
+	Timeout string
 }
 
 // A bar is a count and its share of the largest.
 type bar struct {
-	Name  string
-	N     uint64
-	Share float64
-	Note  string
+	Name, Mark string
+	N          uint64
+	Share      float64
+	Note       string
+}
+
+// lengths say how many connections carried how many requests.
+type lengths struct {
+	IsEstimated bool
+	Bars        []bar
 }
 
 // A fact is a figure about the capture; Bad ones make the others incomplete.
@@ -64,87 +68,94 @@ func newView(r *report.Report) *view {
 	v := &view{
 		// Both are part of this program.
 		Style: template.CSS(styleText), Script: template.JS(scriptText), Refresh: refreshSeconds,
-		Source: strings.Join(slices.Concat(r.Capture.Interfaces, r.Capture.Files), ", "), Totals: r.Totals,
-		Requests: r.Totals.Requests, Reused: r.Totals.ReusedRequests,
-		Wasted: r.Totals.Wasted.Total, WastedSeconds: r.Totals.Wasted.Seconds,
-	}
-	if e := r.Totals.Estimated; e != nil {
-		v.Requests += e.Requests
-		v.Reused += e.ReusedRequests
-		v.Wasted += e.Wasted.Total
-		v.WastedSeconds += e.Wasted.Seconds
+		Source:      strings.Join(slices.Concat(r.Capture.Interfaces, r.Capture.Files), ", "),
+		Connections: r.Totals.Connections, Parts: r.Totals.Parts(),
+		Missed: report.Missed(&r.Capture, &r.Totals), Notes: r.Notes(), Health: health(r),
 	}
 	if c := &r.Capture; !c.FirstPacket.IsZero() {
 		v.Since = c.FirstPacket.UTC().Format(time.DateTime) + " UTC"
 		v.For = seconds(c.LastPacket.Sub(c.FirstPacket).Seconds())
 	}
-	v.Findings = report.UrgentFirst(r.Findings)[:min(len(r.Findings), maxFindings)]
-	v.MoreFindings = len(r.Findings) - len(v.Findings)
+	v.findings(r.Findings)
 	for i := range r.Servers[:min(len(r.Servers), maxServers)] {
-		v.Servers = append(v.Servers, newRow(&r.Servers[i]))
+		v.Servers = append(v.Servers, rows(&r.Servers[i])...)
 	}
-	v.MoreServers = len(r.Servers) - len(v.Servers)
-	v.Causes = causes(&r.Totals)
-	v.Lengths = lengths(&r.Totals)
-	v.health(r)
+	v.MoreServers = max(len(r.Servers)-maxServers, 0)
+	v.Causes = causes(v.Parts)
+	for i := range v.Parts {
+		if bars := lengthBars(&v.Parts[i]); bars != nil {
+			v.Lengths = append(v.Lengths, lengths{v.Parts[i].IsEstimated, bars})
+		}
+	}
 	return v
 }
 
-func newRow(s *report.Server) row {
-	out := row{
-		Server: *s, Requests: s.Requests, Reused: s.ReusedRequests, Wasted: s.Wasted.Total,
-		WastedSeconds: s.Wasted.Seconds, Effectiveness: s.Effectiveness, Mean: s.RequestsPerConn.Mean,
+func (v *view) findings(found []report.Finding) {
+	v.Findings = report.UrgentFirst(found)[:min(len(found), maxFindings)]
+	v.MoreFindings = len(found) - len(v.Findings)
+	v.Advice = "What to change"
+	// Such findings are about the totals, and the only ones.
+	if len(found) > 0 && (found[0].Severity == report.OK || found[0].Code == "nothing_stands_out") {
+		v.Advice = "In short"
 	}
-	if e := s.Estimated; e != nil {
-		out.Estimated = true
-		out.Requests += e.Requests
-		out.Reused += e.ReusedRequests
-		out.Wasted += e.Wasted.Total
-		out.WastedSeconds += e.Wasted.Seconds
-		if out.Effectiveness == nil {
-			out.Effectiveness, out.Mean = e.Effectiveness, e.RequestsPerConn.Mean
+	if len(found) == 0 && v.Connections > 0 {
+		v.TooLittle = report.TooLittle()
+	}
+}
+
+// rows are the figures of a server, those that were estimated under those that
+// were counted.
+func rows(s *report.Server) []row {
+	var list []row
+	for i, p := range s.Parts() {
+		out := row{Part: p, Name: s.Name, Further: i > 0, Mean: "–"}
+		if p.RequestsPerConn.Max > 0 {
+			out.Mean = fmt.Sprintf("%s%.1f", p.Mark(), p.RequestsPerConn.Mean)
 		}
+		if i == 0 { // connections idle alike
+			out.Timeout = timeout(s)
+		}
+		list = append(list, out)
 	}
+	return list
+}
+
+func timeout(s *report.Server) string {
 	switch t := s.Idle.ObservedTimeout; {
 	case t.Server != nil:
-		out.Timeout = "server " + seconds(*t.Server)
+		return "server " + seconds(*t.Server)
 	case t.Client != nil:
-		out.Timeout = "client " + seconds(*t.Client)
+		return "client " + seconds(*t.Client)
 	}
-	return out
+	return ""
 }
 
-// causes lists the causes of wasted handshakes, most first.
-func causes(t *report.Summary) []bar {
-	n, ns := maps.Clone(t.Wasted.ByCause), maps.Clone(t.Wasted.SecondsByCause)
-	if t.Estimated != nil && n != nil && ns != nil {
-		for cause, k := range t.Estimated.Wasted.ByCause {
-			n[cause] += k
+// causes lists the causes of wasted handshakes, most first, and those of what was
+// estimated behind.
+func causes(parts []report.Part) []bar {
+	var all []bar
+	for i := range parts {
+		p := &parts[i]
+		var bars []bar
+		for cause, n := range p.Wasted.ByCause {
+			bars = append(bars, bar{Name: cause, Mark: p.Mark(), N: n, Note: seconds(p.Wasted.SecondsByCause[cause])})
 		}
-		for cause, s := range t.Estimated.Wasted.SecondsByCause {
-			ns[cause] += s
-		}
+		slices.SortFunc(bars, func(a, b bar) int { return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Name, b.Name)) })
+		all = append(all, bars...)
 	}
-	var bars []bar
-	for cause, k := range n {
-		bars = append(bars, bar{Name: cause, N: k, Note: seconds(ns[cause])})
-	}
-	slices.SortFunc(bars, func(a, b bar) int { return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Name, b.Name)) })
-	return shares(bars)
+	return shares(all)
 }
 
-// lengths lists how many connections carried how many requests.
-func lengths(t *report.Summary) []bar {
-	h := t.RequestsPerConn.Histogram
-	if e := t.Estimated; e != nil {
-		o := e.RequestsPerConn.Histogram
-		h.One, h.Few, h.Tens = h.One+o.One, h.Few+o.Few, h.Tens+o.Tens
-		h.Hundreds, h.Thousands = h.Hundreds+o.Hundreds, h.Thousands+o.Thousands
-	}
-	return shares([]bar{
+func lengthBars(p *report.Part) []bar {
+	h := p.RequestsPerConn.Histogram
+	bars := []bar{
 		{Name: "1", N: h.One}, {Name: "2–9", N: h.Few}, {Name: "10–99", N: h.Tens},
 		{Name: "100–999", N: h.Hundreds}, {Name: "1000 and more", N: h.Thousands},
-	})
+	}
+	for i := range bars {
+		bars[i].Mark = p.Mark()
+	}
+	return shares(bars)
 }
 
 func shares(bars []bar) []bar {
@@ -162,30 +173,27 @@ func shares(bars []bar) []bar {
 }
 
 // health tells what the capture got and what it missed.
-func (v *view) health(r *report.Report) {
+func health(r *report.Report) []fact {
 	c, t := &r.Capture, &r.Totals
-	add := func(name string, n uint64, text string) {
-		v.Health = append(v.Health, fact{name, text, n > 0})
-		if n > 0 {
-			v.Missed = append(v.Missed, text+" "+name)
-		}
+	list := []fact{
+		{"packets captured", count(c.Packets), false},
+		{"captured", byteCount(c.Bytes), false},
 	}
-	v.Health = append(v.Health,
-		fact{"packets captured", count(c.Packets), false},
-		fact{"captured", byteCount(c.Bytes), false})
-	dropped := c.Dropped.Kernel + c.Dropped.Interface + c.Dropped.Queue
-	add("packets dropped", dropped, count(dropped))
-	add("missing from streams", c.Reassembly.MissingBytes, byteCount(c.Reassembly.MissingBytes))
-	add("cut by the snaplen", c.Reassembly.TruncatedBytes, byteCount(c.Reassembly.TruncatedBytes))
-	add("connections incomplete", t.Incomplete, count(t.Incomplete))
-	add("connections joined midstream", t.Midstream, count(t.Midstream))
-	add("connections evicted", c.Reassembly.EvictedConnections, count(c.Reassembly.EvictedConnections))
+	missed := func(name string, n uint64, text func(uint64) string) {
+		list = append(list, fact{name, text(n), n > 0})
+	}
+	missed("packets dropped", c.Dropped.Total(), count)
+	missed("missing from streams", max(c.Reassembly.MissingBytes, t.MissingBytes), byteCount)
+	missed("cut by the snaplen", max(c.Reassembly.TruncatedBytes, t.TruncatedBytes), byteCount)
+	missed("connections incomplete", t.Incomplete, count)
+	missed("connections joined midstream", t.Midstream, count)
+	missed("connections evicted", max(c.Reassembly.EvictedConnections, t.Evicted), count)
 	var errs uint64
 	for _, n := range c.DecodeErrors {
 		errs += n
 	}
-	add("packets not decoded", errs, count(errs))
-	v.Health = append(v.Health, fact{"segments out of order", count(c.Reassembly.OutOfOrderSegments), false})
+	missed("packets not decoded", errs, count)
+	return append(list, fact{"segments out of order", count(c.Reassembly.OutOfOrderSegments), false})
 }
 
 // count writes a number with its digits in groups of three, by spaces that

@@ -46,7 +46,7 @@ var (
 
 	page = template.Must(template.New("page").Funcs(template.FuncMap{
 		"count": count, "seconds": seconds, "percent": percent, "bytes": byteCount, "width": width, "plural": plural,
-		"marked": marked,
+		"marked": marked, "tied": report.KeepUnits,
 	}).Parse(pageText))
 
 	policy = "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +

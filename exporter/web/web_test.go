@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,17 +29,15 @@ func pointer[T any](v T) *T { return &v }
 func sample() *report.Report {
 	evil := `<script>alert("1")</script>` + "\x1b[31m"
 	total := report.Summary{
-		Connections: 1234, Requests: 5000, ReusedRequests: 4000, Effectiveness: pointer(0.8125), Races: 1, Incomplete: 2, Midstream: 1,
+		Connections: 1236, Requests: 5000, ReusedRequests: 4000, Effectiveness: pointer(0.8125), Races: 1, Incomplete: 2, Midstream: 1,
 		Wasted: report.Wasted{
 			Total: 923, Seconds: 1.5, ByCause: map[string]uint64{"pool_miss": 23, "server_close": 900},
 			SecondsByCause: map[string]float64{"pool_miss": 0.3, "server_close": 1.2},
 		},
-		RequestsPerConn: report.Requests{Mean: 4.1, Histogram: report.RequestBuckets{One: 900, Few: 300, Tens: 34}},
-		Estimated: &report.Estimated{
-			Requests: 10, ReusedRequests: 5, Effectiveness: pointer(0.5),
-			Wasted: report.Wasted{Total: 5, Seconds: 0.1, ByCause: map[string]uint64{"pool_miss": 5}},
-		},
+		RequestsPerConn: report.Requests{Mean: 4.1, Max: 34, Histogram: report.RequestBuckets{One: 900, Few: 300, Tens: 34}},
+		Estimated:       estimated(),
 	}
+	encrypted := report.Summary{Connections: 2, Estimated: estimated()}
 	return &report.Report{
 		Capture: report.Capture{
 			Interfaces: []string{"eth0", evil}, Packets: 1234567, Bytes: 987654321,
@@ -48,10 +47,30 @@ func sample() *report.Report {
 		Totals: total,
 		Servers: []report.Server{
 			{Name: evil, Summary: total},
+			{Name: "secret.example", Summary: encrypted},
 			{Name: "quiet.example", Summary: report.Summary{Connections: 1, Idle: report.Idle{ObservedTimeout: report.SideSeconds{Server: pointer(75.0)}}}},
 		},
-		Findings: []report.Finding{{Code: "x", Severity: report.Warning, Server: evil, Summary: "900 handshakes were wasted & more.", Advice: "Set keepalive_timeout."}},
+		Findings: []report.Finding{
+			{Code: "x", Severity: report.Warning, Server: evil, Summary: "900 handshakes were wasted & more.", Advice: "Set keepalive_timeout."},
+			{Code: "y", Severity: report.Warning, Server: "secret.example", Summary: "Guessed.", Advice: "Set `keepalive`.", Estimated: true},
+		},
 	}
+}
+
+func estimated() *report.Estimated {
+	return &report.Estimated{
+		Connections: 2, Requests: 10, ReusedRequests: 5, Races: 2, Effectiveness: pointer(0.5),
+		Wasted: report.Wasted{
+			Total: 5, Seconds: 0.1, ByCause: map[string]uint64{"pool_miss": 5}, SecondsByCause: map[string]float64{"pool_miss": 0.1},
+		},
+		RequestsPerConn: report.Requests{Mean: 5, Max: 9, Histogram: report.RequestBuckets{One: 1, Few: 1}},
+	}
+}
+
+// encryptedOnly is a report in which nothing was counted.
+func encryptedOnly() *report.Report {
+	s := report.Summary{Connections: 2, Estimated: estimated()}
+	return &report.Report{Totals: s, Servers: []report.Server{{Name: "secret.example", Summary: s}}}
 }
 
 func get(t *testing.T, h http.Handler) (string, http.Header) {
@@ -65,7 +84,7 @@ func get(t *testing.T, h http.Handler) (string, http.Header) {
 }
 
 func TestPage(t *testing.T) {
-	for name, r := range map[string]*report.Report{"full": sample(), "empty": {}} {
+	for name, r := range map[string]*report.Report{"full": sample(), "encrypted": encryptedOnly(), "empty": {}} {
 		t.Run(name, func(t *testing.T) {
 			body, _ := get(t, Handler(func() *report.Report { return r }))
 			golden := "testdata/" + name + ".html"
@@ -160,6 +179,126 @@ func TestManyServersAndFindings(t *testing.T) {
 		if !strings.Contains(body, want) {
 			t.Errorf("it does not say %q", want)
 		}
+	}
+}
+
+// words are the texts of a page's elements that hold nothing but text.
+func words(t *testing.T, body string) (list []string) {
+	t.Helper()
+	z := html.NewTokenizer(strings.NewReader(body))
+	for z.Next() != html.ErrorToken {
+		if token := z.Token(); token.Type == html.TextToken {
+			if text := strings.TrimSpace(token.Data); text != "" {
+				list = append(list, text)
+			}
+		}
+	}
+	return list
+}
+
+// TestEstimatesAreKeptApart looks for sums of counted and estimated figures, and
+// for estimated ones without their label.
+func TestEstimatesAreKeptApart(t *testing.T) {
+	tests := []struct {
+		name       string
+		report     *report.Report
+		want, none []string
+	}{
+		{
+			name: "both", report: sample(),
+			want: []string{
+				"81.2\u00a0%", "923", "5\u202f000", "1\u202f234", "1 keep-alive race", "~", "~50.0\u00a0%", "~5", "~10", "~2 keep-alive races",
+				"encrypted, estimated from the pattern of its records", "encrypted, estimated", "~pool_miss", "~5.0",
+			},
+			none: []string{"928", "5\u202f010", "4\u202f005", "28", "50.0\u00a0%", "10", "901"},
+		},
+		{
+			name: "estimated only", report: encryptedOnly(),
+			want: []string{"~50.0\u00a0%", "~10", "~5", "~pool_miss", "encrypted, estimated from the pattern of its records", "~2"},
+			none: []string{"–", "10", "5", "pool_miss", "50.0\u00a0%"},
+		},
+		{
+			name: "nothing estimated", report: &report.Report{Totals: report.Summary{Connections: 1, Requests: 1}},
+			none: []string{"~", "~0"},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			body, _ := get(t, Handler(func() *report.Report { return tt.report }))
+			got := words(t, body)
+			for _, want := range tt.want {
+				if !slices.Contains(got, want) {
+					t.Errorf("it lacks %q", want)
+				}
+			}
+			for _, none := range tt.none {
+				if slices.Contains(got, none) {
+					t.Errorf("it has %q", none)
+				}
+			}
+			if t.Failed() {
+				t.Logf("%q", got)
+			}
+		})
+	}
+}
+
+// TestFindingsSayWhatTheyAre tells that all is well from that nothing stands out,
+// and both from advice.
+func TestFindingsSayWhatTheyAre(t *testing.T) {
+	total := report.Summary{Connections: 1, Requests: 1}
+	tests := []struct {
+		name    string
+		finding []report.Finding
+		want    []string
+	}{
+		{"advice", []report.Finding{{Severity: report.Warning, Server: "a"}}, []string{"<h2>What to change</h2>", `<li class="warning">`}},
+		{"estimated", []report.Finding{{Severity: report.Warning, Server: "a", Estimated: true}}, []string{`<b>~</b> <span class="severity">warning`}},
+		{"nothing stands out", []report.Finding{{Severity: report.Info, Code: "nothing_stands_out"}}, []string{"<h2>In short</h2>", `<li class="info">`}},
+		{"all is well", []report.Finding{{Severity: report.OK, Code: "all_is_well"}}, []string{"<h2>In short</h2>", `<li class="ok">`}},
+		{"too little", nil, []string{report.TooLittle()}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			body, _ := get(t, Handler(func() *report.Report { return &report.Report{Totals: total, Findings: tt.finding} }))
+			for _, want := range tt.want {
+				if !strings.Contains(body, want) {
+					t.Errorf("it lacks %s", want)
+				}
+			}
+		})
+	}
+	for _, class := range []string{".critical", ".warning", ".info", ".ok"} {
+		if !strings.Contains(styleText, ".findings "+class+" { border-color: var(--") {
+			t.Errorf("%s has no colour of its own", class)
+		}
+	}
+}
+
+// TestSaysWhatWasMissed compares the page with the text report: one that is not
+// told of bytes by the assembler knows them from its connections.
+func TestSaysWhatWasMissed(t *testing.T) {
+	r := &report.Report{
+		Capture: report.Capture{CutShort: true, Dropped: report.Dropped{Kernel: 1}},
+		Totals:  report.Summary{Connections: 9, MissingBytes: 1500, TruncatedBytes: 7, Evicted: 2, Midstream: 3, Incomplete: 4},
+	}
+	body, _ := get(t, Handler(func() *report.Report { return r }))
+	got := strings.ReplaceAll(body, "\u00a0", " ")
+	for _, want := range report.Missed(&r.Capture, &r.Totals) {
+		if !strings.Contains(got, want) {
+			t.Errorf("it lacks %q", want)
+		}
+	}
+}
+
+// TestSaysHowNearPortsAre looks for the notes of the text report.
+func TestSaysHowNearPortsAre(t *testing.T) {
+	ports := &report.Ports{Peak: 14116, Range: 28232, Server: "10.0.0.1:80", TimeWait: report.TimeWait{Client: 1}}
+	s := report.Summary{Connections: 1, Ports: ports}
+	r := &report.Report{Totals: s, Servers: []report.Server{{Summary: s}}}
+	body, _ := get(t, Handler(func() *report.Report { return r }))
+	if want := "Ports: 50.0\u00a0% of 28\u00a0232 to 10.0.0.1:80 in 60\u00a0s"; !strings.Contains(body, want) {
+		t.Errorf("it lacks %q", want)
 	}
 }
 
