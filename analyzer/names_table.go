@@ -33,7 +33,7 @@ func hostOf(b []byte) []byte {
 		b = b[:i]
 	}
 	b = b[bytes.LastIndexByte(b, '@')+1:]
-	n := 0
+	var n int
 	if len(b) > 0 && b[0] == '[' {
 		n = 1 + run(b[1:], func(c byte) bool { return isHex(c) || c == ':' || c == '.' })
 		if n < len(b) && b[n] == ']' {

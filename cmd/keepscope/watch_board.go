@@ -6,7 +6,9 @@ import (
 	"unicode"
 
 	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/sniffer"
+	"github.com/keepscope/keepscope/sniffer/pcap"
 )
 
 // maxBoardServers bounds a board; traffic of further servers is summed up as
@@ -14,7 +16,8 @@ import (
 const maxBoardServers = 1000
 
 // A board keeps the figures of a live view for one worker: what the report
-// counts when a connection ends, it counts at once. It is an analyzer.Watcher.
+// counts when a connection ends, it counts at once, except what it guesses from
+// encrypted records. It is an analyzer.Watcher.
 type board struct {
 	servers  map[boardKey]*boardServer
 	other    boardServer
@@ -27,20 +30,34 @@ type boardKey struct {
 	name     string
 }
 
-// A boardServer holds one server's figures since the start.
+// A boardServer holds one server's figures since the start: what was counted, and
+// apart from it what was estimated.
 type boardServer struct {
-	key             boardKey
-	name            string // as shown
-	opened, open    uint64 // connections
-	requests        uint64
-	reused          uint64
-	used            uint64 // connections with a request
-	wasted, needed  uint64 // handshakes
-	wastedNS        int64
-	causes          [analyzer.NumCauses]uint64
-	estimated       uint64 // requests that were guessed from encrypted records
-	estimatedReused uint64
-	estimatedUsed   uint64
+	key                                                boardKey
+	name                                               string // as shown
+	opened, open                                       uint64 // connections
+	encrypted, encryptedOpen                           uint64 // of them, those without keys
+	midstream, incomplete, evicted, missing, truncated uint64
+	boardTraffic
+	estimated boardTraffic // guessed from encrypted records
+}
+
+// boardTraffic is what is either counted or estimated.
+type boardTraffic struct {
+	requests, reused uint64
+	used             uint64 // connections with a request
+	wasted, needed   uint64 // handshakes
+	wastedNS         int64
+	causes           [analyzer.NumCauses]uint64
+}
+
+// A boardPart is one kind of a server's figures: a view shows each apart, and puts
+// mark before what is estimated.
+type boardPart struct {
+	name         string
+	isEstimated  bool
+	opened, open uint64
+	boardTraffic
 }
 
 func newBoard(requests *atomic.Uint64) *board {
@@ -89,18 +106,31 @@ func (b *board) Opened(c *analyzer.Connection) {
 	s := b.find(c.Server, c.ServerName)
 	s.opened++
 	s.open++
+	if c.Estimated {
+		s.encrypted++
+		s.encryptedOpen++
+	}
+	if c.Handshake == analyzer.HandshakeMidstream {
+		s.midstream++
+	}
 }
 
 // Judged implements analyzer.Watcher.
 func (b *board) Judged(c *analyzer.Connection) {
-	s := b.find(c.Server, c.ServerName)
+	if c.Estimated { // its requests are told at its end, and the share needs both
+		return
+	}
+	b.find(c.Server, c.ServerName).judged(c)
+}
+
+func (t *boardTraffic) judged(c *analyzer.Connection) {
 	switch c.Verdict {
 	case analyzer.VerdictWasted:
-		s.wasted++
-		s.causes[c.Cause]++
-		s.wastedNS += c.Cost.TCP + c.Cost.TLS + c.Cost.DNS
+		t.wasted++
+		t.causes[c.Cause]++
+		t.wastedNS += c.Cost.TCP + c.Cost.TLS + c.Cost.DNS
 	case analyzer.VerdictNeeded:
-		s.needed++
+		t.needed++
 	}
 }
 
@@ -120,62 +150,110 @@ func (b *board) Exchange(e *analyzer.Exchange) {
 // Connection implements analyzer.Observer.
 func (b *board) Connection(c *analyzer.Connection) {
 	s := b.find(c.Server, c.ServerName)
-	if s.open > 0 {
-		s.open--
+	s.open -= min(1, s.open)
+	if c.Incomplete {
+		s.incomplete++
 	}
-	if c.Estimated {
-		s.estimated += uint64(c.Requests)
-		s.estimatedReused += uint64(c.Reused)
-		if c.Requests > 0 {
-			s.estimatedUsed++
-		}
-		b.requests.Add(uint64(c.Requests))
+	if c.ClosedBy == analyzer.ByEviction {
+		s.evicted++
 	}
+	s.missing += c.Missing
+	s.truncated += c.Truncated
+	if !c.Estimated {
+		return
+	}
+	s.encryptedOpen -= min(1, s.encryptedOpen)
+	t := &s.estimated
+	t.requests += uint64(c.Requests)
+	t.reused += uint64(c.Reused)
+	if c.Requests > 0 {
+		t.used++
+	}
+	t.judged(c)
+	b.requests.Add(uint64(c.Requests))
 }
 
 // add sums up.
 func (s *boardServer) add(o *boardServer) {
 	s.opened += o.opened
 	s.open += o.open
-	s.requests += o.requests
-	s.reused += o.reused
-	s.used += o.used
-	s.wasted += o.wasted
-	s.needed += o.needed
-	s.wastedNS += o.wastedNS
-	s.estimated += o.estimated
-	s.estimatedReused += o.estimatedReused
-	s.estimatedUsed += o.estimatedUsed
+	s.encrypted += o.encrypted
+	s.encryptedOpen += o.encryptedOpen
+	s.midstream += o.midstream
+	s.incomplete += o.incomplete
+	s.evicted += o.evicted
+	s.missing += o.missing
+	s.truncated += o.truncated
+	s.boardTraffic.add(&o.boardTraffic)
+	s.estimated.add(&o.estimated)
+}
+
+func (t *boardTraffic) add(o *boardTraffic) {
+	t.requests += o.requests
+	t.reused += o.reused
+	t.used += o.used
+	t.wasted += o.wasted
+	t.needed += o.needed
+	t.wastedNS += o.wastedNS
 	for i, n := range o.causes {
-		s.causes[i] += n
+		t.causes[i] += n
 	}
+}
+
+// parts returns what was counted, then what was estimated, if a connection without
+// keys was seen. Where no other was, that is the only part.
+func (s *boardServer) parts() []boardPart {
+	counted := boardPart{s.name, false, s.opened - s.encrypted, s.open - min(s.encryptedOpen, s.open), s.boardTraffic}
+	if s.encrypted == 0 {
+		return []boardPart{counted}
+	}
+	estimated := boardPart{s.name, true, s.encrypted, s.encryptedOpen, s.estimated}
+	if counted.opened == 0 {
+		return []boardPart{estimated}
+	}
+	return []boardPart{counted, estimated}
+}
+
+// mark is what stands before an estimated figure, as in the report.
+func (p *boardPart) mark() string {
+	if p.isEstimated {
+		return "~"
+	}
+	return ""
+}
+
+// missed lists what the capture missed, in the words of the report.
+func (s *boardServer) missed(d pcap.Drops) []string {
+	return report.Missed(&report.Capture{Dropped: report.Dropped{Kernel: d.Kernel, Interface: d.Interface}}, &report.Summary{
+		Incomplete: s.incomplete, Midstream: s.midstream, Evicted: s.evicted,
+		MissingBytes: s.missing, TruncatedBytes: s.truncated,
+	})
 }
 
 // effectiveness is the share of requests that rode an open connection, of those
 // for which one could have been at hand; ok is false where there were none.
-func (s *boardServer) effectiveness() (v float64, ok bool) {
-	reused := s.reused + s.estimatedReused
-	if reused+s.wasted == 0 {
+func (t *boardTraffic) effectiveness() (v float64, ok bool) {
+	if t.reused+t.wasted == 0 {
 		return 0, false
 	}
-	return float64(reused) / float64(reused+s.wasted), true
+	return float64(t.reused) / float64(t.reused+t.wasted), true
 }
 
 // perConnection is the mean number of requests on connections with any.
-func (s *boardServer) perConnection() (v float64, ok bool) {
-	used := s.used + s.estimatedUsed
-	if used == 0 {
+func (t *boardTraffic) perConnection() (v float64, ok bool) {
+	if t.used == 0 {
 		return 0, false
 	}
-	return float64(s.allRequests()) / float64(used), true
+	return float64(t.requests) / float64(t.used), true
 }
 
-func (s *boardServer) allRequests() uint64 { return s.requests + s.estimated }
+// allRequests are those that were counted.
+func (t *boardTraffic) allRequests() uint64 { return t.requests }
 
 // topCause names what wasted most handshakes, "" without any.
-func (s *boardServer) topCause() string {
+func (t *boardTraffic) topCause() string {
 	best, most := analyzer.Cause(0), uint64(0)
-	for i, n := range s.causes {
+	for i, n := range t.causes {
 		if n > most {
 			best, most = analyzer.Cause(i), n
 		}

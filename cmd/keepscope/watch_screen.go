@@ -9,6 +9,8 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+
+	"github.com/keepscope/keepscope/exporter/report"
 )
 
 // screenEvery is how often the screen shows new figures.
@@ -118,7 +120,7 @@ func (m *screen) key(k string) tea.Cmd {
 			}
 		}
 	}
-	m.offset = max(min(m.offset, len(m.now.servers)-1), 0)
+	m.offset = max(min(m.offset, len(m.sorted())-1), 0)
 	return nil
 }
 
@@ -126,44 +128,50 @@ func (m *screen) key(k string) tea.Cmd {
 type column struct {
 	key, title string
 	width      int
-	// value is what is sorted by, most first; text is what is shown.
-	value func(now, last *boardServer, seconds float64) float64
-	text  func(now *boardServer, value float64) string
+	// value is what is sorted by, most first; text is what is shown, behind the
+	// mark where the figure may be an estimate.
+	value  func(now, last *boardPart, seconds float64) float64
+	text   func(value float64) string
+	marked bool
 }
 
 var columns = []column{
-	{"w", "WASTED", 9, func(n, _ *boardServer, _ float64) float64 { return float64(n.wasted) }, countText},
-	{"W", "/S", 7, func(n, l *boardServer, s float64) float64 { return perSecond(n.wasted, l.wasted, s) }, rateText},
+	{"w", "WASTED", 9, func(n, _ *boardPart, _ float64) float64 { return float64(n.wasted) }, countText, true},
+	{"W", "/S", 7, func(n, l *boardPart, s float64) float64 { return perSecond(n.wasted, l.wasted, s) }, rateText, true},
 	// The worst come first, and those without a value last.
-	{"e", "EFFECT.", 9, func(n, _ *boardServer, _ float64) float64 {
+	{"e", "EFFECT.", 9, func(n, _ *boardPart, _ float64) float64 {
 		if v, ok := n.effectiveness(); ok {
 			return -v
 		}
 		return -2
-	}, func(_ *boardServer, v float64) string {
+	}, func(v float64) string {
 		if v < -1 {
 			return "–"
 		}
-		return fmt.Sprintf("%.1f %%", -100*v)
-	}},
-	{"c", "REQ/CONN", 10, func(n, _ *boardServer, _ float64) float64 {
+		return report.PercentText(-v)
+	}, true},
+	{"c", "REQ/CONN", 10, func(n, _ *boardPart, _ float64) float64 {
 		v, _ := n.perConnection()
 		return v
-	}, func(_ *boardServer, v float64) string {
+	}, func(v float64) string {
 		if v == 0 {
 			return "–"
 		}
 		return fmt.Sprintf("%.1f", v)
-	}},
-	{"n", "REQUESTS", 11, func(n, _ *boardServer, _ float64) float64 { return float64(n.allRequests()) }, func(n *boardServer, v float64) string {
-		if n.estimated > 0 {
-			return "~" + countText(n, v)
-		}
-		return countText(n, v)
-	}},
-	{"N", "/S", 8, func(n, l *boardServer, s float64) float64 { return perSecond(n.allRequests(), l.allRequests(), s) }, rateText},
-	{"h", "HANDSH.", 9, func(n, _ *boardServer, _ float64) float64 { return float64(n.opened) }, countText},
-	{"o", "OPEN", 7, func(n, _ *boardServer, _ float64) float64 { return float64(n.open) }, countText},
+	}, true},
+	{"n", "REQUESTS", 11, func(n, _ *boardPart, _ float64) float64 { return float64(n.requests) }, countText, true},
+	{"N", "/S", 8, func(n, l *boardPart, s float64) float64 { return perSecond(n.requests, l.requests, s) }, rateText, true},
+	{"h", "HANDSH.", 9, func(n, _ *boardPart, _ float64) float64 { return float64(n.opened) }, countText, false},
+	{"o", "OPEN", 7, func(n, _ *boardPart, _ float64) float64 { return float64(n.open) }, countText, false},
+}
+
+// figure is what a row shows in a column.
+func (c *column) figure(p *boardPart, value float64) string {
+	text := c.text(value)
+	if c.marked && text != "–" {
+		return p.mark() + text
+	}
+	return text
 }
 
 func perSecond(now, last uint64, seconds float64) float64 {
@@ -173,29 +181,28 @@ func perSecond(now, last uint64, seconds float64) float64 {
 	return float64(now-last) / seconds
 }
 
-func countText(_ *boardServer, v float64) string {
+func countText(v float64) string {
 	if v >= 1e7 {
 		return fmt.Sprintf("%.1fM", v/1e6)
 	}
 	return fmt.Sprintf("%.0f", v)
 }
 
-func rateText(_ *boardServer, v float64) string {
+func rateText(v float64) string {
 	if v > 0 && v < 10 {
 		return fmt.Sprintf("%.1f", v)
 	}
-	return countText(nil, v)
+	return countText(v)
 }
 
 const (
-	screenHead = 5 // lines above the servers
 	screenFoot = 2
 	causeWidth = 22
-	nameLeast  = 12
+	nameLeast  = 20
 )
 
-// rows is how many servers fit.
-func (m *screen) rows() int { return max(m.height-screenHead-screenFoot, 1) }
+// rows is how many servers fit, under the head and the titles.
+func (m *screen) rows() int { return max(m.height-len(m.head())-1-screenFoot, 1) }
 
 // View implements tea.Model.
 func (m *screen) View() tea.View {
@@ -207,11 +214,12 @@ func (m *screen) View() tea.View {
 
 // render returns the lines of the screen.
 func (m *screen) render() []string {
-	lines := []string{m.headline(), m.effect(), m.honesty(), ""}
+	lines := m.head()
+	rows := m.rows()
 	shown, nameWidth, cause := m.fit()
 	lines = append(lines, m.titles(shown, nameWidth, cause))
 	list := m.sorted()
-	for i := m.offset; i < min(m.offset+m.rows(), len(list)); i++ {
+	for i := m.offset; i < min(m.offset+rows, len(list)); i++ {
 		lines = append(lines, m.row(&list[i], shown, nameWidth, cause))
 	}
 	if len(list) == 0 {
@@ -221,6 +229,20 @@ func (m *screen) render() []string {
 		lines = append(lines, "")
 	}
 	return append(lines[:max(m.height-1, 1)], m.help())
+}
+
+// head returns the lines above the table.
+func (m *screen) head() []string {
+	lines := []string{m.headline()}
+	var legend bool
+	for _, p := range m.now.total.parts() {
+		lines = append(lines, m.effect(&p))
+		legend = legend || p.isEstimated
+	}
+	if legend {
+		lines = append(lines, sgr("2", cut("~ encrypted, estimated from the pattern of its records once a connection ended", m.width)))
+	}
+	return append(append(lines, m.honesty()...), "")
 }
 
 func (m *screen) headline() string {
@@ -237,19 +259,20 @@ func (m *screen) headline() string {
 	return sgr("1", cut(text, m.width))
 }
 
-func (m *screen) effect() string {
-	t := &m.now.total
+func (m *screen) effect(p *boardPart) string {
 	text := "effectiveness –"
 	color := "2"
-	if v, ok := t.effectiveness(); ok {
-		text = fmt.Sprintf("effectiveness %.1f %%", 100*v)
+	if v, ok := p.effectiveness(); ok {
+		text = "effectiveness " + p.mark() + report.PercentText(v)
 		color = effectColor(v)
 	}
-	rest := fmt.Sprintf("  %d requests, %d handshakes wasted (%.3g s of waiting)", t.allRequests(), t.wasted, float64(t.wastedNS)/1e9)
-	if c := t.topCause(); c != "" {
-		rest += ", mostly because of " + c
+	mark := p.mark()
+	rest := fmt.Sprintf("  %s%d requests, %s%d handshakes wasted, %s", mark, p.requests, mark, p.wasted, mark+report.SecondsText(float64(p.wastedNS)/1e9))
+	left := m.width - len([]rune(text))
+	if c := p.topCause(); c != "" && len([]rune(rest))+len(", mostly ")+len(mark+c) <= left {
+		rest += ", mostly " + mark + c
 	}
-	return sgr(color+";1", cut(text, m.width)) + cut(rest, m.width-len([]rune(text)))
+	return sgr(color+";1", cut(text, m.width)) + cut(rest, left)
 }
 
 // effectColor is the report's.
@@ -263,12 +286,26 @@ func effectColor(v float64) string {
 	return "31"
 }
 
-func (m *screen) honesty() string {
+// honesty says what the figures rest on, in two lines at most.
+func (m *screen) honesty() []string {
 	d := m.now.dropped
-	if d.Kernel+d.Interface == 0 {
-		return sgr("2", "no packet dropped")
+	missed := m.now.total.missed(d)
+	if len(missed) == 0 {
+		return []string{sgr("2", "no packet dropped")}
 	}
-	return sgr("31;1", cut(fmt.Sprintf("%d packets DROPPED by the kernel, %d by the interface: figures are too low (try a larger --buffer-size, a --filter, or --workers)", d.Kernel, d.Interface), m.width))
+	text, color := "! The capture is not whole: "+strings.Join(missed, ", ")+".", "33"
+	if d.Kernel+d.Interface > 0 {
+		text += " Try a larger --buffer-size, a --filter, or --workers."
+		color = "31;1"
+	}
+	lines := report.Wrap(text, max(m.width, 1))
+	if len(lines) > 2 {
+		lines = []string{lines[0], cut(strings.Join(lines[1:], " "), m.width)}
+	}
+	for i := range lines {
+		lines[i] = sgr(color, cut(lines[i], m.width))
+	}
+	return lines
 }
 
 // fit chooses the columns that there is room for.
@@ -308,29 +345,35 @@ func (m *screen) titles(shown []int, nameWidth int, cause bool) string {
 	return b.String()
 }
 
-// A screenRow is a server with its values, by column.
+// A screenRow is one kind of a server's figures with its values, by column.
 type screenRow struct {
-	now    *boardServer
+	now    boardPart
 	values []float64
 }
 
-// sorted returns the servers in the order that was chosen; the name breaks ties.
+// sorted returns the rows in the order that was chosen; the name breaks ties, and
+// what was counted stands before what was estimated.
 func (m *screen) sorted() []screenRow {
-	before := map[string]*boardServer{}
+	type key struct {
+		name        string
+		isEstimated bool
+	}
+	before := map[key]boardPart{}
 	for i := range m.last.servers {
-		before[m.last.servers[i].name] = &m.last.servers[i]
+		for _, p := range m.last.servers[i].parts() {
+			before[key{p.name, p.isEstimated}] = p
+		}
 	}
 	seconds := m.now.at.Sub(m.last.at).Seconds()
-	list := make([]screenRow, len(m.now.servers))
-	for i := range list {
-		s := &m.now.servers[i]
-		last := before[s.name]
-		if last == nil {
-			last = &boardServer{}
-		}
-		list[i].now = s
-		for _, c := range columns {
-			list[i].values = append(list[i].values, c.value(s, last, seconds))
+	var list []screenRow
+	for i := range m.now.servers {
+		for _, p := range m.now.servers[i].parts() {
+			last := before[key{p.name, p.isEstimated}]
+			row := screenRow{now: p}
+			for _, c := range columns {
+				row.values = append(row.values, c.value(&p, &last, seconds))
+			}
+			list = append(list, row)
 		}
 	}
 	slices.SortFunc(list, func(a, b screenRow) int {
@@ -338,23 +381,25 @@ func (m *screen) sorted() []screenRow {
 		if m.turned {
 			c = -c
 		}
-		return cmp.Or(c, cmp.Compare(a.now.name, b.now.name))
+		return cmp.Or(c, cmp.Compare(a.now.name, b.now.name), cmp.Compare(a.now.mark(), b.now.mark()))
 	})
 	return list
 }
 
 func (m *screen) row(r *screenRow, shown []int, nameWidth int, cause bool) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-*s", nameWidth, cut(r.now.name, nameWidth-1))
+	fmt.Fprintf(&b, "%-*s", nameWidth, report.Shorten(r.now.name, nameWidth-1))
 	for _, i := range shown {
-		text := fmt.Sprintf("%*s", columns[i].width, columns[i].text(r.now, r.values[i]))
+		text := fmt.Sprintf("%*s", columns[i].width, columns[i].figure(&r.now, r.values[i]))
 		if v, ok := r.now.effectiveness(); ok && columns[i].key == "e" {
 			text = sgr(effectColor(v), text)
 		}
 		b.WriteString(text)
 	}
 	if cause {
-		b.WriteString("  " + cut(r.now.topCause(), causeWidth-2))
+		if c := r.now.topCause(); c != "" {
+			b.WriteString("  " + cut(r.now.mark()+c, causeWidth-2))
+		}
 	}
 	return b.String()
 }

@@ -334,8 +334,8 @@ func (s *Summary) Parts() []Part {
 }
 
 // Mark is what stands before an estimated figure: "~", and nothing before a counted one.
-func (p *Part) Mark() string {
-	if p.IsEstimated {
+func (q *Part) Mark() string {
+	if q.IsEstimated {
 		return "~"
 	}
 	return ""

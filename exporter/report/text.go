@@ -98,7 +98,7 @@ func (p *page) blank() { p.b.WriteByte('\n') }
 // the others under it.
 func (p *page) wrapped(s style, lead string, leadStyle style, text string) {
 	indent := utf8.RuneCountInString(lead)
-	for i, l := range wrap(text, p.width-1-indent) {
+	for i, l := range Wrap(text, p.width-1-indent) {
 		if i > 0 {
 			lead = strings.Repeat(" ", indent)
 		}
@@ -106,9 +106,9 @@ func (p *page) wrapped(s style, lead string, leadStyle style, text string) {
 	}
 }
 
-// wrap breaks text at spaces into lines of at most width runes, where a word
+// Wrap breaks text at spaces into lines of at most width runes, where a word
 // allows it. A number and its unit stay together.
-func wrap(text string, width int) []string {
+func Wrap(text string, width int) []string {
 	var lines []string
 	var line strings.Builder
 	n := 0
@@ -170,7 +170,7 @@ func (p *page) source(c *Capture) {
 	}
 	from := "capture"
 	if len(names) > 0 {
-		from = shorten(printable(names[0]), 32)
+		from = Shorten(printable(names[0]), 32)
 	}
 	if len(names) > 1 {
 		from += fmt.Sprintf(" and %d more", len(names)-1)
@@ -318,11 +318,11 @@ func (p *page) servers(list []Server) {
 	shown, rows := 0, 0
 	for ; shown < len(list) && rows < maxTableRows; shown++ {
 		for i, q := range list[shown].Parts() {
-			name := shorten(printable(list[shown].Name), nameWidth-1)
+			name := Shorten(printable(list[shown].Name), nameWidth-1)
 			if i > 0 {
 				name = "  encrypted, estimated"
 			}
-			p.server(pad(shorten(name, nameWidth-1), nameWidth), &q, cause)
+			p.server(pad(Shorten(name, nameWidth-1), nameWidth), &q, cause)
 			rows++
 		}
 	}
@@ -481,7 +481,7 @@ func (r *Report) Notes() (list []string) {
 	if s := leastBalanced(r.Servers); s != nil && !found(tooSticky.Code) {
 		q := s.Parts()[0]
 		list = append(list, fmt.Sprintf("Balance: %s, %s on 1 of %d addresses; %s requests on connections of %s.",
-			shorten(printable(s.Name), 32), PercentText(*s.BusiestShare), s.AddressCount,
+			Shorten(printable(s.Name), 32), PercentText(*s.BusiestShare), s.AddressCount,
 			q.Mark()+perText(q.RequestsPerConn.Mean), SecondsText(*s.Age.P50)))
 	}
 	return list
@@ -543,13 +543,13 @@ func UrgentFirst(found []Finding) []Finding {
 func (p *page) finding(number int, f *Finding) {
 	text := f.Summary
 	if f.Server != "" {
-		text = shorten(printable(f.Server), 48) + ": " + text
+		text = Shorten(printable(f.Server), 48) + ": " + text
 	}
 	p.wrapped(plain, fmt.Sprintf("%d. ", number), f.Severity.style(), text)
 	if f.Severity == OK {
 		return
 	}
-	advice := wrap(strings.ReplaceAll(f.Advice, "`", ""), p.width-1-5)
+	advice := Wrap(strings.ReplaceAll(f.Advice, "`", ""), p.width-1-5)
 	if len(advice) > maxAdviceLines {
 		advice = advice[:maxAdviceLines]
 		last := &advice[maxAdviceLines-1]
@@ -586,7 +586,7 @@ func (p *page) alsoFound(rest []Finding) {
 		}
 	}
 	text := fmt.Sprintf("%s: ", plural(uint64(len(rest)), "more finding")) + strings.Join(codes, ", ")
-	lines := wrap(text+". All, with the whole advice: --output json", p.width-1)
+	lines := Wrap(text+". All, with the whole advice: --output json", p.width-1)
 	for _, l := range lines {
 		p.line(p.in(dim, l))
 	}
@@ -612,9 +612,9 @@ func padLeft(s string, width int) string {
 	return strings.Repeat(" ", max(width-utf8.RuneCountInString(s), 0)) + s
 }
 
-// shorten cuts the middle out of text that is too long: host names differ in
+// Shorten cuts the middle out of text that is too long: host names differ in
 // front, ports behind.
-func shorten(s string, width int) string {
+func Shorten(s string, width int) string {
 	r := []rune(s)
 	if len(r) <= width {
 		return s

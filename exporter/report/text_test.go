@@ -195,7 +195,7 @@ func TestWords(t *testing.T) {
 		{group3(999), "999"}, {group3(1000), "1000"}, {group3(10000), "10 000"}, {group3(1000546), "1 000 546"},
 		{PercentText(0.99999), "> 99.9 %"}, {PercentText(1), "100 %"}, {PercentText(0.00001), "< 0.1 %"}, {PercentText(0.672), "67.2 %"},
 		{byteText(1), "1 byte"}, {byteText(1_480_000_000), "1.48 GB"},
-		{shorten("abcdefghij", 5), "ab…ij"},
+		{Shorten("abcdefghij", 5), "ab…ij"},
 	} {
 		if test.got != test.want {
 			t.Errorf("got %q, want %q", test.got, test.want)
