@@ -518,7 +518,7 @@ func (a *Analyzer) tellExchange(c *reassembly.Conn, s *conn, end int64) {
 	if s.is(flipped) {
 		e.Client, e.Server = e.Server, e.Client
 	}
-	e.ID, e.ServerName = c.ID, s.serverName()
+	e.Mark, e.ServerName = s.mark, s.serverName()
 	e.Opened, e.Index = c.Start, q.index
 	e.Start, e.End, e.Idle = q.start, end, q.idle
 	e.Method, e.Version, e.Status = q.method, q.version, q.status

@@ -132,7 +132,7 @@ type TLS struct {
 // nanoseconds.
 type Connection struct {
 	Client, Server sniffer.Endpoint
-	ID             uint32 // small and dense, unique among the worker's connections at a time: an index for the Observer's own table
+	Mark           uint16 // what Watcher.Opened left here, 0 before
 	ServerName     string // Host of the first request, else SNI, else the name looked up, else ""
 	Start, End     int64  // first and last packet
 	Handshake      Handshake
@@ -180,7 +180,7 @@ type Cost struct {
 // that hands it over.
 type Exchange struct {
 	Client, Server sniffer.Endpoint
-	ID             uint32 // of its Connection
+	Mark           uint16 // of its Connection
 	ServerName     string
 	Opened         int64  // the connection's Start: with the endpoints its identity
 	Index          uint32 // of the request on its connection, from 1
@@ -216,9 +216,11 @@ type Observer interface {
 type Watcher interface {
 	Observer
 	// Opened tells that a connection exists, once its name is known: at its
-	// first request or ClientHello, or just before its end. Client, Server, ID,
+	// first request or ClientHello, or just before its end. Client, Server,
 	// ServerName, Start, End (so far), Handshake, HandshakeTime, TLS, Estimated
-	// and Cost are set.
+	// and Cost are set. The Mark that it writes into c all later facts of the
+	// connection have, so that one Watcher need not search for what it counts
+	// them by (exporter's BenchmarkConnection).
 	Opened(c *Connection)
 	// Judged gives the final verdict on a handshake. What Opened had is set, and
 	// Verdict and Cause.

@@ -86,6 +86,7 @@ func (a *Analyzer) opened(c *reassembly.Conn, s *conn) {
 	s.set(opened)
 	a.identify(c, s)
 	a.watch.Opened(&a.conn)
+	s.mark = a.conn.Mark
 }
 
 // judged tells the verdict, once. With data in the SYN (RFC 7413) a response
@@ -112,7 +113,7 @@ func (a *Analyzer) identify(c *reassembly.Conn, s *conn) {
 	if s.is(flipped) {
 		o.Client, o.Server = o.Server, o.Client
 	}
-	o.ID, o.ServerName, o.Start, o.End = c.ID, s.serverName(), c.Start, c.Last
+	o.Mark, o.ServerName, o.Start, o.End = s.mark, s.serverName(), c.Start, c.Last
 	o.Handshake, o.HandshakeTime, o.Cost = HandshakeComplete, handshakeTime(c), Cost{}
 	if o.HandshakeTime < 0 {
 		o.Handshake = handshakeOf(c)

@@ -149,34 +149,37 @@ type facts struct {
 	lines       []string
 	needed      int
 	wasted      int
+	marks       uint16
 	judgeable   int
 	outstanding map[string]string // verdicts told before the end
-	open        map[uint32]string // connections told of and not over, by ID
+	open        map[uint16]string // connections told of and not over, by Mark
 }
 
 func newFacts(t *testing.T) *facts {
-	return &facts{t: t, outstanding: map[string]string{}, open: map[uint32]string{}}
+	return &facts{t: t, outstanding: map[string]string{}, open: map[uint16]string{}}
 }
 
 func (f *facts) key(c *Connection) string { return fmt.Sprint(c.Client, c.Server, c.Start) }
 
-// of checks that a fact is about the connection that Opened told under its ID.
-func (f *facts) of(id uint32, client, server sniffer.Endpoint, name string, start int64) {
+// of checks that a fact has the mark that Opened left on its connection.
+func (f *facts) of(mark uint16, client, server sniffer.Endpoint, name string, start int64) {
 	f.t.Helper()
-	if got := fmt.Sprint(client, server, name, start); got != f.open[id] {
-		f.t.Errorf("fact of %q, opened as %q", got, f.open[id])
+	if got := fmt.Sprint(client, server, name, start); got != f.open[mark] {
+		f.t.Errorf("fact of %q, opened as %q", got, f.open[mark])
 	}
 }
 
 func (f *facts) Opened(c *Connection) {
-	if other, twice := f.open[c.ID]; twice {
-		f.t.Errorf("%s has the ID of %q", f.key(c), other)
+	if c.Mark != 0 {
+		f.t.Errorf("%s is marked from the start", f.key(c))
 	}
-	f.open[c.ID] = fmt.Sprint(c.Client, c.Server, c.ServerName, c.Start)
+	f.marks++
+	c.Mark = f.marks
+	f.open[c.Mark] = fmt.Sprint(c.Client, c.Server, c.ServerName, c.Start)
 }
 
 func (f *facts) Judged(c *Connection) {
-	f.of(c.ID, c.Client, c.Server, c.ServerName, c.Start)
+	f.of(c.Mark, c.Client, c.Server, c.ServerName, c.Start)
 	if _, twice := f.outstanding[f.key(c)]; twice {
 		f.t.Errorf("%s judged twice", f.key(c))
 	}
@@ -184,15 +187,15 @@ func (f *facts) Judged(c *Connection) {
 }
 
 func (f *facts) Exchange(e *Exchange) {
-	f.of(e.ID, e.Client, e.Server, e.ServerName, e.Opened)
+	f.of(e.Mark, e.Client, e.Server, e.ServerName, e.Opened)
 	copied := *e
-	copied.ID = 0 // each worker has its own
+	copied.Mark = 0 // each worker has its own
 	f.lines = append(f.lines, fmt.Sprintf("%+v", copied))
 }
 
 func (f *facts) Connection(c *Connection) {
-	f.of(c.ID, c.Client, c.Server, c.ServerName, c.Start)
-	delete(f.open, c.ID)
+	f.of(c.Mark, c.Client, c.Server, c.ServerName, c.Start)
+	delete(f.open, c.Mark)
 	judged, told := f.outstanding[f.key(c)]
 	delete(f.outstanding, f.key(c))
 	upgraded := c.Negotiated[Upgraded] > 0
@@ -229,7 +232,7 @@ func (f *facts) Connection(c *Connection) {
 		f.t.Errorf("%d outcomes of %d requests on %v", sum, c.Requests, f.key(c))
 	}
 	copied := *c
-	copied.ID = 0
+	copied.Mark = 0
 	copied.ReuseIdle = slices.Clone(c.ReuseIdle)
 	f.lines = append(f.lines, fmt.Sprintf("%+v", copied))
 }

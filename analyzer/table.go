@@ -70,6 +70,7 @@ type conn struct {
 	kept                uint32 // exchanges that negotiated keep-alive
 
 	outstanding uint16
+	mark        uint16 // Connection.Mark
 	flags       flags
 	protocol    Protocol
 	versions    uint8 // bit per http1.Version seen in requests

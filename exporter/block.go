@@ -24,8 +24,9 @@ const (
 
 // A block is what one worker counted of one server.
 type block struct {
-	created int64 // time of the first fact
-	active  int64 // time of the newest
+	created int64  // time of the first fact
+	active  int64  // time of the newest
+	mark    uint16 // Connection.Mark of connections with the server, 0 for none
 
 	opened      [numHandshakes]uint64
 	closed      [analyzer.NumClosedBy][analyzer.NumReasons]uint64

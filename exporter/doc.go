@@ -47,13 +47,14 @@
 //	cells of a histogram                    by construction: < 400              longer than 24 days counts as that
 //	populated native buckets                160                                 the resolution is halved until they fit
 //	idle closings that tell a timeout       64 a side, server, worker           the oldest goes
-//	connections whose server is remembered  those tracked at a time             16 bytes each
+//	servers that connections are marked by  65 535 ever, a worker               the server is looked up with each fact
 //	memory of a server                      about 25 KiB a worker
 //
 // # Cost
 //
 // The analysis of a file with metrics, over that of the same file without any
 // observer, in instructions (BenchmarkCostOfMetrics tells the same in CPU time,
-// by turns): 1.04 where a connection carries 17 small requests, 1.00 with large
-// bodies, 1.07 to 1.08 where it carries one.
+// by turns): 1.02 to 1.03 where a connection carries 17 small requests, 1.00 with
+// large bodies, 1.05 to 1.06 where it carries one. An exchange takes 7 ns with
+// one server and 11 ns with 200 (BenchmarkExchange).
 package exporter

@@ -24,9 +24,6 @@ func (e *Exporter) evict() {
 			for _, k := range idle {
 				e.forget(k, newest-evictAfter)
 			}
-			for _, s := range e.sources {
-				s.recorder.forgot()
-			}
 		})
 	}
 }
@@ -55,7 +52,7 @@ func (e *Exporter) forget(k key, limit int64) {
 		return
 	}
 	for _, s := range e.sources {
-		delete(s.recorder.blocks, k)
+		s.recorder.forget(k)
 	}
 	e.servers.forget(k)
 	delete(e.sum, k)

@@ -108,7 +108,7 @@ func New(cfg Config) *Exporter {
 func (e *Exporter) NewRecorder() *Recorder {
 	return &Recorder{
 		servers: e.servers, local: e.cfg.Local, byNetwork: e.cfg.ByNetwork,
-		blocks: map[key]*block{},
+		blocks: map[key]*block{}, marked: []*block{nil},
 	}
 }
 

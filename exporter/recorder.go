@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"encoding/binary"
+	"math"
 	"time"
 	"unsafe"
 
@@ -17,17 +18,10 @@ type Recorder struct {
 	local      func(sniffer.Addr) bool
 	byNetwork  bool // client networks are told apart
 	blocks     map[key]*block
-	tracked    []tracked // by Connection.ID
+	marked     []*block // by Connection.Mark; nil for 0, and for a server that was dropped
 	cache      [1 << cacheBits]cached
 	clients    [1 << clientBits]recentClient
 	incomplete uint64
-}
-
-// A tracked remembers where the facts of a connection go from Opened on, so that
-// only one of them has to be looked up (BenchmarkConnection).
-type tracked struct {
-	start int64 // with the ID the connection's identity
-	block *block
 }
 
 // A recentClient remembers for a second of packet time whether an address is one
@@ -124,41 +118,37 @@ func (r *Recorder) lookup(k key, t int64) *block {
 	b := r.blocks[k]
 	if b == nil {
 		b = &block{created: t}
+		if n := len(r.marked); n <= math.MaxUint16 { // no mark is another server's later
+			b.mark, r.marked = uint16(n), append(r.marked, b)
+		}
 		r.blocks[k] = b
 	}
 	return b
 }
 
-// forgot makes nothing of servers that were dropped from blocks be remembered.
-func (r *Recorder) forgot() {
+// forget drops a server. None of its connections is open.
+func (r *Recorder) forget(k key) {
+	if b := r.blocks[k]; b != nil {
+		r.marked[b.mark] = nil
+	}
+	delete(r.blocks, k)
 	clear(r.cache[:])
 	clear(r.clients[:])
-	clear(r.tracked)
 }
 
-// track finds where the facts of a connection go, and remembers it.
-func (r *Recorder) track(c *analyzer.Connection) *block {
-	b := r.find(&c.Client, &c.Server, c.ServerName, c.End)
-	if n := int(c.ID) + 1; n > len(r.tracked) {
-		r.tracked = append(r.tracked, make([]tracked, n-len(r.tracked))...)
-	}
-	t := &r.tracked[c.ID]
-	t.start, t.block = c.Start, b
-	return b
-}
-
-// known returns where the facts of a connection go, nil if that is not
-// remembered: Opened was kept from the Recorder, or a server was forgotten since.
-func (r *Recorder) known(id uint32, start int64) *block {
-	if int(id) < len(r.tracked) && r.tracked[id].start == start {
-		return r.tracked[id].block
+// known returns where facts go by the mark of their connection, nil if that is
+// to be found.
+func (r *Recorder) known(mark uint16) *block {
+	if int(mark) < len(r.marked) {
+		return r.marked[mark]
 	}
 	return nil
 }
 
 // Opened implements analyzer.Watcher.
 func (r *Recorder) Opened(c *analyzer.Connection) {
-	b := r.track(c)
+	b := r.find(&c.Client, &c.Server, c.ServerName, c.End)
+	c.Mark = b.mark
 	b.active = c.End
 	b.opened[c.Handshake]++
 	b.open++
@@ -170,9 +160,9 @@ func (r *Recorder) Opened(c *analyzer.Connection) {
 
 // Judged implements analyzer.Watcher.
 func (r *Recorder) Judged(c *analyzer.Connection) {
-	b := r.known(c.ID, c.Start)
+	b := r.known(c.Mark)
 	if b == nil {
-		b = r.track(c)
+		b = r.find(&c.Client, &c.Server, c.ServerName, c.End)
 	}
 	b.active = c.End
 	v := &b.counted
@@ -213,7 +203,7 @@ var protocolOf = [...]uint8{http1.HTTP09: 1, http1.HTTP10: 2, http1.HTTP11: 3}
 // is known.
 func (r *Recorder) Exchange(e *analyzer.Exchange) {
 	t := max(e.Start, e.End)
-	b := r.known(e.ID, e.Opened)
+	b := r.known(e.Mark)
 	if b == nil {
 		b = r.find(&e.Client, &e.Server, e.ServerName, t)
 	}
@@ -232,9 +222,9 @@ func (r *Recorder) Exchange(e *analyzer.Exchange) {
 // Connection implements analyzer.Observer. It does not allocate once the server
 // is known.
 func (r *Recorder) Connection(c *analyzer.Connection) {
-	b := r.known(c.ID, c.Start)
+	b := r.known(c.Mark)
 	if b == nil {
-		b = r.track(c)
+		b = r.find(&c.Client, &c.Server, c.ServerName, c.End)
 	}
 	b.active = c.End
 	b.closed[c.ClosedBy][c.Reason]++

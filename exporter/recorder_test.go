@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -53,6 +54,8 @@ func factsOf(client, server, name string, start int64) *facts {
 
 func (f *facts) tell(o analyzer.Watcher) {
 	o.Opened(&f.opened)
+	mark := f.opened.Mark
+	f.first.Mark, f.second.Mark, f.judged.Mark, f.closed.Mark = mark, mark, mark, mark
 	o.Exchange(&f.first)
 	o.Judged(&f.judged)
 	o.Exchange(&f.second)
@@ -81,8 +84,7 @@ func TestRecorderDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// TestUnopenedConnection has a connection, of which Opened was not heard, take
-// the ID of one that is over.
+// TestUnopenedConnection has a connection of which Opened was not heard.
 func TestUnopenedConnection(t *testing.T) {
 	e, r := attached(Config{})
 	factsOf("10.0.0.1:1", "10.0.0.2:1", "a.example", 1e18).tell(r)
@@ -100,6 +102,20 @@ func TestUnopenedConnection(t *testing.T) {
 		if sums["a.example"] == 0 || sums["a.example"] != sums["b.example"] {
 			t.Errorf("%s: %v", metric, sums)
 		}
+	}
+}
+
+// TestMostMarks has a server come when all marks are another's.
+func TestMostMarks(t *testing.T) {
+	e, r := attached(Config{})
+	r.marked = make([]*block, math.MaxUint16+1)
+	f := factsOf("10.0.0.1:1", "10.0.0.2:1", "a.example", 1e18)
+	f.tell(r)
+	if len(r.marked) != math.MaxUint16+1 || f.opened.Mark != 0 {
+		t.Errorf("%d marks, the newest is %d", len(r.marked), f.opened.Mark)
+	}
+	if got := series(t, e, ConnectionsOpen)["direction=outbound server=a.example"]; got != 0 {
+		t.Errorf("%v connections are open", got)
 	}
 }
 
@@ -415,7 +431,9 @@ func BenchmarkExchange(b *testing.B) {
 			list := make([]analyzer.Exchange, 1024)
 			for i := range list {
 				f := factsOf(fmt.Sprintf("10.0.0.1:%d", 20000+i), fmt.Sprintf("10.1.0.%d:80", i%servers), names[i%servers], 1e18)
+				r.Opened(&f.opened)
 				list[i] = f.second
+				list[i].Mark = f.opened.Mark
 				list[i].Idle = rand.Int64N(1 << (10 + rand.IntN(30)))
 			}
 			i := 0
