@@ -198,7 +198,9 @@ func rateText(v float64) string {
 const (
 	screenFoot = 2
 	causeWidth = 22
-	nameLeast  = 20
+	// beforeCause is the width of the columns that go before it.
+	beforeCause = 36
+	nameLeast   = 20
 )
 
 // rows is how many servers fit, under the head and the titles.
@@ -308,18 +310,18 @@ func (m *screen) honesty() []string {
 	return lines
 }
 
-// fit chooses the columns that there is room for.
+// fit chooses the columns that there is room for. Of those that come last the cause
+// goes before the others.
 func (m *screen) fit() (shown []int, nameWidth int, cause bool) {
 	left := m.width - nameLeast
+	if cause = left >= causeWidth+beforeCause; cause {
+		left -= causeWidth
+	}
 	for i, c := range columns {
 		if left >= c.width {
 			left -= c.width
 			shown = append(shown, i)
 		}
-	}
-	if left >= causeWidth {
-		cause = true
-		left -= causeWidth
 	}
 	return shown, nameLeast + min(left, 40), cause
 }
