@@ -92,6 +92,9 @@ func (r *ring) share(size int) error {
 		if err != nil {
 			return fmt.Errorf("map a ring of %d bytes: %w", bytes*count, err)
 		}
+		// What had no room while there was no ring came before the capture. To ask
+		// sets the count to 0.
+		_, _ = unix.GetsockoptTpacketStatsV3(r.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 		return nil
 	}
 }
