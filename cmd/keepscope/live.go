@@ -40,6 +40,7 @@ type liveConfig struct {
 const (
 	retryFirst      = 500 * time.Millisecond
 	retryMost       = 30 * time.Second
+	drainLeast      = 150 * time.Millisecond // longer than the kernel holds frames back
 	drainMost       = time.Second
 	refreshAddrs    = 10 * time.Second
 	maxExcludePorts = 64
@@ -148,8 +149,8 @@ func (l *live) Read(b *sniffer.Batch) error {
 		}
 	}
 	err := l.src.Read(b)
-	if stopped != 0 && (len(b.Frames) == 0 || b.Frames[len(b.Frames)-1].Time > stopped) {
-		l.failed = io.EOF
+	if stopped != 0 {
+		l.drain(b, stopped, now)
 	}
 	if err == nil {
 		return nil
@@ -161,6 +162,19 @@ func (l *live) Read(b *sniffer.Batch) error {
 	// The batch holds what came before.
 	l.failed = err
 	return nil
+}
+
+// drain leaves out what came after the stop, and ends the capture once nothing from
+// before it can be left: of each interface, for a busy one may hide a quiet one
+// whose frames the kernel still holds back.
+func (l *live) drain(b *sniffer.Batch, stopped int64, now time.Time) {
+	read := len(b.Frames)
+	for n := read; n > 0 && b.Frames[n-1].Time > stopped; n-- {
+		b.Frames = b.Frames[:n-1]
+	}
+	if read == 0 || len(b.Frames) < read && now.UnixNano()-stopped > int64(drainLeast) {
+		l.failed = io.EOF
+	}
 }
 
 // reopen tries the interfaces whose time has come, and once it has all of them

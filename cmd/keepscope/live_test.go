@@ -370,6 +370,39 @@ func TestLiveManyWorkers(t *testing.T) {
 	compareCounts(t, seen(w.stop(t)), want)
 }
 
+// TestLiveStopsWhole stops while one interface is busy: what came on a quiet one
+// before, and the kernel may hold back yet, is told.
+func TestLiveStopsWhole(t *testing.T) {
+	l := newLab(t, lab.Config{}, "nginx", "wrk", "curl")
+	liveNginx(t, l, "127.0.0.1")
+	busy := l.Client.Command(t.Context(), "wrk", "-t1", "-c1", "-d20s", fmt.Sprintf("http://%s:8100/1k.html", l.Server.Addrs[0]))
+	if err := busy.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = busy.Process.Kill()
+		_ = busy.Wait() // it was killed
+	}()
+	for range 4 {
+		w := watch(t, l.Server, "-i", l.Server.Interface, "-i", "lo")
+		const quiet = 6
+		for range quiet {
+			if err := l.Server.Run(t.Context(), "curl", "-sS", "-o", "/dev/null", "http://127.0.0.1:8100/1k.html"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		closed := 0
+		for _, c := range w.stop(t) {
+			if c.Server.IP.IsLoopback() && c.Server.Port == 8100 && c.ClosedBy == "client" {
+				closed++
+			}
+		}
+		if closed != quiet {
+			t.Errorf("%d connections on the quiet interface are told whole, want %d", closed, quiet)
+		}
+	}
+}
+
 // TestLivePod has a proxy, its server and Keepscope in one namespace, as a pod
 // with a sidecar has: the client's connections and the proxy's are both right.
 func TestLivePod(t *testing.T) {
