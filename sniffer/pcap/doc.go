@@ -50,13 +50,13 @@
 //
 // CPU seconds a packet as ratios to tcpdump -w /dev/null with the same ring, on
 // two processors that had other work as well, medians and extremes of
-// KEEPSCOPE_OVERHEAD=3 go test -run 'TestOverhead$/run' ./cmd/keepscope -v. The
+// KEEPSCOPE_OVERHEAD=5 go test -run 'TestOverhead$/run' ./cmd/keepscope -v. The
 // first column is an earlier run, of what was before:
 //
 //	keepscope run              · copied by pcap_dispatch · views of the ring
-//	1 KB exchanges, keep-alive · 4.1                     · 1.8 (1.7–1.8)
-//	1 KB exchanges, close      · 5.3                     · 3.1 (2.2–3.6)
-//	100 kB bodies              · 1.5                     · 0.6 (0.5–1.0)
+//	1 KB exchanges, keep-alive · 4.1                     · 2.2 (1.5–2.7)
+//	1 KB exchanges, close      · 5.3                     · 2.9 (2.6–3.7)
+//	100 kB bodies              · 1.5                     · 0.6 (0.4–0.7)
 //
 // Of what is left on 1 KB exchanges about a fifth is spent here, mostly on
 // waiting for memory that another processor wrote; most is analysis.
