@@ -1,6 +1,8 @@
 package analyzer
 
 import (
+	"unsafe"
+
 	"github.com/keepscope/keepscope/analyzer/http1"
 	"github.com/keepscope/keepscope/analyzer/tls"
 )
@@ -216,11 +218,21 @@ func (t *table) at(id uint32) *conn {
 // open returns a fresh record for a connection.
 func (t *table) open(id uint32) *conn {
 	for int(id/chunkSize) >= len(t.chunks) {
-		t.chunks = append(t.chunks, new([chunkSize]conn))
+		t.chunks = append(t.chunks, newChunk())
 	}
 	s := t.at(id)
 	*s = conn{lastEnd: never, last: ReasonOpen, once: KeepAlive}
 	return s
+}
+
+// newChunk returns a chunk that has been written to on every page: one that the
+// garbage collector reads before that costs two page faults.
+func newChunk() *[chunkSize]conn {
+	c := new([chunkSize]conn)
+	for i := 0; i < chunkSize; i += 4096 / int(unsafe.Sizeof(conn{})) {
+		c[i].mark = 0
+	}
+	return c
 }
 
 // rare returns the rare part of s, taking one if it has none.
