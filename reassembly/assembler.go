@@ -386,15 +386,24 @@ func (a *Assembler) late(s *sniffer.Segment, i, at, hash uint32) bool {
 // Where several Assemblers share a capture, give each the capture's last time
 // by Sweep first. The Assembler is then as new but for its counters.
 func (a *Assembler) Flush() {
-	order := make([]uint32, 0, a.arena.used)
+	type began struct {
+		at int64
+		id uint32
+	}
+	order := make([]began, 0, a.arena.used)
 	for id := range a.arena.span() {
-		if a.Conn(id) != nil {
-			order = append(order, id)
+		if c := a.Conn(id); c != nil {
+			order = append(order, began{c.Start, id})
 		}
 	}
-	slices.SortFunc(order, func(x, y uint32) int { return byStart(a.Conn(x), a.Conn(y)) })
-	for _, id := range order {
-		c := a.Conn(id)
+	slices.SortFunc(order, func(x, y began) int {
+		if x.at != y.at {
+			return cmp.Compare(x.at, y.at)
+		}
+		return byAddress(a.Conn(x.id), a.Conn(y.id))
+	})
+	for _, o := range order {
+		c := a.Conn(o.id)
 		if a.overdue(c, a.now) {
 			a.expire(c)
 		} else {
@@ -407,12 +416,9 @@ func (a *Assembler) Flush() {
 	a.now, a.swept = 0, 0
 }
 
-// byStart orders connections by their first packet; equal times by address,
-// not by ID, which depends on when others were collected.
-func byStart(x, y *Conn) int {
-	if n := cmp.Compare(x.Start, y.Start); n != 0 {
-		return n
-	}
+// byAddress orders connections that began at the same time: not by ID, which
+// depends on when others were collected.
+func byAddress(x, y *Conn) int {
 	for d := range Dir(2) {
 		if n := bytes.Compare(x.Endpoint[d].Addr[:], y.Endpoint[d].Addr[:]); n != 0 {
 			return n
