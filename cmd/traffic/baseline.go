@@ -81,6 +81,9 @@ func (b *baselineFactory) assemble(r *pcapgo.Reader) error {
 		}
 		if len(decoded) == 3 {
 			assembler.AssembleWithContext(ip4.NetworkFlow(), &tcp, &baselineContext{info})
+			if tcp.RST {
+				closeOther(assembler, ip4.NetworkFlow(), &tcp, info)
+			}
 		}
 		if n%flushEvery == 0 {
 			assembler.FlushCloseOlderThan(info.Timestamp.Add(-idle))
@@ -88,9 +91,21 @@ func (b *baselineFactory) assemble(r *pcapgo.Reader) error {
 	}
 }
 
+// closeOther closes the side of a connection that a RST went to. The assembler
+// closes only the side that it came from, and keeps the connection: it would
+// then pass over all later ones of the same addresses and ports.
+func closeOther(a *reassembly.Assembler, flow gopacket.Flow, rst *layers.TCP, info gopacket.CaptureInfo) {
+	other := layers.TCP{SrcPort: rst.DstPort, DstPort: rst.SrcPort, Seq: rst.Ack, Ack: rst.Seq, RST: true, ACK: true}
+	other.SetInternalPortsForTesting()
+	a.AssembleWithContext(flow.Reverse(), &other, &baselineContext{info})
+}
+
 // New implements reassembly.StreamFactory.
 func (b *baselineFactory) New(_, _ gopacket.Flow, _ *layers.TCP, _ reassembly.AssemblerContext) reassembly.Stream {
-	s := &baselineStream{factory: b, client: newChunkReader(), server: newChunkReader()}
+	s := &baselineStream{
+		factory: b, client: newChunkReader(), server: newChunkReader(),
+		state: reassembly.NewTCPSimpleFSM(reassembly.TCPSimpleFSMOptions{}),
+	}
 	b.readers.Add(2)
 	go s.readRequests()
 	go s.readResponses()
@@ -101,14 +116,22 @@ func (b *baselineFactory) New(_, _ gopacket.Flow, _ *layers.TCP, _ reassembly.As
 type baselineStream struct {
 	factory        *baselineFactory
 	client, server *chunkReader
+	state          *reassembly.TCPSimpleFSM
+	requests       reassembly.TCPFlowDirection // the client's
 
 	mu      sync.Mutex
 	methods []string // of the requests without a response yet
 }
 
-// Accept implements reassembly.Stream.
-func (s *baselineStream) Accept(*layers.TCP, gopacket.CaptureInfo, reassembly.TCPFlowDirection, reassembly.Sequence, *bool, reassembly.AssemblerContext) bool {
-	return true
+// Accept implements reassembly.Stream. The last ACK of a connection begins
+// another one in the assembler's eyes, whose client is who sent that ACK. So
+// nothing counts before a SYN, and who sends that one is the client: or else the
+// next connection of the same addresses and ports would be lost.
+func (s *baselineStream) Accept(tcp *layers.TCP, _ gopacket.CaptureInfo, dir reassembly.TCPFlowDirection, _ reassembly.Sequence, _ *bool, _ reassembly.AssemblerContext) bool {
+	if tcp.SYN && !tcp.ACK {
+		s.requests = dir
+	}
+	return s.state.CheckState(tcp, dir) || tcp.RST
 }
 
 // ReassembledSG implements reassembly.Stream.
@@ -119,7 +142,7 @@ func (s *baselineStream) ReassembledSG(sg reassembly.ScatterGather, _ reassembly
 		return
 	}
 	to := s.client
-	if direction == reassembly.TCPDirServerToClient {
+	if direction != s.requests {
 		to = s.server
 	}
 	// The assembler reuses its memory.
