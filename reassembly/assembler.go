@@ -84,6 +84,7 @@ type Assembler struct {
 	closedLinger int64
 	max          int
 
+	touched   uint32 // see exhumeRun
 	swept     int64  // packet time up to which Sweep has visited
 	sweepHand uint32 // ID that Sweep visits next
 	evictHand uint32 // ID that eviction looks at next
@@ -411,7 +412,7 @@ func (a *Assembler) Flush() {
 		}
 	}
 	for a.closed.head != a.closed.tail {
-		a.exhume()
+		a.exhume(a.hashOf(a.closed.at(a.closed.head)))
 	}
 	a.now, a.swept = 0, 0
 }

@@ -5,6 +5,9 @@ import "github.com/keepscope/keepscope/sniffer"
 // closedChunk is how many closed records are allocated at a time: 64 KiB.
 const closedChunk = 1024
 
+// maxRun is how many closed records are dropped at once at most.
+const maxRun = 32
+
 // A closed is what is kept of a connection after its last word, to absorb late
 // acknowledgments, retransmissions and RSTs: those of an unknown 4-tuple would
 // begin a connection. It is 64 bytes, one cache line; its hash is computed anew.
@@ -60,7 +63,7 @@ func (r *closedRing) full() bool { return r.tail-r.head > r.mask }
 // bury keeps a closed record of c in place of its connection.
 func (a *Assembler) bury(c *Conn, hash uint32) {
 	if a.closed.full() {
-		a.exhume()
+		a.exhumeRun()
 	}
 	at := a.table.find(hash, c.ID+1)
 	r, i := a.closed.push()
@@ -78,8 +81,30 @@ func (a *Assembler) bury(c *Conn, hash uint32) {
 	a.closed.count++
 }
 
-// exhume drops the oldest closed record.
-func (a *Assembler) exhume() {
+// exhumeRun drops the oldest closed records of a full ring, several at a time:
+// they and their slots of the table have been in no cache for long, and are
+// waited for together.
+func (a *Assembler) exhumeRun() {
+	var hashes [maxRun]uint32
+	n := min(maxRun, a.closed.mask/64+1)
+	for i := range n {
+		hashes[i] = a.hashOf(a.closed.at(a.closed.head + i))
+	}
+	for i := range n {
+		a.touched += a.table.slots[hashes[i]&a.table.mask].ref
+	}
+	for i := range n {
+		a.exhume(hashes[i])
+	}
+}
+
+// hashOf computes the hash of a closed record's 4-tuple.
+func (a *Assembler) hashOf(r *closed) uint32 {
+	return a.hasher.hash(&r.endpoint[Client], &r.endpoint[Server])
+}
+
+// exhume drops the oldest closed record, whose hash is given.
+func (a *Assembler) exhume(hash uint32) {
 	i := a.closed.head & a.closed.mask
 	r := a.closed.at(a.closed.head)
 	a.closed.head++
@@ -88,7 +113,6 @@ func (a *Assembler) exhume() {
 	}
 	r.state = 0
 	a.closed.count--
-	hash := a.hasher.hash(&r.endpoint[Client], &r.endpoint[Server])
 	a.table.remove(a.table.find(hash, closedRef+i))
 }
 
@@ -127,6 +151,6 @@ func (a *Assembler) collectClosed(now int64) {
 		if r.state != 0 && now-r.last <= a.closedLinger+lingerSlack {
 			return
 		}
-		a.exhume()
+		a.exhume(a.hashOf(r))
 	}
 }

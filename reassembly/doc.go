@@ -52,7 +52,7 @@
 //	connections                · MaxConnections          · 262 144   · one goes: overdue, else half open, else the longest silent of 32
 //	out-of-order, a direction  · MaxBufferedPerDirection · 1 MiB     · its first hole is declared lost
 //	out-of-order, in total     · MaxBuffered             · 16 MiB    · the first hole of the direction that needs room is
-//	closed 4-tuples            · MaxClosed               · 16 384    · the oldest is forgotten
+//	closed 4-tuples            · MaxClosed               · 16 384    · the oldest 32 (a 64th of fewer) are forgotten
 //	rare state                 · one per connection      · 152 bytes · (a hole, cut bytes or an early ACK needs one)
 //	free pages, free rare ones · 512 of each             · same      · left to the garbage collector
 //	silence                    · IdleTimeout             · 10 min    · the connection ends, EndTimeout
