@@ -8,7 +8,7 @@ import (
 
 // over tells everything about a connection that has ended and forgets it.
 func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
-	reason := reasonOf(c, s, end)
+	reason := a.lastReason(c, s, end)
 	race := reason == ReasonRace || reason == ReasonUpgraded && raced(c, s)
 	raceIdle := int64(-1)
 	if race {
@@ -40,6 +40,15 @@ func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
 	o.BodyUnread = unread && o.ClosedBy == ByClient
 	a.obs.Connection(o)
 	a.table.release(s)
+}
+
+// lastReason is reasonOf at a connection's end. Where the pools were told at its
+// closing and nothing has come since, they still know.
+func (a *Analyzer) lastReason(c *reassembly.Conn, s *conn, end reassembly.End) Reason {
+	if s.is(discharged) && s.requests > 0 {
+		return Reason(a.pools.Reason(c.ID))
+	}
+	return reasonOf(c, s, end)
 }
 
 // leavePool ends the connection's part in the pools.
@@ -92,13 +101,10 @@ func (a *Analyzer) opened(c *reassembly.Conn, s *conn) {
 // judged tells the verdict, once. With data in the SYN (RFC 7413) a response
 // may come before the handshake is complete.
 func (a *Analyzer) judged(c *reassembly.Conn, s *conn) {
-	if s.is(judged) || s.verdict == VerdictNone || !a.mayJudge(c, s) {
+	if a.watch == nil || s.is(judged) || s.verdict == VerdictNone || !a.mayJudge(c, s) {
 		return
 	}
 	s.set(judged)
-	if a.watch == nil {
-		return
-	}
 	a.identify(c, s)
 	a.conn.Verdict, a.conn.Cause = s.verdict, s.cause
 	a.watch.Judged(&a.conn)

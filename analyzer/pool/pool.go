@@ -267,6 +267,13 @@ func (p *Pools) Unusable(conn uint32, why Reason) {
 	c.reason = why
 }
 
+// Reason returns why a connection will not take another request, as was said
+// last; PoolMiss if nothing was.
+func (p *Pools) Reason(conn uint32) Reason {
+	_, c := p.find(conn)
+	return c.reason
+}
+
 // Closed is the end of a connection: its first FIN or RST, or the tracker's. It
 // ends what is outstanding, or withdraws the connection if it had no request.
 // Both a request that crosses the closing and the rest of a response may follow.
