@@ -44,7 +44,7 @@ func (t *table) next(at, hash uint32) (i, ref uint32) {
 
 // insert adds an entry that is known to be absent.
 func (t *table) insert(hash, ref uint32) {
-	if t.used >= len(t.slots)/16*13 {
+	if t.used >= len(t.slots)/2 { // fuller, more probes are guessed wrong than the smaller table saves
 		t.resize(2 * len(t.slots))
 	}
 	t.used++
@@ -86,7 +86,7 @@ func (t *table) remove(i uint32) {
 	}
 	t.slots[i] = slot{}
 	t.used--
-	if len(t.slots) > minSlots && t.used < len(t.slots)/16 {
+	if len(t.slots) > minSlots && t.used < len(t.slots)/32 {
 		t.resize(len(t.slots) / 4)
 	}
 }
