@@ -97,7 +97,7 @@ captures-bench: build build/traffic $(BENCH_FILES) ## whole files against cat, g
 
 .PHONY: profile
 profile: $(filter-out %/bulk.pcap,$(BENCH_FILES)) ## renew what the compiler optimises by (root; makes 3 GB in BENCH_DIR)
-	KEEPSCOPE_PCAP='$(shell realpath -m $^ | paste -sd:)' go test -trimpath -run '^$$' -bench '^BenchmarkRead$$' -benchtime 4x \
+	KEEPSCOPE_PCAP='$(shell realpath -m $^ | paste -sd:)' go test -trimpath -run '^$$' -bench '^BenchmarkRead$$' -benchtime 16x \
 		-o /tmp/keepscope.test -cpuprofile $(PROFILE) ./cmd/keepscope
 	rm /tmp/keepscope.test
 
