@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/capfile"
@@ -90,10 +91,11 @@ func BenchmarkCostOfMetrics(b *testing.B) {
 	})
 }
 
-// BenchmarkCostOfVerdicts tells what the ideal pool costs.
+// BenchmarkCostOfVerdicts tells what the ideal pool costs where a file is read
+// for a report.
 func BenchmarkCostOfVerdicts(b *testing.B) {
 	costOf(b, func(path string, with bool) time.Duration {
-		return replay(b, path, analyzer.Config{NoVerdicts: !with}, nothing{})
+		return replay(b, path, analyzer.Config{NoVerdicts: !with}, report.NewAggregate(report.Options{}))
 	})
 }
 
