@@ -207,8 +207,8 @@ func TestMemory(t *testing.T) {
 	a, _, _ := opened(100000)
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	if mib := float64(after.HeapAlloc-before.HeapAlloc) / (1 << 20); mib > 15 {
-		t.Errorf("100 000 connections take %.1f MiB, more than 15", mib)
+	if mib := float64(after.HeapAlloc-before.HeapAlloc) / (1 << 20); mib > 14 {
+		t.Errorf("100 000 connections take %.1f MiB, more than 14", mib)
 	} else {
 		t.Logf("100 000 connections take %.1f MiB", mib)
 	}

@@ -42,9 +42,19 @@ func (t *table) next(at, hash uint32) (i, ref uint32) {
 	}
 }
 
+// limit is how many entries the table takes before it grows. Half empty, few
+// probes go further than the processor guessed; a large one is a cache miss
+// anyway, and better small.
+func (t *table) limit() int {
+	if len(t.slots) <= 1<<16 {
+		return len(t.slots) / 2
+	}
+	return len(t.slots) / 16 * 13
+}
+
 // insert adds an entry that is known to be absent.
 func (t *table) insert(hash, ref uint32) {
-	if t.used >= len(t.slots)/2 { // fuller, more probes are guessed wrong than the smaller table saves
+	if t.used >= t.limit() {
 		t.resize(2 * len(t.slots))
 	}
 	t.used++
