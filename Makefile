@@ -83,7 +83,7 @@ fuzz: packages ## every fuzz target for FUZZTIME (30s) each
 
 .PHONY: soak
 soak: packages ## the tests named TestSoak, for SOAKTIME (20m)
-	@go test -list '^TestSoak' ./... | grep -q '^TestSoak' || { echo "no test is named TestSoak"; exit 1; }
+	@go test -list '^TestSoak' ./... | grep '^TestSoak' >/dev/null || { echo "no test is named TestSoak"; exit 1; }
 	KEEPSCOPE_SOAK=$(SOAKTIME) go test -count=1 -timeout 0 -v -run '^TestSoak' ./...
 
 .PHONY: bench
