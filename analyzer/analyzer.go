@@ -272,6 +272,7 @@ func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
 		if s.outstanding >= maxOutstanding || !a.table.queue(r, &q) {
 			s.set(incomplete)
 			a.table.count(s, Incomplete)
+			a.tellExchange(c, s, &q, 0)
 			return
 		}
 		s.outstanding++
@@ -461,7 +462,7 @@ func (a *Analyzer) unanswered(c *reassembly.Conn, s *conn) {
 	if !s.flight.front.headed {
 		a.table.count(s, Incomplete)
 	}
-	a.tellExchange(c, s, 0)
+	a.tellExchange(c, s, &s.flight.front, 0)
 	a.next(s)
 }
 
@@ -487,7 +488,7 @@ func (a *Analyzer) responseEnds(c *reassembly.Conn, s *conn, t int64) {
 	}
 	s.unset(final)
 	s.lastEnd = t
-	a.tellExchange(c, s, t)
+	a.tellExchange(c, s, &s.flight.front, t)
 	a.judged(c, s)
 	a.next(s)
 	if s.outstanding == 0 && s.flags&(pooled|upgraded) == pooled {
@@ -510,8 +511,7 @@ func (a *Analyzer) next(s *conn) {
 	s.rare.more = more[:copy(more, more[1:])]
 }
 
-func (a *Analyzer) tellExchange(c *reassembly.Conn, s *conn, end int64) {
-	q := &s.flight.front
+func (a *Analyzer) tellExchange(c *reassembly.Conn, s *conn, q *pending, end int64) {
 	e := &a.exchange // every field is written, in place: see fill
 	e.Client = c.Endpoint[reassembly.Client]
 	e.Server = c.Endpoint[reassembly.Server]

@@ -12,19 +12,27 @@ import (
 )
 
 // last hears the last connection of a script.
-type last struct{ c Connection }
+type last struct {
+	c         Connection
+	exchanges uint32
+}
 
-func (*last) Exchange(*Exchange)         {}
+func (l *last) Exchange(*Exchange)       { l.exchanges++ }
 func (l *last) Connection(c *Connection) { l.c = *c }
 
 func playScript(s *sniffertest.Script, cfg Config) (Connection, *Worker) {
+	l, w := playAll(s, cfg)
+	return l.c, w
+}
+
+func playAll(s *sniffertest.Script, cfg Config) (last, *Worker) {
 	var l last
 	w := NewWorker(reassembly.Config{}, cfg, &l)
 	for _, seg := range s.Segments() {
 		w.process(&seg)
 	}
 	w.Assembler.Flush()
-	return l.c, w
+	return l, w
 }
 
 func TestMostOutstandingRequests(t *testing.T) {
@@ -35,7 +43,11 @@ func TestMostOutstandingRequests(t *testing.T) {
 	c.Handshake(0, time.Millisecond)
 	c.Client(2*time.Millisecond, bytes.Repeat([]byte(request), n))
 	c.Server(3*time.Millisecond, bytes.Repeat([]byte(response), n))
-	got, _ := playScript(&s, Config{})
+	l, _ := playAll(&s, Config{})
+	got := l.c
+	if l.exchanges != n {
+		t.Errorf("%d exchanges told, want %d", l.exchanges, n)
+	}
 	if got.Requests != n || got.Responses != n || got.Unsolicited != 6 || !got.Incomplete {
 		t.Errorf("%d requests, %d responses, %d of them unsolicited, incomplete %t", got.Requests, got.Responses, got.Unsolicited, got.Incomplete)
 	}

@@ -11,7 +11,7 @@
 // # What is bounded
 //
 //	what                            cap                      when full
-//	requests awaiting a response    maxOutstanding (1024)    further ones are counted, not paired; the connection is incomplete
+//	requests awaiting a response    maxOutstanding (1024)    further ones are told at once, without a response; the connection is incomplete
 //	the same, pipelined, in total   maxQueued (262 144)      the same
 //	reuse idle times listed         Config.MaxReuseIdle      further ones are counted only; encrypted connections list 32 at least
 //	bytes of cut header sections    Config.MaxHeaderBytes    that direction is parsed anew from the next message; the connection is incomplete

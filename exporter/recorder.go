@@ -253,9 +253,6 @@ func (r *Recorder) Connection(c *analyzer.Connection) {
 		return
 	}
 	b.histograms[histRequests].add(countScale, int64(c.Requests))
-	if c.Incomplete { // as it is where requests were not paired
-		b.unpaired(c)
-	}
 }
 
 // judged says whether Judged was called for a connection. One that was upgraded
@@ -283,25 +280,4 @@ func (b *block) estimate(c *analyzer.Connection) {
 	} else {
 		b.guesses[analyzer.FirstRequest] += first
 	}
-}
-
-// unpaired counts requests that were too many at once to be paired with their
-// responses: no Exchange told of them.
-func (b *block) unpaired(c *analyzer.Connection) {
-	told := uint64(0)
-	for _, n := range c.Negotiated {
-		told += uint64(n)
-	}
-	if told >= uint64(c.Requests) {
-		return
-	}
-	n := uint64(c.Requests) - told
-	protocol := uint8(0)
-	for version, seen := range c.Versions {
-		if seen && version < len(protocolOf) {
-			protocol = protocolOf[version]
-		}
-	}
-	b.requests[protocol][analyzer.ReusedRequest] += n
-	b.exchanges[analyzer.Incomplete] += n
 }

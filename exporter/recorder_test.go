@@ -269,16 +269,6 @@ func TestFactsBecomeMetrics(t *testing.T) {
 		metric string
 		want   map[string]float64
 	}{
-		{"requests that could not be paired", func(f *facts) {
-			f.closed.Requests, f.closed.Incomplete, f.closed.Versions[http1.HTTP10] = 5, true, true
-		}, Requests, map[string]float64{
-			"direction=outbound protocol=http/1.0 reused=true server=a.example":    3,
-			"direction=outbound protocol=http/1.0 reused=false server=a.example":   0,
-			"direction=outbound protocol=http/1.0 reused=unknown server=a.example": 0,
-			"direction=outbound protocol=http/1.1 reused=true server=a.example":    1,
-			"direction=outbound protocol=http/1.1 reused=false server=a.example":   1,
-			"direction=outbound protocol=http/1.1 reused=unknown server=a.example": 0,
-		}},
 		{"TLS handshake at the verdict", func(f *facts) {
 			tls := &analyzer.TLS{Handshake: 3e6, Resumed: true}
 			f.opened.TLS, f.judged.TLS, f.closed.TLS = tls, tls, tls
