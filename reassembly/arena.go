@@ -42,7 +42,8 @@ func (a *arena) get(id uint32) *Conn {
 func (a *arena) alloc() *Conn {
 	n := a.chunkWithRoom()
 	if a.chunks[n] == nil {
-		a.chunks[n] = newChunk()
+		a.chunks[n] = new(chunk)
+		faultIn(a.chunks[n][:])
 		a.spare++
 	}
 	use := &a.uses[n]
@@ -65,14 +66,13 @@ func (a *arena) alloc() *Conn {
 	return c
 }
 
-// newChunk returns a chunk that has been written to on every page: one that the
-// garbage collector reads before that costs two page faults.
-func newChunk() *chunk {
-	c := new(chunk)
-	for i := 0; i < chunkConns; i += 4096 / int(unsafe.Sizeof(Conn{})) {
-		c[i].ID = 0
+// faultIn writes to each page of new memory. One that is read first, as the
+// garbage collector and a look-up do, costs two page faults.
+func faultIn[T any](memory []T) {
+	var zero T
+	for i := 0; i < len(memory); i += 4096 / int(unsafe.Sizeof(zero)) {
+		memory[i] = zero
 	}
-	return c
 }
 
 // chunkWithRoom returns the lowest chunk that has an unused record. One word

@@ -3,7 +3,6 @@ package reassembly
 import (
 	"encoding/binary"
 	"math/bits"
-	"unsafe"
 
 	"github.com/keepscope/keepscope/sniffer"
 )
@@ -105,9 +104,7 @@ func (t *table) resize(n int) {
 	old := t.slots
 	n = max(n, minSlots)
 	t.slots, t.mask = make([]slot, n), uint32(n-1)
-	for i := 0; i < n; i += 4096 / int(unsafe.Sizeof(slot{})) {
-		t.slots[i].ref = 0 // a page that is read before it is written costs two faults
-	}
+	faultIn(t.slots)
 	for _, s := range old {
 		if s.ref != 0 {
 			t.put(s)

@@ -42,7 +42,6 @@ func (r *readCmd) Run(ctx context.Context, con console, log *slog.Logger) error 
 	if err != nil {
 		return err
 	}
-	collectSeldom()
 	out := r.output(con, int64(r.MaxMemory)/4, r.Workers)
 	defer out.close()
 	p, capture, readErr := r.analyse(ctx, con, log, metrics.listen(out.listen()))
@@ -70,6 +69,7 @@ func (r *readCmd) analyse(ctx context.Context, con console, log *slog.Logger, l 
 	if err != nil {
 		return nil, c, err
 	}
+	collectSeldom()
 	merged := capfile.Merge(files...)
 	defer func() { _ = merged.Close() }() // it was only read
 	var src sniffer.Source = merged

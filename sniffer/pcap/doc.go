@@ -7,10 +7,12 @@
 // the rest of a body of known length stays out of the processor's cache. The
 // kernel has the block back once each batch that views it was given to Read
 // again. Whoever holds several batches at once, for several workers, asks for
-// copies instead (Config.Copy): few frames in each would keep all blocks. A Source reads all its interfaces in one goroutine, and waits in the
-// runtime's poller where none has a block: while a thread is blocked in a call,
-// the runtime's monitor wakes more than a thousand times a second, which cost a
-// sixth of all.
+// copies instead (Config.Copy): few frames in each would keep all blocks.
+//
+// A Source reads all its interfaces in one goroutine, and waits in the runtime's
+// poller where none has a block: while a thread is blocked in a call, the
+// runtime's monitor wakes more than a thousand times a second, which cost a sixth
+// of all.
 //
 // The kernel filters, and copies at most Config.Snaplen bytes of a frame. The
 // default holds the largest frame that segmentation offload makes, and is the

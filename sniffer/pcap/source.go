@@ -339,10 +339,10 @@ func linkType(dlt int) sniffer.LinkType {
 }
 
 // Read implements sniffer.Source: it returns what is there, or after a short
-// wait no frames. Without Config.Copy the frames are views of a ring: they are valid
-// until the batch is given to Read again, or Close is called. An *InterfaceError means that an
-// interface is lost, with the frames that were read before; Read goes on with
-// the others.
+// wait no frames. Without Config.Copy the frames are views of a ring: they are
+// valid until the batch is given to Read again, or Close is called. An
+// *InterfaceError means that an interface is lost, with the frames that were read
+// before; Read goes on with the others.
 func (s *Source) Read(b *sniffer.Batch) error {
 	if !s.cfg.Copy {
 		s.release(b)
