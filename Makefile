@@ -92,7 +92,7 @@ bench: packages ## Go benchmarks, then captures-bench
 	$(MAKE) captures-bench
 
 .PHONY: captures-bench
-captures-bench: build build/traffic $(BENCH_FILES) ## whole files against cat, gopacket and tshark (root; makes 4 GB in BENCH_DIR)
+captures-bench: packages build build/traffic $(BENCH_FILES) ## whole files against cat, gopacket and tshark (root; makes 4 GB in BENCH_DIR)
 	build/traffic yardstick -rounds $(ROUNDS) -keepscope build/keepscope $(BENCH_FILES)
 
 .PHONY: profile

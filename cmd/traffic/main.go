@@ -5,11 +5,12 @@
 //	traffic -kind small|bulk|churn|open|demo -out FILE [-scale 1]
 //	traffic yardstick [-rounds 3] [-keepscope PROGRAM] [-only NAMES] FILE...
 //	traffic walk FILE
-//	traffic gopacket FILE
+//	traffic gopacket [-in-place] FILE
 //
-// The first makes a capture. yardstick measures cat, walk, keepscope, gopacket
-// and tshark on files; walk and gopacket are two of those: a reader of record
-// headers, and gopacket's reassembly with net/http.
+// The first makes a capture. yardstick measures cat, walk, keepscope, gopacket,
+// in-place and tshark on files. Three of those are here: walk, a reader of record
+// headers; gopacket, its reassembly with net/http, used as its own examples do; and
+// in-place, the same as quick as we know to write it.
 package main
 
 import (
@@ -57,7 +58,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	case "walk":
 		return walk(args[1:], stdout)
 	case "gopacket":
-		return baseline(args[1:], stdout)
+		return baseline(args[1:], stdout, stderr)
 	case "hold":
 		return hold(ctx, args[1:], os.Stdin, stdout)
 	}

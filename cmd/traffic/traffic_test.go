@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/keepscope/keepscope/cmd/traffic/lab"
@@ -60,9 +62,13 @@ func testRecord(t *testing.T, kind string) {
 	if truth.Wasted != nil && truth.WastedTotal != truth.Connections-len(habits) {
 		t.Errorf("%d wasted, want every handshake but the first of each client: %d", truth.WastedTotal, truth.Connections-len(habits))
 	}
-	for _, reader := range []string{"walk", "gopacket"} {
-		if status := run(t.Context(), []string{reader, file}, &stdout, &stderr); status != 0 {
+	for _, reader := range [][]string{{"walk"}, {"gopacket"}, {"gopacket", "-in-place"}} {
+		stdout.Reset()
+		if status := run(t.Context(), append(reader, file), &stdout, &stderr); status != 0 {
 			t.Errorf("%s: status %d: %s", reader, status, stderr.String())
+		}
+		if reader[0] == "gopacket" && !strings.HasPrefix(stdout.String(), fmt.Sprintf("%d requests,", requests)) {
+			t.Errorf("%s: %s, want %d requests", reader, stdout.String(), requests)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func yardstick(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	flags.SetOutput(stderr)
 	rounds := flags.Int("rounds", 3, "how often each program reads each file")
 	keepscope := flags.String("keepscope", "", "the keepscope to measure; none by default")
-	only := flags.String("only", "", "a comma-separated choice of cat, walk, keepscope, gopacket, tshark; all that are installed by default")
+	only := flags.String("only", "", "a comma-separated choice of cat, walk, keepscope, gopacket, in-place, tshark; all that are installed by default")
 	if err := flags.Parse(args); err != nil {
 		return usageError{err}
 	}
@@ -80,6 +80,7 @@ func contestants(keepscope, only string) ([]contestant, error) {
 		{"walk", []string{self, "walk", "FILE"}},
 		{"keepscope", []string{keepscope, "read", "--output", "text", "FILE"}},
 		{"gopacket", []string{self, "gopacket", "FILE"}},
+		{"in-place", []string{self, "gopacket", "-in-place", "FILE"}},
 		{"tshark", []string{"tshark", "-q", "-z", "http,tree", "-r", "FILE"}},
 	}
 	wanted := strings.Split(only, ",")
