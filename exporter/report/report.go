@@ -453,7 +453,7 @@ func (s *stats) summary() Summary {
 		TimeWait: s.holds.report(), MissingBytes: s.missing, TruncatedBytes: s.truncated,
 		Bytes: Sides{s.bytes[0], s.bytes[1]}, Packets: Sides{s.packets[0], s.packets[1]},
 	}
-	if s.limited.n > 0 {
+	if len(s.limited.cells) > 0 {
 		out.LimitRequests = pointer(s.limited.median())
 	}
 	if s.estimated.connections > 0 {
@@ -487,14 +487,15 @@ func (t *traffic) effectiveness() *float64 {
 
 func (t *traffic) distribution() Requests {
 	h := &t.perConnection
-	if h.n == 0 {
+	n := h.count()
+	if n == 0 {
 		return Requests{}
 	}
 	one, ten, hundred, thousand := h.below(2), h.below(10), h.below(100), h.below(1000)
 	return Requests{
-		Mean: float64(h.sum) / float64(h.n),
+		Mean: float64(h.sum()) / float64(n),
 		P50:  h.quantile(50), P90: h.quantile(90), P99: h.quantile(99), Max: h.max,
-		Histogram: RequestBuckets{one, ten - one, hundred - ten, thousand - hundred, h.n - thousand},
+		Histogram: RequestBuckets{one, ten - one, hundred - ten, thousand - hundred, n - thousand},
 	}
 }
 
@@ -518,7 +519,7 @@ func (s *stats) idleTimes() Idle {
 	idle := Idle{
 		Reuse: s.counted.reuseIdle.quantiles(), Race: s.counted.raceIdle.quantiles(),
 		Close:        SideTimes{s.closeIdle[0].quantiles(), s.closeIdle[1].quantiles()},
-		IdleClosings: SideCounts{s.idleClosing[0].n, s.idleClosing[1].n},
+		IdleClosings: SideCounts{s.idleClosing[0].count(), s.idleClosing[1].count()},
 	}
 	if ns, ok := observedTimeout(&s.idleClosing[analyzer.ByClient]); ok {
 		idle.ObservedTimeout.Client = pointer(seconds(ns))
@@ -526,21 +527,21 @@ func (s *stats) idleTimes() Idle {
 	if ns, ok := observedTimeout(&s.idleClosing[analyzer.ByServer]); ok {
 		idle.ObservedTimeout.Server = pointer(seconds(ns))
 	}
-	if s.advertisedTimeout.n > 0 {
+	if len(s.advertisedTimeout.cells) > 0 {
 		idle.AdvertisedTimeout = pointer(float64(s.advertisedTimeout.median()))
 	}
-	if s.advertisedMax.n > 0 {
+	if len(s.advertisedMax.cells) > 0 {
 		idle.AdvertisedMax = pointer(s.advertisedMax.median())
 	}
 	return idle
 }
 
 func (h *histogram) quantiles() Quantiles {
-	if h.n == 0 {
+	if len(h.cells) == 0 {
 		return Quantiles{}
 	}
 	q := func(p uint64) *float64 { return pointer(seconds(h.quantile(p))) }
-	return Quantiles{Count: h.n, P50: q(50), P90: q(90), P99: q(99), Max: pointer(seconds(h.max))}
+	return Quantiles{Count: h.count(), P50: q(50), P90: q(90), P99: q(99), Max: pointer(seconds(h.max))}
 }
 
 func (h holders) report() TimeWait {
