@@ -1,7 +1,7 @@
 package sniffer
 
 // BatchFrames is how many frames a Batch holds at most.
-const BatchFrames = 256
+const BatchFrames = 512
 
 // A LinkType says how a frame begins: a LINKTYPE_ value of the capture file
 // formats (1 is Ethernet).

@@ -70,5 +70,5 @@
 //	bytes kept of a frame   · 256 KiB         · 64.5 KiB   · the rest is cut, Frame.Length tells
 //	ring of an interface    · Config.Buffer   · 64 MiB     · the kernel drops, Drops tells
 //	block of a ring         · 1 MiB           · same       · the next one is filled
-//	frames of a batch       · 256             · same       · the rest comes with the next Read
+//	frames of a batch       · 512             · same       · the rest comes with the next Read
 package pcap
