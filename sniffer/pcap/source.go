@@ -32,7 +32,7 @@ const (
 	MaxInterfaces  = 64
 
 	// wait is how long Read waits for a first frame.
-	wait = 100 * time.Millisecond
+	wait = 250 * time.Millisecond
 	// hold is how long the kernel holds frames back to hand over many at once.
 	hold = 50 * time.Millisecond
 	// countEvery is how often the drops are read, and lost interfaces looked for.
