@@ -336,10 +336,25 @@ func (a *Assembler) replace(c *Conn, s *sniffer.Segment, hash uint32) {
 	a.begin(s, hash)
 }
 
-// finish tells what is left of a connection, its end, and releases it. One
+// finish ends a connection and releases it.
+func (a *Assembler) finish(c *Conn, e End) {
+	e = a.conclude(c, e)
+	hash := a.hasher.hash(&c.Endpoint[Client], &c.Endpoint[Server])
+	if e == EndClosed {
+		a.bury(c, hash)
+	} else {
+		a.table.remove(a.table.find(hash, c.ID+1))
+	}
+	if c.rare != nil {
+		a.pool.putRare(c.rare)
+	}
+	a.arena.release(c)
+}
+
+// conclude tells what is left of a connection and its end, which it returns: one
 // that was over, but for bytes still in flight, ends as EndClosed whatever the
 // occasion.
-func (a *Assembler) finish(c *Conn, e End) {
+func (a *Assembler) conclude(c *Conn, e End) End {
 	if c.rare != nil {
 		a.drain(c)
 	}
@@ -353,16 +368,7 @@ func (a *Assembler) finish(c *Conn, e End) {
 		a.stats.Evicted++
 	}
 	a.handler.End(c, Client, e)
-	hash := a.hasher.hash(&c.Endpoint[Client], &c.Endpoint[Server])
-	if e == EndClosed {
-		a.bury(c, hash)
-	} else {
-		a.table.remove(a.table.find(hash, c.ID+1))
-	}
-	if c.rare != nil {
-		a.pool.putRare(c.rare)
-	}
-	a.arena.release(c)
+	return e
 }
 
 // late absorbs a segment of a closed connection. It reports false where the
@@ -404,17 +410,19 @@ func (a *Assembler) Flush() {
 		return byAddress(a.Conn(x.id), a.Conn(y.id))
 	})
 	for _, o := range order {
-		c := a.Conn(o.id)
+		c, e := a.Conn(o.id), EndCapture
 		if a.overdue(c, a.now) {
-			a.expire(c)
-		} else {
-			a.finish(c, EndCapture)
+			e = EndTimeout
+		}
+		a.conclude(c, e)
+		c.state = 0
+		if c.rare != nil {
+			a.pool.putRare(c.rare)
 		}
 	}
-	for a.closed.head != a.closed.tail {
-		a.exhume(a.hashOf(a.closed.at(a.closed.head)))
-	}
-	a.now, a.swept = 0, 0
+	// All at once: to take each out of the table costs as much as its end.
+	a.table, a.arena, a.closed = newTable(), arena{}, closedRing{mask: a.closed.mask}
+	a.now, a.swept, a.sweepHand, a.evictHand = 0, 0, 0, 0
 }
 
 // byAddress orders connections that began at the same time: not by ID, which

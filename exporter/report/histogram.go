@@ -58,20 +58,25 @@ func (h *histogram) newCell(bucket uint16) *cell {
 	return &h.cells[len(h.cells)-1]
 }
 
-// span makes the table of places reach a bucket.
+// span makes the table of places reach a bucket, a power of two's buckets at a
+// time and at least twice as many as before.
 func (h *histogram) span(bucket uint16) {
-	const step = 32 // a cache line
-	begin, end := int(bucket)&^(step-1), (int(bucket)|(step-1))+1
-	if n := len(h.places); n > 0 {
-		begin, end = min(begin, int(h.base)), max(end, int(h.base)+n)
+	const step = 1 << subBits
+	begin, n := int(h.base), len(h.places)
+	end := begin + n
+	switch b := int(bucket); {
+	case n == 0:
+		begin, end = b&^(step-1), (b|(step-1))+1
+	case b < begin:
+		begin = max(min(b&^(step-1), begin-n), 0)
+	case b >= end:
+		end = max((b|(step-1))+1, end+n)
+	default:
+		return
 	}
-	if end-begin > len(h.places) {
-		places := make([]uint16, end-begin)
-		if len(h.places) > 0 {
-			copy(places[int(h.base)-begin:], h.places)
-		}
-		h.places, h.base = places, uint16(begin)
-	}
+	places := make([]uint16, end-begin)
+	copy(places[max(int(h.base)-begin, 0):], h.places)
+	h.places, h.base = places, uint16(begin)
 }
 
 // ascending goes through the cells in the order of their buckets.
@@ -100,6 +105,10 @@ func (h *histogram) sum() (sum int64) {
 
 func (h *histogram) merge(o *histogram) {
 	h.max = max(h.max, o.max)
+	if len(h.cells) == 0 {
+		h.cells, h.places, h.base = append(h.cells, o.cells...), append(h.places[:0], o.places...), o.base
+		return
+	}
 	for bucket, c := range o.ascending {
 		to := h.cell(bucket)
 		to.n += c.n
