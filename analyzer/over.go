@@ -15,7 +15,9 @@ func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
 		raceIdle = max(s.flight.front.idle, 0) // where pipelined, none
 	}
 	unread := s.outstanding > 0 && s.is(final) && s.flight.front.outcome == KeepAlive
-	a.leavePool(c, s, reason)
+	if end != reassembly.EndCapture { // after which no handshake is judged
+		a.leavePool(c, s, reason)
+	}
 	if s.requests == 0 || !a.mayJudge(c, s) {
 		s.verdict = VerdictNone
 	}
