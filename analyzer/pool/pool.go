@@ -130,6 +130,7 @@ type Pools struct {
 	pairs    arena[pair] // pairs[0] is the head of the ring
 	byKey    map[Pair]int32
 	near     [64]int32 // pairs found last, by a cheap hash
+	stale    []int32   // slots that are, or were since this was empty
 	seq      uint32    // of the last slot that became idle
 	hand     int32     // the slot swept last, 0 between rounds
 	next     int64     // when the next round begins
@@ -143,7 +144,7 @@ func New(cfg Config) *Pools {
 	cfg.MaxPairs = orDefault(cfg.MaxPairs, 1<<16)
 	cfg.MaxSlots = orDefault(cfg.MaxSlots, 1<<18)
 	cfg.MaxPairSlots = orDefault(cfg.MaxPairSlots, 1<<16)
-	p := &Pools{cfg: cfg, byKey: make(map[Pair]int32)}
+	p := &Pools{cfg: cfg, byKey: make(map[Pair]int32), stale: make([]int32, 0, maxStale)}
 	p.conns.reach(0) // index 0 is none
 	p.slots.at(p.slots.get()).rider = gone
 	p.pairs.get()

@@ -39,7 +39,7 @@ func check(t testing.TB, p *Pools) {
 	var walk func(i, pr int32)
 	walk = func(i, pr int32) {
 		for c, prev := p.slots.at(i).child, i; c != 0; c, prev = p.slots.at(c).next, c {
-			if p.slots.at(c).prev != prev || p.slots.at(c).later(p.slots.at(i)) {
+			if o := p.slots.at(c); o.prev != prev || o.heap != stale && o.later(p.slots.at(i)) {
 				t.Fatalf("slot %d below %d: link or order broken", c, i)
 			}
 			walk(c, pr)
@@ -75,7 +75,7 @@ func check(t testing.TB, p *Pools) {
 			t.Fatalf("slot %d: connection %d rides another, and does not know of it", i, s.rider)
 		}
 		pairRefs[s.pair]++
-		if inHeap[i] != s.queued || !s.queued && !s.held {
+		if inHeap[i] != (s.heap != outside) || s.heap == outside && !s.held {
 			t.Fatalf("slot %d: neither held nor idle", i)
 		}
 		if s.held != (holder[i] != 0) {
@@ -244,21 +244,58 @@ func TestCaps(t *testing.T) {
 // A pair that carries exchanges outlives a flood of pairs that carry none, though
 // they are newer; without any use the oldest goes.
 func TestEvictionSpares(t *testing.T) {
-	p := New(Config{MaxPairs: 3})
-	for i := range uint32(3) {
-		p.SYN(i, &Pair{Port: uint16(i)}, 0)
+	for _, below := range []bool{false, true} { // the slot of the connection that is used is below another's in the heap
+		p := New(Config{MaxPairs: 3})
+		for i := range uint32(3) {
+			p.SYN(i, &Pair{Port: uint16(i)}, 0)
+			p.Request(i, 0)
+		}
+		if below {
+			p.Idle(1, 0)
+			p.SYN(1000, &Pair{Port: 1}, 0)
+			p.Request(1000, 0)
+			p.Request(1, 0)
+			p.Idle(1, 0)
+			p.Idle(1000, 0)
+		}
+		for i := range uint32(100) {
+			p.Idle(1, int64(i))
+			p.SYN(3+i, &Pair{Port: 3 + uint16(i)}, int64(i))
+			check(t, p)
+			if p.byKey[Pair{Port: 1}] == 0 {
+				t.Fatalf("below %t: the pair in use was forgotten for pair %d", below, 3+i)
+			}
+			p.Request(1, int64(i))
+		}
+		for port, want := range map[uint16]bool{0: false, 1: true, 2: false, 100: false, 101: true, 102: true} {
+			if got := p.byKey[Pair{Port: port}] != 0; got != want {
+				t.Errorf("below %t: pair %d is there: %t, want %t", below, port, got, want)
+			}
+		}
+	}
+}
+
+// No more slots are stale than there is room for, however many become idle in an
+// order of their own.
+func TestStaleSlots(t *testing.T) {
+	p := New(Config{})
+	const n = 3*maxStale + 100
+	for i := range uint32(n) {
+		p.SYN(i, &Pair{}, 0)
 		p.Request(i, 0)
 	}
-	for i := range uint32(100) {
-		p.Idle(1, int64(i))
-		p.SYN(3+i, &Pair{Port: 3 + uint16(i)}, int64(i))
-		check(t, p)
-		p.Request(1, int64(i))
-	}
-	for port, want := range map[uint16]bool{0: false, 1: true, 2: false, 100: false, 101: true, 102: true} {
-		if got := p.byKey[Pair{Port: port}] != 0; got != want {
-			t.Errorf("pair %d is there: %t, want %t", port, got, want)
+	for round := range int64(3) {
+		for i := range uint32(n) {
+			p.Request(i, round)
+			p.Idle(i, round*n+int64(i))
+			if len(p.stale) >= maxStale || cap(p.stale) != maxStale {
+				t.Fatalf("%d slots are stale in room for %d", len(p.stale), cap(p.stale))
+			}
 		}
+		check(t, p)
+	}
+	if len(p.stale) == 0 {
+		t.Error("none is stale, want some")
 	}
 }
 

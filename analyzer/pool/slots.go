@@ -21,10 +21,10 @@ type connection struct {
 // gone is the rider of a slot whose rider is released.
 const gone = ^uint32(0)
 
-// A slot is free, or held, or idle. The idle ones are in their pair's heap; one
-// that its rider holds again stays in it, where it was, until it is idle again or
-// comes to the top and is looked at: that a connection is reused costs the heap
-// next to nothing.
+// A slot is free, or held, or idle. The idle ones are in their pair's heap. One
+// that its rider holds again stays in it until it comes to the top and is looked
+// at, and where it was, though it became idle anew since, until somebody asks for
+// a slot: that a connection is reused costs the heap next to nothing.
 type slot struct {
 	since             int64  // when it became idle last; while held, what a withdrawal restores
 	seq               uint32 // orders slots that became idle at the same time
@@ -35,9 +35,21 @@ type slot struct {
 	after, before     int32  // in the list of its rider's lent slots
 	why               Reason // of a rider that is gone
 	held              bool   // by the connection that says so
-	queued            bool   // it is in the heap
+	heap              place  // where it is
 	lent              bool   // it is in the list: its rider has ridden another since
 }
+
+// A place says where in the heap of its pair a slot is.
+type place uint8
+
+const (
+	outside place = iota
+	inOrder       // not above one that became idle later, unless that is stale
+	stale         // where it was before it became idle last: it may have to be above
+)
+
+// maxStale is how many slots may be stale.
+const maxStale = 1024
 
 // A pair is kept until it has neither slots nor connections.
 type pair struct {
@@ -178,6 +190,7 @@ func (p *Pools) leave(i int32) {
 // ended in since they were made or spared. Those before it are spared. Held slots
 // go when their holders let go.
 func (p *Pools) evict(keep int32) {
+	p.order() // a stale slot would not say that its pair is used
 	head := p.pairs.at(0)
 	i, r := head.newer, p.pairs.at(head.newer)
 	for r.used || i == keep {
@@ -296,21 +309,44 @@ func (p *Pools) why(s *slot) Reason {
 
 // rest makes slot i idle from t on.
 func (p *Pools) rest(i int32, s *slot, t int64) {
+	s.held = false
+	p.seq++
+	if s.heap == stale && t >= s.since { // and its pair is used
+		s.since, s.seq = t, p.seq
+		return
+	}
 	r := p.pairs.at(s.pair)
 	r.used = true
-	s.held = false
-	if s.queued && t < s.since { // what is below it may have to be above
+	if s.heap != outside && t < s.since { // what is below it may have to be above
 		p.unlink(i, s, r)
 	}
-	p.seq++
 	s.since, s.seq = t, p.seq
 	switch {
-	case !s.queued:
+	case s.heap == outside:
 		p.push(i, s, r)
-	case r.idle != i:
-		p.cut(i, s)
-		p.onto(i, s, r)
+	case s.heap == inOrder && r.idle != i:
+		s.heap = stale
+		p.stale = append(p.stale, i)
+		if len(p.stale) == maxStale {
+			p.order()
+		}
 	}
+}
+
+// order puts the stale slots where they belong.
+func (p *Pools) order() {
+	for _, i := range p.stale {
+		s := p.slots.at(i)
+		if s.heap != stale { // it has left the heap since
+			continue
+		}
+		s.heap = inOrder
+		if r := p.pairs.at(s.pair); r.idle != i {
+			p.cut(i, s)
+			p.onto(i, s, r)
+		}
+	}
+	p.stale = p.stale[:0]
 }
 
 // alive says whether an idle slot can be taken at t.
@@ -345,6 +381,9 @@ func (p *Pools) sweep(t int64) {
 func (p *Pools) newest(r *pair, t int64) (int32, *slot) {
 	if r.idle == 0 {
 		return 0, nil
+	}
+	if len(p.stale) > 0 {
+		p.order()
 	}
 	i, s := p.pop(r)
 	if !s.held && s.since <= t && p.alive(s, t) { // nearly always
@@ -390,7 +429,7 @@ func (p *Pools) push(i int32, s *slot, r *pair) {
 	default:
 		p.onto(i, s, r)
 	}
-	s.queued = true
+	s.heap = inOrder
 }
 
 // onto makes one heap of a pair's and of what is below s, slot i.
@@ -410,7 +449,7 @@ func (p *Pools) pop(r *pair) (int32, *slot) {
 	if r.idle = s.child; s.child != 0 {
 		r.idle, _ = p.combine(s.child)
 	}
-	s.child, s.queued = 0, false
+	s.child, s.heap = 0, outside
 	return i, s
 }
 
@@ -425,7 +464,7 @@ func (p *Pools) unlink(i int32, s *slot, r *pair) {
 		sub, o := p.combine(s.child)
 		p.onto(sub, o, r)
 	}
-	s.child, s.queued = 0, false
+	s.child, s.heap = 0, outside
 }
 
 // cut takes s, slot i, which is not the top, and what is below it out of the heap.
