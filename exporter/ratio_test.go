@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"syscall"
 	"testing"
@@ -94,6 +95,7 @@ func BenchmarkCostOfMetrics(b *testing.B) {
 // BenchmarkCostOfVerdicts tells what the ideal pool costs where a file is read
 // for a report.
 func BenchmarkCostOfVerdicts(b *testing.B) {
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // which keepscope read sets, too
 	costOf(b, func(path string, with bool) time.Duration {
 		return replay(b, path, analyzer.Config{NoVerdicts: !with}, report.NewAggregate(report.Options{}))
 	})

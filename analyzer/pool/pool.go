@@ -41,19 +41,19 @@
 // # Cost and limits
 //
 // A request and its end cost a constant, for the slot of a connection that is
-// reused stays in the pairing heap of its pair's slots until a SYN finds it on
-// top; taking a slot out of the heap is O(log n), amortised. A Move also steps
+// reused stays where it is in the pairing heap of its pair's slots until one is
+// asked for; taking a slot out of the heap is O(log n), amortised. A Move also steps
 // past the slots that became idle since its SYN. Each SYN looks at two slots for
 // dead ones, until all were seen; an eighth of Window later that begins anew.
 // Nothing is allocated in the steady state.
 //
 // Instructions on amd64, counted where captures of nginx are read: 480 for the
-// five events of a one-request connection (BenchmarkChurn), 180 for the two of a
+// five events of a one-request connection (BenchmarkChurn), 130 for the two of a
 // reused request (BenchmarkReuse), and 160 and 15 in their caller. The CPU time of
 // reading a file for a report, over that without verdicts (BenchmarkCostOfVerdicts
-// of package exporter): 1.02 where a connection carries 17 small requests, 1.00 to
-// 1.02 with large bodies, 1.07 to 1.11 where it carries one, 1.06 to 1.09 with
-// 100 000 of those open.
+// of package exporter): 1.05 where a connection carries 17 small requests, 1.00
+// with large bodies, 1.06 to 1.08 where it carries one, 1.08 to 1.09 with 100 000
+// of those open.
 // The time of a connection withdrawn among 50 000 slots is BenchmarkWithdraw's.
 // A connection takes 20 bytes, a slot 48.
 //
@@ -62,6 +62,7 @@
 //	slots of all pairs    MaxSlots      262 144  the same; with no other pair left, as in the next line
 //	slots of one pair     MaxPairSlots   65 536  the handshake is needed, the exchange rides no slot, counted
 //	slots that Move skips lookBack        1 024  the handshake is needed
+//	slots out of place    maxStale        1 024  all are put in their places
 //
 // Which pair is forgotten is a second chance's choice, O(1) amortised: they stand
 // in the order in which they were made, the first goes, and one in which an
