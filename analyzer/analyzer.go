@@ -58,10 +58,15 @@ func New(cfg Config, obs Observer) *Analyzer {
 	watch, _ := obs.(Watcher)
 	a := &Analyzer{cfg: cfg, obs: obs, watch: watch, names: names{known: map[string]*string{}}, dns: dns.NewCache(dns.Config{})}
 	a.table.heads.Max = int64(cfg.MaxHeaderBytes)
-	if !cfg.NoVerdicts {
-		a.pools = pool.New(pool.Config{Window: int64(cfg.ReuseWindow), Open: a.isOpen})
-	}
+	a.newPools()
 	return a
+}
+
+// newPools makes the pools, empty.
+func (a *Analyzer) newPools() {
+	if !a.cfg.NoVerdicts {
+		a.pools = pool.New(pool.Config{Window: int64(a.cfg.ReuseWindow), Conn: a.table.pooled, Open: a.isOpen})
+	}
 }
 
 // isOpen tells the pools whether a connection is past the tracker's idle limit,
@@ -100,7 +105,7 @@ func (a *Analyzer) handshake(c *reassembly.Conn, s *conn) {
 	}
 	if a.pools != nil {
 		key := pairOf(client, server, 0)
-		s.verdict, s.cause = a.verdict(a.pools.SYN(c.ID, &key, c.SYN))
+		s.verdict, s.cause = a.verdict(a.pools.SYN(&s.pool, c.ID, &key, c.SYN))
 		s.set(pooled)
 	}
 }
@@ -239,7 +244,7 @@ func (a *Analyzer) requestBegins(c *reassembly.Conn, s *conn) {
 	}
 	s.flight.reqStart = c.Last
 	if s.requests > 0 && s.is(pooled) {
-		a.pools.Request(c.ID, c.Last)
+		a.pools.Request(&s.pool, c.ID, c.Last)
 	}
 }
 
@@ -333,10 +338,10 @@ func (a *Analyzer) confirm(c *reassembly.Conn, s *conn, t int64) {
 		s.set(pooled)
 		client, server := s.sides(c)
 		key := pairOf(&c.Endpoint[client], &c.Endpoint[server], 0)
-		a.pools.Midstream(c.ID, &key, t)
+		a.pools.Midstream(&s.pool, c.ID, &key, t)
 		return
 	}
-	a.pools.Request(c.ID, t)
+	a.pools.Request(&s.pool, c.ID, t)
 }
 
 func (a *Analyzer) reuseIdle(s *conn, idle int64) {
@@ -416,7 +421,7 @@ func (a *Analyzer) response(c *reassembly.Conn, s *conn, p *http1.Parser) {
 	if q.outcome != KeepAlive {
 		s.last = announced(q.outcome, m.Status, s.kept)
 		if s.is(pooled) {
-			a.pools.Unusable(c.ID, pool.Reason(s.last))
+			a.pools.Unusable(&s.pool, pool.Reason(s.last))
 		}
 	} else {
 		s.last = ReasonOpen
@@ -453,7 +458,7 @@ func (a *Analyzer) realign(c *reassembly.Conn, s *conn) {
 		a.unanswered(c, s)
 	}
 	if lost > 0 && s.outstanding == 0 && s.flags&(pooled|upgraded) == pooled {
-		a.pools.Idle(c.ID, c.Last)
+		a.pools.Idle(&s.pool, c.ID, c.Last)
 	}
 }
 
@@ -492,7 +497,7 @@ func (a *Analyzer) responseEnds(c *reassembly.Conn, s *conn, t int64) {
 	a.judged(c, s)
 	a.next(s)
 	if s.outstanding == 0 && s.flags&(pooled|upgraded) == pooled {
-		a.pools.Idle(c.ID, t)
+		a.pools.Idle(&s.pool, c.ID, t)
 		if c.ClosedWith != reassembly.NotClosed {
 			a.closing(c, s)
 		}
@@ -596,5 +601,5 @@ func (a *Analyzer) closing(c *reassembly.Conn, s *conn) {
 	if s.outstanding == 0 {
 		s.set(discharged)
 	}
-	a.pools.Closed(c.ID, c.Last, pool.Reason(reasonOf(c, s, reassembly.EndClosed)))
+	a.pools.Closed(&s.pool, c.Last, pool.Reason(reasonOf(c, s, reassembly.EndClosed)))
 }

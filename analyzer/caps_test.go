@@ -31,7 +31,7 @@ func playAll(s *sniffertest.Script, cfg Config) (last, *Worker) {
 	for _, seg := range s.Segments() {
 		w.process(&seg)
 	}
-	w.Assembler.Flush()
+	w.flush()
 	return l, w
 }
 
@@ -73,7 +73,7 @@ func TestMostQueuedRequests(t *testing.T) {
 			t.Fatalf("room for %d requests after %d connections", n, i+1)
 		}
 	}
-	w.Assembler.Flush()
+	w.flush()
 	if l.c.Requests != maxOutstanding || l.c.Negotiated[Incomplete] != maxOutstanding || !l.c.Incomplete {
 		t.Errorf("%d requests, %v, incomplete %t", l.c.Requests, l.c.Negotiated, l.c.Incomplete)
 	}

@@ -15,7 +15,7 @@ func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
 		raceIdle = max(s.flight.front.idle, 0) // where pipelined, none
 	}
 	unread := s.outstanding > 0 && s.is(final) && s.flight.front.outcome == KeepAlive
-	if end != reassembly.EndCapture { // after which no handshake is judged
+	if end != reassembly.EndCapture { // or the pools go as a whole: see Worker.flush
 		a.leavePool(c, s, reason)
 	}
 	if s.requests == 0 || !a.mayJudge(c, s) {
@@ -48,7 +48,7 @@ func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
 // closing and nothing has come since, they still know.
 func (a *Analyzer) lastReason(c *reassembly.Conn, s *conn, end reassembly.End) Reason {
 	if s.is(discharged) && s.requests > 0 {
-		return Reason(a.pools.Reason(c.ID))
+		return Reason(a.pools.Reason(&s.pool))
 	}
 	return reasonOf(c, s, end)
 }
@@ -63,9 +63,9 @@ func (a *Analyzer) leavePool(c *reassembly.Conn, s *conn, reason Reason) {
 		t = c.Last
 	}
 	if !s.is(discharged) {
-		a.pools.Closed(c.ID, t, pool.Reason(reason))
+		a.pools.Closed(&s.pool, t, pool.Reason(reason))
 	}
-	a.pools.Release(c.ID, t)
+	a.pools.Release(&s.pool, c.ID, t)
 }
 
 // mayJudge says whether the connection's handshake can be needed or wasted.

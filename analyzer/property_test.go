@@ -360,7 +360,7 @@ func TestSweepTellsNothingNew(t *testing.T) {
 				}
 			}
 			w.Assembler.Sweep(frames[len(frames)-1].Time)
-			w.Assembler.Flush()
+			w.flush()
 			slices.Sort(f.lines)
 			return f.lines
 		}
@@ -369,6 +369,33 @@ func TestSweepTellsNothingNew(t *testing.T) {
 			if diff := cmp.Diff(want, run(every)); diff != "" {
 				t.Fatalf("seed %d, sweep every %v:\n%s", seed, time.Duration(every), diff)
 			}
+		}
+	}
+}
+
+// TestCaptureAfterCapture gives a worker the same capture twice: it must find the
+// same.
+func TestCaptureAfterCapture(t *testing.T) {
+	for seed := range uint64(20) {
+		frames := (&wire{Rand: rand.New(rand.NewPCG(seed, 5))}).frames(t, 120)
+		f := newFacts(t)
+		w := NewWorker(reassembly.Config{}, Config{}, f)
+		read := func() []string {
+			f.lines = nil
+			d := sniffer.NewDecoder(sniffer.DecoderConfig{})
+			var s sniffer.Segment
+			for i := range frames {
+				if d.Decode(&frames[i], &s) {
+					w.process(&s)
+				}
+			}
+			w.flush()
+			slices.Sort(f.lines)
+			return f.lines
+		}
+		want := read()
+		if diff := cmp.Diff(want, read()); diff != "" {
+			t.Fatalf("seed %d: the first and the second time:\n%s", seed, diff)
 		}
 	}
 }

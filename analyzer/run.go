@@ -47,6 +47,12 @@ func NewWorker(rc reassembly.Config, ac Config, obs Observer) *Worker {
 	return w
 }
 
+// flush ends the connections that are still open. Another capture may follow.
+func (w *Worker) flush() {
+	w.Assembler.Flush()
+	w.Analyzer.newPools()
+}
+
 func (w *Worker) process(s *sniffer.Segment) {
 	switch s.Protocol {
 	case sniffer.TCP:
@@ -101,7 +107,7 @@ func (r *Reader) Flush() {
 	for _, w := range r.Workers {
 		w.Do(func() {
 			w.Assembler.Sweep(r.Progress.Last.Load())
-			w.Assembler.Flush()
+			w.flush()
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"unsafe"
 
 	"github.com/keepscope/keepscope/analyzer/http1"
+	"github.com/keepscope/keepscope/analyzer/pool"
 	"github.com/keepscope/keepscope/analyzer/tls"
 )
 
@@ -80,6 +81,8 @@ type conn struct {
 	cause       Cause
 	last        Reason  // announced by the last answered exchange; ReasonOpen if none was
 	once        Outcome // one exchange had this outcome; KeepAlive for none
+
+	pool pool.Conn
 }
 
 // A flight is what a connection needs while a message or an exchange is under
@@ -214,6 +217,9 @@ const chunkSize = 1024
 func (t *table) at(id uint32) *conn {
 	return &t.chunks[id/chunkSize][id%chunkSize]
 }
+
+// pooled returns what the pools know of a connection.
+func (t *table) pooled(id uint32) *pool.Conn { return &t.at(id).pool }
 
 // open returns a fresh record for a connection.
 func (t *table) open(id uint32) *conn {

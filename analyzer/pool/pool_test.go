@@ -11,14 +11,14 @@ import (
 const ids = 24 // connections alive at once in random streams
 
 // check holds the structure against itself.
-func check(t testing.TB, p *Pools) {
+func check(t testing.TB, p *numbered) {
 	t.Helper()
 	pairRefs := make([]int32, p.pairs.made)
 	inHeap := make([]bool, p.slots.made)
 	holder := make([]uint32, p.slots.made)
 	lent := 0
-	for me := range uint32(len(p.conns) * chunkLen) {
-		c := p.conns.at(int32(me))
+	for i := range p.conns {
+		c, me := &p.conns[i], uint32(i+1)
 		if c.pair == 0 {
 			continue
 		}
@@ -71,7 +71,7 @@ func check(t testing.TB, p *Pools) {
 		live++
 		if s.lent {
 			lent--
-		} else if s.rider != 0 && s.rider != gone && p.conns.at(int32(s.rider)).slot != i {
+		} else if s.rider != 0 && s.rider != gone && p.rider(s).slot != i {
 			t.Fatalf("slot %d: connection %d rides another, and does not know of it", i, s.rider)
 		}
 		pairRefs[s.pair]++
@@ -115,7 +115,7 @@ func run(t testing.TB, data []byte, cfg Config, compare bool) (confirmed [3]int,
 		m.limit = 3 * cfg.Window
 		cfg.Open = func(conn uint32, now int64) bool { return now-m.conns[conn].last <= m.limit }
 	}
-	p := New(cfg)
+	p := newNumbered(cfg)
 	s := &stream{data: data}
 	var verdict [ids]Verdict
 	same := func(id uint32, v Verdict, why Reason, mv Verdict, mwhy Reason) {
@@ -214,7 +214,7 @@ func TestCaps(t *testing.T) {
 		cfg := Config{Window: 30, MaxPairs: 1, MaxSlots: 1 + r.IntN(8), MaxPairSlots: 1 + r.IntN(8)}
 		run(t, randomBytes(r, 3*500), cfg, false)
 	}
-	p := New(Config{MaxPairs: 100, MaxSlots: 150, MaxPairSlots: 20})
+	p := newNumbered(Config{MaxPairs: 100, MaxSlots: 150, MaxPairSlots: 20})
 	for i := range uint32(10_000) {
 		p.SYN(i, &Pair{Port: uint16(i % 1000)}, int64(i))
 		p.Request(i, int64(i))
@@ -232,7 +232,7 @@ func TestCaps(t *testing.T) {
 		p.Release(i, 10_000)
 	}
 	check(t, p)
-	one := New(Config{MaxPairSlots: 20})
+	one := newNumbered(Config{MaxPairSlots: 20})
 	for i := range uint32(100) {
 		one.SYN(i, &Pair{}, 0)
 	}
@@ -245,7 +245,7 @@ func TestCaps(t *testing.T) {
 // they are newer; without any use the oldest goes.
 func TestEvictionSpares(t *testing.T) {
 	for _, below := range []bool{false, true} { // the slot of the connection that is used is below another's in the heap
-		p := New(Config{MaxPairs: 3})
+		p := newNumbered(Config{MaxPairs: 3})
 		for i := range uint32(3) {
 			p.SYN(i, &Pair{Port: uint16(i)}, 0)
 			p.Request(i, 0)
@@ -278,7 +278,7 @@ func TestEvictionSpares(t *testing.T) {
 // No more slots are stale than there is room for, however many become idle in an
 // order of their own.
 func TestStaleSlots(t *testing.T) {
-	p := New(Config{})
+	p := newNumbered(Config{})
 	const n = 3*maxStale + 100
 	for i := range uint32(n) {
 		p.SYN(i, &Pair{}, 0)
@@ -302,7 +302,7 @@ func TestStaleSlots(t *testing.T) {
 // Every slot that a connection rode last keeps its reason when it is released.
 func TestLentSlots(t *testing.T) {
 	const n = 50
-	p := New(Config{Window: 100})
+	p := newNumbered(Config{Window: 100})
 	p.SYN(0, &Pair{}, 0)
 	p.Request(0, 0)
 	for i := range uint32(n) { // each takes the slot that 0 has just made idle
@@ -336,7 +336,7 @@ func TestLentSlots(t *testing.T) {
 // if they linger, some time later, and returns how many handshakes were needed.
 func oneRequest(seed uint64, window int64, linger bool) (needed int) {
 	r := rand.New(rand.NewPCG(seed, 3))
-	p := New(Config{Window: window})
+	p := newNumbered(Config{Window: window})
 	var state [8]int
 	now := int64(0)
 	for range 60 {
@@ -417,7 +417,7 @@ func TestLongerWindowMayNeedMoreWithReuse(t *testing.T) {
 		108 syn 1
 		108 request 1`
 	needed := func(window int64) (n int) {
-		p := New(Config{Window: window})
+		p := newNumbered(Config{Window: window})
 		for line := range strings.Lines(strings.TrimSpace(script)) {
 			if play(t, p, line) == " -> needed" {
 				n++
@@ -443,7 +443,7 @@ func FuzzPools(f *testing.F) {
 // Judged late, a connection skips lookBack slots and no more.
 func TestLookBack(t *testing.T) {
 	for later, want := range map[uint32]Verdict{lookBack: Wasted, lookBack + 1: Needed} {
-		p := New(Config{})
+		p := newNumbered(Config{})
 		for i := range later + 1 {
 			p.SYN(i, &Pair{Name: 1}, 0)
 			p.Request(i, 0)
@@ -462,7 +462,7 @@ func TestLookBack(t *testing.T) {
 
 // A window's worth of closed connections goes when SYNs go on elsewhere.
 func TestSweep(t *testing.T) {
-	p := New(Config{Window: 10})
+	p := newNumbered(Config{Window: 10})
 	for i := range uint32(1000) {
 		churn(p, i%8, Pair{Port: uint16(i)}, 0)
 	}
@@ -474,7 +474,7 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-func churn(p *Pools, id uint32, key Pair, t int64) {
+func churn(p *numbered, id uint32, key Pair, t int64) {
 	p.SYN(id, &key, t)
 	p.Request(id, t)
 	p.Idle(id, t)
@@ -483,7 +483,7 @@ func churn(p *Pools, id uint32, key Pair, t int64) {
 }
 
 func TestNoAllocations(t *testing.T) {
-	p := New(Config{Window: 1000})
+	p := newNumbered(Config{Window: 1000})
 	now := int64(0)
 	round := func() {
 		for i := range uint32(100) {
@@ -509,7 +509,7 @@ func TestNoAllocations(t *testing.T) {
 func BenchmarkWithdraw(b *testing.B) {
 	for _, n := range []uint32{10, 1000, 50_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			p := New(Config{MaxPairs: 1})
+			p := newNumbered(Config{MaxPairs: 1})
 			for i := range n {
 				p.SYN(i, &Pair{}, 0)
 				p.Request(i, 0)
@@ -535,7 +535,7 @@ func BenchmarkWithdraw(b *testing.B) {
 func BenchmarkChurn(b *testing.B) {
 	for _, pairs := range []int{1, 1000} {
 		b.Run(fmt.Sprintf("pairs=%d", pairs), func(b *testing.B) {
-			p := New(Config{})
+			p := newNumbered(Config{})
 			b.ReportAllocs()
 			for i := range b.N {
 				churn(p, uint32(i)%64, Pair{Port: uint16(i % pairs)}, int64(i)*1e5)
@@ -546,7 +546,7 @@ func BenchmarkChurn(b *testing.B) {
 
 func BenchmarkReuse(b *testing.B) {
 	const conns = 64
-	p := New(Config{})
+	p := newNumbered(Config{})
 	for id := range uint32(conns) {
 		p.SYN(id, &Pair{}, 0)
 	}

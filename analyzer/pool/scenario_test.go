@@ -316,7 +316,7 @@ func TestScenarios(t *testing.T) {
 			if s.config.Window == 0 {
 				s.config.Window = 60
 			}
-			p := New(s.config)
+			p := newNumbered(s.config)
 			for _, line := range strings.Split(strings.TrimSpace(s.script), "\n") {
 				line = strings.TrimSpace(line)
 				event, _, _ := strings.Cut(line, " -> ")
@@ -330,7 +330,7 @@ func TestScenarios(t *testing.T) {
 }
 
 // play runs one line of a script.
-func play(t *testing.T, p *Pools, line string) string {
+func play(t *testing.T, p *numbered, line string) string {
 	t.Helper()
 	var at, syn int64
 	var event string

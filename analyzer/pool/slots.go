@@ -6,8 +6,9 @@ import "encoding/binary"
 // skips when it is judged late.
 const lookBack = 1024
 
-// A connection has no pair where its number is free.
-type connection struct {
+// A Conn is what Pools know of a connection. Its owner keeps it, one for each
+// number: zero until SYN or Midstream, and again after Release.
+type Conn struct {
 	pair        int32
 	slot        int32  // held, or held last; 0 for none
 	gen         uint32 // of that slot
@@ -54,6 +55,7 @@ const maxStale = 1024
 // A pair is kept until it has neither slots nor connections.
 type pair struct {
 	key          Pair
+	index        int32
 	idle         int32 // the slot that became idle last: the heap's top
 	slots, refs  int32 // refs are slots and connections
 	older, newer int32 // in the order in which they were made or spared; a ring through pairs[0]
@@ -105,44 +107,31 @@ func (a *arena[T]) get() int32 {
 	return a.made - 1
 }
 
-// find returns a connection, and the number by which slots know it. One that is
-// unknown has no pair and no slot, and what is written into it means nothing.
-func (p *Pools) find(id uint32) (uint32, *connection) {
-	me := id + 1
-	if chunk := int(me / chunkLen); chunk < len(p.conns) {
-		return me, &p.conns[chunk][me%chunkLen]
-	}
-	return 0, p.conns.at(0)
-}
-
 // begin makes a connection, as yet without a pair or a slot.
-func (p *Pools) begin(id uint32, t int64) *connection {
+func (p *Pools) begin(c *Conn, id uint32, t int64) {
 	if p.hand != 0 || t >= p.next {
 		p.sweep(t)
 	}
-	me, c := p.find(id)
-	if me == 0 {
-		p.conns.reach(int32(id + 1))
-		_, c = p.find(id)
-	}
 	if c.pair != 0 { // a number used again without release
-		p.Release(id, t)
+		p.Release(c, id, t)
 	}
-	*c = connection{reason: PoolMiss}
-	return c
+	*c = Conn{reason: PoolMiss}
 }
+
+// rider returns the connection that rode a slot last and is not gone.
+func (p *Pools) rider(s *slot) *Conn { return p.cfg.Conn(s.rider - 1) }
 
 // enter puts a connection into the pair of that key. A pair's connections come
 // in runs, so the pairs found last are looked at before the map.
-func (p *Pools) enter(c *connection, key *Pair) *pair {
+func (p *Pools) enter(c *Conn, key *Pair) *pair {
 	near := &p.near[key.hash()%uint32(len(p.near))]
-	r := p.pairs.at(*near)
-	if !r.listed || !r.key.equals(key) {
-		*near = p.lookup(key)
-		r = p.pairs.at(*near)
+	r := *near
+	if r == nil || !r.listed || !r.key.equals(key) {
+		r = p.pairs.at(p.lookup(key))
+		*near = r
 	}
 	r.refs++
-	c.pair = *near
+	c.pair = r.index
 	return r
 }
 
@@ -156,7 +145,7 @@ func (p *Pools) lookup(key *Pair) int32 {
 	}
 	i := p.pairs.get()
 	r := p.pairs.at(i)
-	*r = pair{key: *key, listed: true}
+	*r = pair{key: *key, index: i, listed: true}
 	p.append(i, r)
 	p.byKey[*key] = i
 	return i
@@ -261,7 +250,7 @@ func (p *Pools) drop(i int32, s *slot) {
 }
 
 // hold gives a connection a slot, or 0.
-func (c *connection) hold(i int32, s *slot) {
+func (c *Conn) hold(i int32, s *slot) {
 	c.slot, c.holds = i, i != 0
 	if c.holds {
 		s.held, c.gen = true, s.gen
@@ -277,7 +266,7 @@ func (p *Pools) ride(s *slot, me uint32) {
 }
 
 // list puts slot i among those that its rider c lent.
-func (p *Pools) list(i int32, c *connection) {
+func (p *Pools) list(i int32, c *Conn) {
 	s := p.slots.at(i)
 	s.lent, s.after, s.before = true, c.lent, 0
 	if c.lent != 0 {
@@ -294,7 +283,7 @@ func (p *Pools) unlist(s *slot) {
 	if s.before != 0 {
 		p.slots.at(s.before).after = s.after
 	} else {
-		p.conns.at(int32(s.rider)).lent = s.after
+		p.rider(s).lent = s.after
 	}
 	s.lent, s.after, s.before = false, 0, 0
 }
@@ -304,7 +293,7 @@ func (p *Pools) why(s *slot) Reason {
 	if s.rider == gone {
 		return s.why
 	}
-	return p.conns.at(int32(s.rider)).reason
+	return p.rider(s).reason
 }
 
 // rest makes slot i idle from t on.
@@ -356,7 +345,7 @@ func (p *Pools) alive(s *slot, t int64) bool {
 
 // ridden says whether the rider of a slot is really open.
 func (p *Pools) ridden(s *slot, t int64) bool {
-	return s.rider != gone && !p.conns.at(int32(s.rider)).closed && (p.cfg.Open == nil || p.cfg.Open(s.rider-1, t))
+	return s.rider != gone && !p.rider(s).closed && (p.cfg.Open == nil || p.cfg.Open(s.rider-1, t))
 }
 
 // sweep drops what was dead a window ago, two slots a call, and rests between
