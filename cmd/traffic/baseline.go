@@ -21,10 +21,10 @@ import (
 // baseline counts requests and responses the way that gopacket's own examples
 // do: a PacketSource decodes, and the reassembly feeds two goroutines a
 // connection, which read messages with net/http. It is what Keepscope is compared
-// with, so it is kept kinder than reassemblydump, of which the settings are: bodies
-// are only discarded, and the assembler is asked to flush a hundredth as often,
-// which each time costs a look at every connection. With -in-place it is the
-// quickest that we know to write on gopacket: layers are decoded in place.
+// with, so it is kept kinder to gopacket than its reassemblydump is: bodies are
+// only discarded, and the assembler is asked to flush a tenth as often, which each
+// time costs a look at every connection. With -in-place it is the quickest that we
+// know to write on gopacket: layers are decoded in place.
 func baseline(args []string, stdout, stderr io.Writer) (err error) {
 	flags := flag.NewFlagSet("traffic gopacket", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -114,7 +114,7 @@ type baselineFactory struct {
 }
 
 const (
-	flushEvery = 100_000 // packets
+	flushEvery = 10_000 // packets
 	idle       = 2 * time.Minute
 )
 
