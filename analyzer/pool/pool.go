@@ -47,13 +47,13 @@
 // dead ones, until all were seen; an eighth of Window later that begins anew.
 // Nothing is allocated in the steady state.
 //
-// Instructions on amd64, counted where captures of nginx are read: 480 for the
-// five events of a one-request connection (BenchmarkChurn), 130 for the two of a
-// reused request (BenchmarkReuse), and 160 and 15 in their caller. The CPU time of
+// Instructions on amd64, counted where captures of nginx are read: 400 for the
+// five events of a one-request connection (BenchmarkChurn), 110 for the two of a
+// reused request (BenchmarkReuse), and 100 and 20 in their caller. The CPU time of
 // reading a file for a report, over that without verdicts (BenchmarkCostOfVerdicts
-// of package exporter): 1.05 where a connection carries 17 small requests, 1.00
-// with large bodies, 1.06 to 1.08 where it carries one, 1.08 to 1.09 with 100 000
-// of those open.
+// of package exporter): 1.04 to 1.06 where a connection carries 17 small requests,
+// 1.00 with large bodies, 1.03 to 1.06 where it carries one, 1.04 to 1.09 with
+// 100 000 of those open.
 // The time of a connection withdrawn among 50 000 slots is BenchmarkWithdraw's.
 // A connection takes 20 bytes, a slot 48.
 //
