@@ -51,8 +51,8 @@
 // five events of a one-request connection (BenchmarkChurn), 110 for the two of a
 // reused request (BenchmarkReuse), and 100 and 20 in their caller. The CPU time of
 // reading a file for a report, over that without verdicts (BenchmarkCostOfVerdicts
-// of package exporter): 1.04 to 1.06 where a connection carries 17 small requests,
-// 1.00 with large bodies, 1.03 to 1.06 where it carries one, 1.04 to 1.09 with
+// of package exporter): 1.02 to 1.06 where a connection carries 17 small requests,
+// 1.00 with large bodies, 1.03 to 1.07 where it carries one, 1.04 to 1.09 with
 // 100 000 of those open.
 // The time of a connection withdrawn among 50 000 slots is BenchmarkWithdraw's.
 // A connection takes 20 bytes, a slot 48.
