@@ -244,7 +244,7 @@ func (a *Analyzer) requestBegins(c *reassembly.Conn, s *conn) {
 	}
 	s.flight.reqStart = c.Last
 	if s.requests > 0 && s.is(pooled) {
-		a.pools.Request(&s.pool, c.ID, c.Last)
+		a.pools.Request(&s.pool, c.Last)
 	}
 }
 
@@ -341,7 +341,7 @@ func (a *Analyzer) confirm(c *reassembly.Conn, s *conn, t int64) {
 		a.pools.Midstream(&s.pool, c.ID, &key, t)
 		return
 	}
-	a.pools.Request(&s.pool, c.ID, t)
+	a.pools.Request(&s.pool, t)
 }
 
 func (a *Analyzer) reuseIdle(s *conn, idle int64) {
@@ -458,7 +458,7 @@ func (a *Analyzer) realign(c *reassembly.Conn, s *conn) {
 		a.unanswered(c, s)
 	}
 	if lost > 0 && s.outstanding == 0 && s.flags&(pooled|upgraded) == pooled {
-		a.pools.Idle(&s.pool, c.ID, c.Last)
+		a.pools.Idle(&s.pool, c.Last)
 	}
 }
 
@@ -497,7 +497,7 @@ func (a *Analyzer) responseEnds(c *reassembly.Conn, s *conn, t int64) {
 	a.judged(c, s)
 	a.next(s)
 	if s.outstanding == 0 && s.flags&(pooled|upgraded) == pooled {
-		a.pools.Idle(&s.pool, c.ID, t)
+		a.pools.Idle(&s.pool, t)
 		if c.ClosedWith != reassembly.NotClosed {
 			a.closing(c, s)
 		}

@@ -135,7 +135,7 @@ func (a *Analyzer) asks(c *reassembly.Conn, s *conn) {
 		q.reuse, q.idle = ReusedRequest, max(c.Last-s.lastEnd, 0)
 		s.rare.addIdle(q.idle, max(a.cfg.MaxReuseIdle, minEstimatedIdle))
 		if s.is(pooled) {
-			a.pools.Request(&s.pool, c.ID, c.Last)
+			a.pools.Request(&s.pool, c.Last)
 		}
 	default:
 		a.opened(c, s)
@@ -164,7 +164,7 @@ func (a *Analyzer) answers(c *reassembly.Conn, s *conn) {
 		a.judged(c, s)
 	}
 	if s.is(pooled) {
-		a.pools.Idle(&s.pool, c.ID, c.Last)
+		a.pools.Idle(&s.pool, c.Last)
 	}
 }
 

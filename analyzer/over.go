@@ -65,7 +65,7 @@ func (a *Analyzer) leavePool(c *reassembly.Conn, s *conn, reason Reason) {
 	if !s.is(discharged) {
 		a.pools.Closed(&s.pool, t, pool.Reason(reason))
 	}
-	a.pools.Release(&s.pool, c.ID, t)
+	a.pools.Release(&s.pool, t)
 }
 
 // mayJudge says whether the connection's handshake can be needed or wasted.

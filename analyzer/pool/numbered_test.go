@@ -33,8 +33,8 @@ func (p *numbered) Midstream(id uint32, key *Pair, t int64) {
 	p.Pools.Midstream(p.conn(id), id, key, t)
 }
 
-func (p *numbered) Request(id uint32, t int64)            { p.Pools.Request(p.conn(id), id, t) }
-func (p *numbered) Idle(id uint32, t int64)               { p.Pools.Idle(p.conn(id), id, t) }
+func (p *numbered) Request(id uint32, t int64)            { p.Pools.Request(p.conn(id), t) }
+func (p *numbered) Idle(id uint32, t int64)               { p.Pools.Idle(p.conn(id), t) }
 func (p *numbered) Unusable(id uint32, why Reason)        { p.Pools.Unusable(p.conn(id), why) }
 func (p *numbered) Closed(id uint32, t int64, why Reason) { p.Pools.Closed(p.conn(id), t, why) }
-func (p *numbered) Release(id uint32, t int64)            { p.Pools.Release(p.conn(id), id, t) }
+func (p *numbered) Release(id uint32, t int64)            { p.Pools.Release(p.conn(id), t) }

@@ -55,7 +55,7 @@
 // 1.00 with large bodies, 1.03 to 1.07 where it carries one, 1.04 to 1.09 with
 // 100 000 of those open.
 // The time of a connection withdrawn among 50 000 slots is BenchmarkWithdraw's.
-// A connection takes 20 bytes, a slot 48.
+// A connection takes 24 bytes, a slot 48.
 //
 //	what                  cap           default  when full
 //	pairs                 MaxPairs       65 536  a pair not used lately is forgotten, counted
@@ -202,30 +202,29 @@ func (p *Pools) judge(c *Conn, r *pair, syn int64) (Verdict, Reason) {
 func (p *Pools) Midstream(c *Conn, id uint32, key *Pair, t int64) {
 	p.begin(c, id, t)
 	p.enter(c, key)
-	p.Request(c, id, t)
+	p.Request(c, t)
 }
 
 // Request is the first byte of a request. It confirms a provisional verdict, and
 // takes back what Unusable said: only the last exchange's word counts.
-func (p *Pools) Request(c *Conn, id uint32, t int64) {
-	me := id + 1
+func (p *Pools) Request(c *Conn, t int64) {
 	if !c.closed {
 		c.reason = PoolMiss
 	}
 	s := p.slots.at(c.slot)
 	switch {
-	case s.rider == me && !s.held && !c.closed: // nearly every reused request
+	case s.rider == c.me && !s.held && !c.closed: // nearly every reused request
 		s.held, c.holds = true, true
 	case c.holds && c.provisional:
-		p.ride(s, me)
+		p.ride(s, c.me)
 	case c.pair != 0 && !c.holds:
-		p.again(me, c, t)
+		p.again(c, t)
 	}
 	c.provisional = false
 }
 
 // again finds a slot for a request of a connection that holds none.
-func (p *Pools) again(me uint32, c *Conn, t int64) {
+func (p *Pools) again(c *Conn, t int64) {
 	r := p.pairs.at(c.pair)
 	if !r.listed {
 		old := c.pair
@@ -235,30 +234,30 @@ func (p *Pools) again(me uint32, c *Conn, t int64) {
 	own, mine := c.slot, p.slots.at(c.slot)
 	if own != 0 && mine.gen == c.gen && !mine.held && p.alive(mine, t) {
 		c.hold(own, mine)
-		p.ride(mine, me)
+		p.ride(mine, c.me)
 		return
 	}
 	i, s := p.newest(r, t)
 	if i == 0 {
 		i, s = p.grow(c.pair)
 	}
-	if mine.rider == me { // and is no more than lent to who holds it
+	if mine.rider == c.me { // and is no more than lent to who holds it
 		p.list(own, c)
 	}
 	c.hold(i, s)
 	if i != 0 {
-		p.ride(s, me)
+		p.ride(s, c.me)
 	}
 }
 
 // Idle is the last byte of a response that leaves no exchange outstanding. Saying
 // so again later, with no request between, moves the time.
-func (p *Pools) Idle(c *Conn, id uint32, t int64) {
+func (p *Pools) Idle(c *Conn, t int64) {
 	if c.provisional {
 		return
 	}
 	s := p.slots.at(c.slot)
-	if !c.holds && (s.rider != id+1 || s.held || s.since >= t || c.closed && !p.alive(s, t)) {
+	if !c.holds && (s.rider != c.me || s.held || s.since >= t || c.closed && !p.alive(s, t)) {
 		return
 	}
 	c.holds = false
@@ -283,12 +282,12 @@ func (p *Pools) Closed(c *Conn, t int64, why Reason) {
 
 // Release closes a connection, if it is not yet, for the reason last given, and
 // frees its number.
-func (p *Pools) Release(c *Conn, id uint32, t int64) {
+func (p *Pools) Release(c *Conn, t int64) {
 	if c.pair == 0 {
 		return
 	}
 	p.end(c, t)
-	if s := p.slots.at(c.slot); s.rider == id+1 {
+	if s := p.slots.at(c.slot); s.rider == c.me {
 		s.rider, s.why = gone, c.reason
 	}
 	for c.lent != 0 {

@@ -9,6 +9,7 @@ const lookBack = 1024
 // A Conn is what Pools know of a connection. Its owner keeps it, one for each
 // number: zero until SYN or Midstream, and again after Release.
 type Conn struct {
+	me          uint32 // its number plus 1, as slots know it
 	pair        int32
 	slot        int32  // held, or held last; 0 for none
 	gen         uint32 // of that slot
@@ -113,9 +114,9 @@ func (p *Pools) begin(c *Conn, id uint32, t int64) {
 		p.sweep(t)
 	}
 	if c.pair != 0 { // a number used again without release
-		p.Release(c, id, t)
+		p.Release(c, t)
 	}
-	*c = Conn{reason: PoolMiss}
+	*c = Conn{me: id + 1, reason: PoolMiss}
 }
 
 // rider returns the connection that rode a slot last and is not gone.

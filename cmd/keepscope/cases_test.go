@@ -172,7 +172,7 @@ func TestCases(t *testing.T) {
 				}
 			}
 			for _, workers := range []int{1, 2, 4} {
-				for _, size := range []int{1, 7, sniffer.BatchFrames} {
+				for _, size := range []int{1, 7, 256, sniffer.BatchFrames} {
 					got := c.throughBatches(t, c.conversation, size, workers)
 					c.check(t, fmt.Sprintf("batches of %d, %d workers", size, workers), c.ndjson, got)
 				}

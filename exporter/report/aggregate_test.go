@@ -175,8 +175,13 @@ func TestNoAllocation(t *testing.T) {
 
 func TestHistogram(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	for range 200 {
-		var h histogram
+	var h histogram
+	for i := range 200 {
+		if i%2 == 0 {
+			h = histogram{}
+		} else {
+			h.reset() // its memory is used again
+		}
 		values := make([]int64, 1+r.IntN(400))
 		for i := range values {
 			values[i] = int64(math.Exp(r.Float64() * 40))
