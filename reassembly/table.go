@@ -114,7 +114,7 @@ func (t *table) resize(n int) {
 
 // A hasher hashes 4-tuples with a secret, so that nobody can choose addresses
 // and ports that fall into one place.
-type hasher struct{ a, b, c uint64 }
+type hasher struct{ pair, hi, lo uint64 }
 
 func newHasher(seed uint64) hasher {
 	// splitmix64: three well-mixed odd words from any seed.
@@ -128,15 +128,22 @@ func newHasher(seed uint64) hasher {
 	return hasher{next(), next(), next()}
 }
 
-// hash is the same for both directions: the endpoints' hashes are added.
+// hash is the same for both directions: one secret masks both endpoints, and a
+// product does not tell its factors' order. What follows it breaks the steps in
+// which the products of consecutive ports go up.
 func (h *hasher) hash(src, dst *sniffer.Endpoint) uint32 {
-	return uint32(mum(h.endpoint(src)+h.endpoint(dst), h.c) >> 16)
+	v := mum(h.endpoint(src)^h.pair, h.endpoint(dst)^h.pair)
+	return uint32((v ^ v>>32) * h.lo >> 32)
 }
 
+// endpoint folds an endpoint into a word. The port falls on what is constant in
+// an IPv4 address, which has room for it.
 func (h *hasher) endpoint(e *sniffer.Endpoint) uint64 {
-	hi := binary.LittleEndian.Uint64(e.Addr[:8])
-	lo := binary.LittleEndian.Uint64(e.Addr[8:])
-	return mum(hi^uint64(e.Port)<<32^h.a, lo^h.b)
+	lo := binary.LittleEndian.Uint64(e.Addr[8:]) ^ uint64(e.Port)
+	if hi := binary.LittleEndian.Uint64(e.Addr[:8]); hi != 0 {
+		return mum(hi^h.hi, lo^h.lo)
+	}
+	return lo
 }
 
 // mum folds the 128-bit product of two words.
