@@ -132,13 +132,6 @@ func (a *Assembler) Conn(id uint32) *Conn {
 	return nil
 }
 
-const (
-	control = sniffer.SYN | sniffer.FIN | sniffer.RST
-
-	plainMask = bothKnown | bothEnded | anyReset | settled
-	plain     = bothKnown | settled
-)
-
 // Process takes one segment. Segments that are not TCP are ignored.
 func (a *Assembler) Process(s *sniffer.Segment) {
 	if s.Protocol != sniffer.TCP {
@@ -146,10 +139,11 @@ func (a *Assembler) Process(s *sniffer.Segment) {
 	}
 	a.stats.Segments++
 	a.now = max(a.now, s.Time)
-	a.process(s, a.hasher.hash(&s.Src, &s.Dst))
+	a.process(s)
 }
 
-func (a *Assembler) process(s *sniffer.Segment, hash uint32) {
+func (a *Assembler) process(s *sniffer.Segment) {
+	hash := a.hasher.hash(&s.Src, &s.Dst)
 	for at := hash; ; at++ {
 		var ref uint32
 		at, ref = a.table.next(at, hash)
@@ -177,24 +171,33 @@ func (a *Assembler) process(s *sniffer.Segment, hash uint32) {
 }
 
 // segment takes a segment of a tracked connection. What nearly every segment
-// is comes first: established, in order, whole, acknowledging what was seen.
+// is comes first: both sides known, in order, whole, acknowledging what was
+// seen, and not one of the connection's last.
 func (a *Assembler) segment(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
-	if c.state&plainMask == plain && c.rare == nil && s.Flags&control == 0 &&
+	if c.state&(bothKnown|anyReset|ended.of(dir)) == bothKnown && c.rare == nil &&
+		s.Flags&(sniffer.SYN|sniffer.RST) == 0 &&
 		s.Seq == c.next[dir&1] && s.Time-c.Last <= a.idle &&
 		c.owner[dir&1] == owner(s.Interface) && uint32(len(s.Payload)) == s.Length &&
 		(s.Flags&sniffer.ACK == 0 || !after(s.Ack, c.next[dir&1^1])) {
 		c.Last = max(c.Last, s.Time)
 		c.Packets[dir&1]++
+		if c.state&settled == 0 && s.Flags&sniffer.ACK != 0 {
+			c.settle(dir, s.Time)
+		}
 		if s.Length > 0 {
 			c.next[dir&1] += s.Length
 			c.Bytes[dir&1] += uint64(s.Length)
 			a.handler.Data(c, dir, s.Payload)
 		}
+		if s.Flags&sniffer.FIN != 0 {
+			c.close(s.Time, dir, ByFIN)
+			a.endDir(c, dir)
+		}
 		return
 	}
 	if a.expired(c, s.Time) {
 		a.expire(c)
-		a.process(s, hash)
+		a.process(s)
 		return
 	}
 	a.irregular(c, dir, s, hash)
@@ -212,7 +215,7 @@ func (a *Assembler) irregular(c *Conn, dir Dir, s *sniffer.Segment, hash uint32)
 		a.stopWaiting(c, s.Time)
 		if a.complete(c) || a.expired(c, s.Time) {
 			a.finish(c, EndClosed)
-			a.process(s, hash)
+			a.process(s)
 			return
 		}
 	}

@@ -104,6 +104,14 @@ func (c *Conn) unsettle() {
 	}
 }
 
+// settle notes the ACK that a handshake waits for, if dir is who sends it.
+func (c *Conn) settle(dir Dir, t int64) {
+	if dir == c.opener() {
+		c.state |= settled | ackSeen
+		c.Established = t
+	}
+}
+
 // opener is who sent, or is taken to have sent, the SYN.
 func (c *Conn) opener() Dir {
 	if c.state&synByServer != 0 {

@@ -57,9 +57,8 @@ func (a *Assembler) rareOf(c *Conn) *rare {
 // and tells which of the other side's bytes were sent and received, captured
 // or not.
 func (a *Assembler) acknowledge(c *Conn, dir Dir, s *sniffer.Segment) {
-	if c.state&settled == 0 && dir == c.opener() && s.Flags&sniffer.SYN == 0 {
-		c.state |= settled | ackSeen
-		c.Established = s.Time
+	if c.state&settled == 0 && s.Flags&sniffer.SYN == 0 {
+		c.settle(dir, s.Time)
 	}
 	o := dir.Other()
 	if c.state&bothEnded == bothEnded && s.Flags&sniffer.FIN == 0 && s.Ack == c.next[o] {
