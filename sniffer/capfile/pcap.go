@@ -82,7 +82,10 @@ func (f *File) setPcap(p []byte, state pcapState) {
 func (f *File) parseRecords(b *sniffer.Batch, data []byte) (used int) {
 	header, fraction, swap := f.pcap.header, f.pcap.fraction, f.swap
 	link := f.interfaces[0].Link
-	n, frames, rest := len(b.Frames), b.Frames[:sniffer.BatchFrames], data
+	n, frames, rest := 0, b.Frames[:sniffer.BatchFrames], data
+	if !swap && header == 16 {
+		n, rest = plainRecords(frames, data, fraction, link)
+	}
 	for ; n < len(frames); n++ {
 		if len(rest) < header {
 			f.need = header
@@ -113,4 +116,25 @@ func (f *File) parseRecords(b *sniffer.Batch, data []byte) (used int) {
 	}
 	b.Frames = frames[:n]
 	return len(data) - len(rest)
+}
+
+// plainRecords fills frames with records as nearly every file has them, and
+// returns how many it did and the data behind them. It leaves the last of data,
+// and what is odd, to parseRecords.
+func plainRecords(frames []sniffer.Frame, data []byte, fraction int64, link sniffer.LinkType) (n int, rest []byte) {
+	for n < len(frames) && len(data) > 16 {
+		seconds, part := binary.LittleEndian.Uint32(data), binary.LittleEndian.Uint32(data[4:])
+		captured, length := binary.LittleEndian.Uint32(data[8:]), binary.LittleEndian.Uint32(data[12:])
+		if captured > maxFrame || len(data)-16 <= int(captured) {
+			break
+		}
+		frame := &frames[n]
+		frame.Time = int64(seconds)*int64(time.Second) + int64(part)*fraction
+		frame.Data = data[16 : 16+captured : 16+captured]
+		frame.Length = max(length, captured)
+		frame.Interface, frame.Link = 0, link
+		data = data[16+captured:]
+		n++
+	}
+	return n, data
 }
