@@ -43,8 +43,8 @@ type Analyzer struct {
 	msg      http1.Message
 	info     tls.Info
 	question dns.Message
-	exchange Exchange
-	conn     Connection
+	conn     Connection // what a Watcher hears
+	outbox   outbox
 }
 
 // New returns an Analyzer that tells obs what it finds.
@@ -517,7 +517,7 @@ func (a *Analyzer) next(s *conn) {
 }
 
 func (a *Analyzer) tellExchange(c *reassembly.Conn, s *conn, q *pending, end int64) {
-	e := &a.exchange // every field is written, in place: see fill
+	e := a.newExchange() // every field is written, in place: see fill
 	e.Client = c.Endpoint[reassembly.Client]
 	e.Server = c.Endpoint[reassembly.Server]
 	if s.is(flipped) {
@@ -528,7 +528,6 @@ func (a *Analyzer) tellExchange(c *reassembly.Conn, s *conn, q *pending, end int
 	e.Start, e.End, e.Idle = q.start, end, q.idle
 	e.Method, e.Version, e.Status = q.method, q.version, q.status
 	e.Outcome, e.Reuse = q.outcome, q.reuse
-	a.obs.Exchange(e)
 }
 
 // Gap implements reassembly.Handler.

@@ -29,8 +29,8 @@ func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
 	for s.outstanding > 0 {
 		a.unanswered(c, s)
 	}
-	a.fill(c, s)
-	o := &a.conn
+	o, hello := a.newConnection()
+	a.fill(c, s, o)
 	o.End, o.Reason = c.Last, reason
 	o.ClosedBy, o.ClosedWith = closeOf(c, s, end)
 	if c.ClosedWith != reassembly.NotClosed && s.lastEnd != never {
@@ -40,7 +40,12 @@ func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
 		o.Race, o.RaceIdle = true, raceIdle
 	}
 	o.BodyUnread = unread && o.ClosedBy == ByClient
-	a.obs.Connection(o)
+	if o.TLS != nil {
+		*hello, o.TLS = *o.TLS, hello
+	}
+	if len(o.ReuseIdle) > 0 {
+		a.tell() // the list is released
+	}
 	a.table.release(s)
 }
 
@@ -95,7 +100,7 @@ func (a *Analyzer) opened(c *reassembly.Conn, s *conn) {
 		return
 	}
 	s.set(opened)
-	a.identify(c, s)
+	a.identify(c, s, &a.conn)
 	a.watch.Opened(&a.conn)
 	s.mark = a.conn.Mark
 }
@@ -107,15 +112,14 @@ func (a *Analyzer) judged(c *reassembly.Conn, s *conn) {
 		return
 	}
 	s.set(judged)
-	a.identify(c, s)
+	a.identify(c, s, &a.conn)
 	a.conn.Verdict, a.conn.Cause = s.verdict, s.cause
 	a.watch.Judged(&a.conn)
 }
 
-// identify writes into a.conn what is known of a connection when it opens, and
-// its costs. Other fields may be of an earlier connection.
-func (a *Analyzer) identify(c *reassembly.Conn, s *conn) {
-	o := &a.conn
+// identify writes into o what is known of a connection when it opens, and its
+// costs. Other fields may be of an earlier connection.
+func (a *Analyzer) identify(c *reassembly.Conn, s *conn, o *Connection) {
 	o.Client = c.Endpoint[reassembly.Client] // one by one: both at once would be copied twice
 	o.Server = c.Endpoint[reassembly.Server]
 	if s.is(flipped) {
@@ -134,14 +138,13 @@ func (a *Analyzer) identify(c *reassembly.Conn, s *conn) {
 	}
 }
 
-// fill writes what is known of a connection so far into a.conn. It is written
-// field by field: a composite literal would be made elsewhere and then copied
+// fill writes what is known of a connection so far into o. It is written field
+// by field: a composite literal would be made elsewhere and then copied
 // (BenchmarkVerdicts, BenchmarkExchange).
-func (a *Analyzer) fill(c *reassembly.Conn, s *conn) {
+func (a *Analyzer) fill(c *reassembly.Conn, s *conn, o *Connection) {
 	client, server := s.sides(c)
-	o := &a.conn
 	*o = Connection{}
-	a.identify(c, s)
+	a.identify(c, s, o)
 	o.Protocol = s.protocol
 	o.Requests, o.Responses, o.Reused = s.requests, s.responses, s.reused()
 	o.Negotiated = s.negotiated()

@@ -51,6 +51,7 @@ func NewWorker(rc reassembly.Config, ac Config, obs Observer) *Worker {
 func (w *Worker) flush() {
 	w.Assembler.Flush()
 	w.Analyzer.newPools()
+	w.Analyzer.tell()
 }
 
 func (w *Worker) process(s *sniffer.Segment) {
@@ -70,6 +71,7 @@ func (w *Worker) processAll(segments []sniffer.Segment) {
 	for i := range segments {
 		w.process(&segments[i])
 	}
+	w.Analyzer.tell()
 }
 
 // Progress is what a Run has read so far. Its fields may be read at any time.
@@ -112,9 +114,10 @@ func (r *Reader) Flush() {
 	}
 }
 
-// wanted says whether a decoded segment is to be analysed.
+// wanted says whether a decoded segment is of one of the ports, or may name who
+// is.
 func (r *Reader) wanted(s *sniffer.Segment) bool {
-	return len(r.Ports) == 0 || s.Protocol == sniffer.DNS ||
+	return s.Protocol == sniffer.DNS ||
 		slices.Contains(r.Ports, s.Src.Port) || slices.Contains(r.Ports, s.Dst.Port)
 }
 
@@ -164,28 +167,33 @@ func (r *Reader) due(t int64) bool {
 // inline decodes and processes in one goroutine, segment by segment.
 func (r *Reader) inline(ctx context.Context) error {
 	var b sniffer.Batch
-	var s sniffer.Segment
 	w := r.Workers[0]
 	for {
 		done, err := r.read(ctx, &b)
 		if done {
 			return err
 		}
-		w.batch.Lock()
-		frames := b.Frames
-		for i := range frames {
-			f := &frames[i]
-			if r.due(f.Time) {
-				w.Assembler.Sweep(f.Time)
+		w.Do(func() {
+			r.frames(w, b.Frames)
+			if b.Now != 0 && r.due(b.Now) {
+				w.Assembler.Sweep(b.Now)
 			}
-			if r.Decoder.Decode(f, &s) && r.wanted(&s) {
-				w.process(&s)
-			}
+			w.Analyzer.tell()
+		})
+	}
+}
+
+// frames gives the worker what the frames hold.
+func (r *Reader) frames(w *Worker, frames []sniffer.Frame) {
+	var s sniffer.Segment
+	for i := range frames {
+		f := &frames[i]
+		if r.due(f.Time) {
+			w.Assembler.Sweep(f.Time)
 		}
-		if b.Now != 0 && r.due(b.Now) {
-			w.Assembler.Sweep(b.Now)
+		if r.Decoder.Decode(f, &s) && (len(r.Ports) == 0 || r.wanted(&s)) {
+			w.process(&s)
 		}
-		w.batch.Unlock()
 	}
 }
 
@@ -252,7 +260,7 @@ func (r *Reader) deal(l *load) {
 		if r.due(f.Time) {
 			all(sniffer.Segment{Protocol: sweep, Time: f.Time})
 		}
-		if !r.Decoder.Decode(f, &s) || !r.wanted(&s) {
+		if !r.Decoder.Decode(f, &s) || len(r.Ports) > 0 && !r.wanted(&s) {
 			continue
 		}
 		if s.Protocol == sniffer.DNS {
