@@ -97,6 +97,19 @@ func TestCapOfPairs(t *testing.T) {
 	if len(a.pairs.byKey) != 10 || a.pairs.untracked != 990 {
 		t.Errorf("%d pairs, %d connections untracked; want 10, 990", len(a.pairs.byKey), a.pairs.untracked)
 	}
+	r := rand.New(rand.NewPCG(3, 4))
+	a = NewAggregate(Options{MaxPairs: 3})
+	for n := range uint64(3000) {
+		c.Client.Addr[15] = byte(r.IntN(40))
+		a.Connection(c)
+		tracked := a.pairs.untracked
+		for _, p := range a.pairs.kept.items {
+			tracked += p.total
+		}
+		if tracked != n+1 {
+			t.Fatalf("%d connections counted of %d", tracked, n+1)
+		}
+	}
 	p := &pair{}
 	for at := range int32(3 * maxBins) {
 		p.count(windowBins*at, uint32(at%7)+1)

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"encoding/binary"
 	"slices"
 
 	"github.com/keepscope/keepscope/analyzer"
@@ -141,19 +142,29 @@ type pairs struct {
 	max       int
 	byKey     map[pairKey]*pair
 	kept      lowest[*pair]
-	last      *pair
-	untracked uint64 // connections of pairs that are not kept
+	recent    [1 << recentPairBits]*pair // what was found last, by a cheap hash
+	untracked uint64                     // connections of pairs that are not kept
+}
+
+const recentPairBits = 8
+
+// recentSlot hashes what tells the pairs of one host apart: the ends of both
+// addresses and the port.
+func (k *pairKey) recentSlot() uint64 {
+	client, server := binary.LittleEndian.Uint64(k.client[8:]), binary.LittleEndian.Uint64(k.server.Addr[8:])
+	return (client*hashPrime ^ server ^ uint64(k.server.Port)) * recentPrime >> (64 - recentPairBits)
 }
 
 func (t *pairs) add(c *analyzer.Connection) {
 	k := pairKey{c.Client.Addr, c.Server}
-	p := t.last
+	recent := &t.recent[k.recentSlot()]
+	p := *recent
 	if p == nil || p.key != k {
 		if p = t.get(k); p == nil {
 			t.untracked++
 			return
 		}
-		t.last = p
+		*recent = p
 	}
 	p.holds.add(c)
 	p.total++
@@ -178,9 +189,7 @@ func (t *pairs) get(k pairKey) *pair {
 		}
 		t.untracked += top.total
 		delete(t.byKey, top.key)
-		if t.last == top {
-			t.last = nil
-		}
+		clear(t.recent[:]) // its memory will be another pair's
 		t.kept.replaceTop(p)
 		*fresh = top
 	} else {
