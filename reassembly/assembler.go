@@ -143,20 +143,21 @@ func (a *Assembler) Process(s *sniffer.Segment) {
 }
 
 func (a *Assembler) process(s *sniffer.Segment) {
-	hash := a.hasher.hash(&s.Src, &s.Dst)
+	hash, slots := a.hasher.hash(&s.Src, &s.Dst), a.table.slots
 	for at := hash; ; at++ {
-		var ref uint32
-		at, ref = a.table.next(at, hash)
+		at &= uint32(len(slots) - 1)
+		e := slots[at]
 		switch {
-		case ref == 0:
+		case e.ref == 0:
 			a.begin(s, hash)
 			return
-		case ref >= closedRef:
-			if a.late(s, ref-closedRef, at, hash) {
+		case e.hash != hash:
+		case e.ref >= closedRef:
+			if a.late(s, e.ref-closedRef, at, hash) {
 				return
 			}
 		default:
-			id := ref - 1
+			id := e.ref - 1
 			c := &a.arena.chunks[id/chunkConns][id%chunkConns]
 			if same(&s.Src, &c.Endpoint[Client]) && same(&s.Dst, &c.Endpoint[Server]) {
 				a.segment(c, Client, s, hash)
@@ -259,7 +260,7 @@ func (a *Assembler) take(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
 	}
 	switch {
 	case a.complete(c):
-		a.finish(c, EndClosed)
+		a.finishAt(c, EndClosed, hash)
 	case c.rare != nil && c.rare.idle(c):
 		a.pool.putRare(c.rare)
 		c.rare = nil
@@ -341,8 +342,12 @@ func (a *Assembler) replace(c *Conn, s *sniffer.Segment, hash uint32) {
 
 // finish ends a connection and releases it.
 func (a *Assembler) finish(c *Conn, e End) {
+	a.finishAt(c, e, a.hasher.hash(&c.Endpoint[Client], &c.Endpoint[Server]))
+}
+
+// finishAt is finish where the hash is known.
+func (a *Assembler) finishAt(c *Conn, e End, hash uint32) {
 	e = a.conclude(c, e)
-	hash := a.hasher.hash(&c.Endpoint[Client], &c.Endpoint[Server])
 	if e == EndClosed {
 		a.bury(c, hash)
 	} else {

@@ -67,16 +67,9 @@ func (a *Assembler) bury(c *Conn, hash uint32) {
 	}
 	at := a.table.find(hash, c.ID+1)
 	r, i := a.closed.push()
-	*r = closed{
-		last: c.Last, endpoint: c.Endpoint, state: buried,
-		base: [2]uint32{c.base(Client), c.base(Server)},
-		next: c.next,
-	}
-	for d := range Dir(2) {
-		if c.state&(known|guess).of(d) != 0 {
-			r.state |= knownClient << d
-		}
-	}
+	r.last, r.endpoint, r.next = c.Last, c.Endpoint, c.next // in place: a literal is made elsewhere and copied
+	r.base[Client], r.base[Server] = c.base(Client), c.base(Server)
+	r.state = buried | knownClient*closedState((c.state/known|c.state/guess)&3)
 	a.table.slots[at].ref = closedRef + i
 	a.closed.count++
 }
