@@ -2,9 +2,11 @@ package http1
 
 import "bytes"
 
-// A head is a message head in the making.
+// A head is a message head in the making. It is read into the Message that Next
+// was given: to copy what was written just now in smaller parts, a processor has
+// to wait.
 type head struct {
-	Message
+	*Message
 	proxy         Tokens // of Proxy-Connection
 	begun         bool   // the start line was read
 	hasConnection bool
@@ -38,14 +40,15 @@ func (p *Parser) start(b []byte, m *Message) (int, Event) {
 	if len(text) == 0 {
 		return len(b), NeedMore
 	}
-	h := head{Message: Message{Kind: p.kind}}
+	*m = Message{Kind: p.kind}
+	h := head{Message: m}
 	n, v := h.read(text)
 	switch v {
 	case isWhole:
 		if n > MaxHead {
 			return p.lose(b)
 		}
-		return len(b) - len(text) + n, p.emit(&h, m)
+		return len(b) - len(text) + n, p.emit(&h)
 	case isCut:
 		if !p.cut(&h, text, n) {
 			return p.lose(b)
@@ -57,8 +60,8 @@ func (p *Parser) start(b []byte, m *Message) (int, Event) {
 	return p.lose(b)
 }
 
-// emit fills *m and makes p ready for what the head announces.
-func (p *Parser) emit(h *head, m *Message) Event {
+// emit completes the message and makes p ready for what its head announces.
+func (p *Parser) emit(h *head) Event {
 	if !h.hasConnection {
 		h.Connection = h.proxy
 	}
@@ -82,7 +85,6 @@ func (p *Parser) emit(h *head, m *Message) Event {
 		h.ContentLength = 0
 	}
 	p.flags &^= headless
-	*m = h.Message
 	return Head
 }
 
@@ -379,7 +381,7 @@ func begins(kind Kind, b []byte) bool {
 			return false
 		}
 	}
-	h := head{}
+	h := head{Message: &Message{}}
 	v := h.start(b[:j])
 	return v == isPreface || v == isCut && h.Version != HTTP09
 }

@@ -33,11 +33,13 @@ func TestLine(t *testing.T) {
 func checkLine(t *testing.T, b []byte) {
 	t.Helper()
 	for _, before := range []head{
-		{Message: Message{Kind: Request}},
-		{Message: Message{Kind: Request, Host: []byte("before"), ContentLength: 5}, hasLength: true},
-		{Message: Message{Kind: Response}},
+		{Message: &Message{Kind: Request}},
+		{Message: &Message{Kind: Request, Host: []byte("before"), ContentLength: 5}, hasLength: true},
+		{Message: &Message{Kind: Response}},
 	} {
 		want, got := before, before
+		m1, m2 := *before.Message, *before.Message
+		want.Message, got.Message = &m1, &m2
 		m, n := want.anyLine(b), got.line(b)
 		if m != n || !reflect.DeepEqual(want, got) {
 			t.Fatalf("%q: %d bytes, want %d (-want +got):\n%s", b, n, m, cmp.Diff(want, got, cmp.AllowUnexported(head{})))

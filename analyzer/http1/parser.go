@@ -73,7 +73,8 @@ func (p *Parser) Release() {
 // bytes of a segment until it answers NeedMore, also when none of them is left:
 // the End of a message without body follows its Head on an empty b. The
 // first call with a segment's bytes begins at its first byte, which is where a
-// lost parser looks for a message.
+// lost parser looks for a message. With Head, *m is that message; otherwise what
+// it holds is undefined.
 //
 // Between the Head of a response and the next call of Next the caller says
 // Bodyless or TunnelFrom where the request asks for it.

@@ -152,7 +152,7 @@ func TestPreface(t *testing.T) {
 }
 
 func TestPoolCap(t *testing.T) {
-	pool := &Pool{Max: 64 << 10}
+	pool := &Pool{Max: 160 * (partialSize + minBuffer)}
 	var m Message
 	parsers := make([]Parser, 4000)
 	lost := 0

@@ -32,7 +32,8 @@ func (q *Pool) Held() int64 { return q.held }
 // A partial is what has to be remembered of a head that a segment cut: what
 // its complete lines said, and the one line that is cut, if it may matter.
 type partial struct {
-	head head
+	head head // of msg
+	msg  Message
 	buf  []byte // the cut field line with its folds, or start line
 	host []byte
 	seen int  // bytes of the head so far
@@ -66,7 +67,7 @@ func (q *Pool) put(t *partial) {
 		q.held -= t.size()
 		return
 	}
-	t.head = head{}
+	t.head, t.msg = head{}, Message{}
 	t.buf, t.host, t.seen, t.skip = t.buf[:0], t.host[:0], 0, false
 	t.next, q.free = q.free, t
 	q.spare++
@@ -144,7 +145,8 @@ func (p *Parser) cut(h *head, b []byte, n int) bool {
 		return false
 	}
 	p.part, p.state = t, inHead
-	t.head, t.seen = *h, len(b)
+	t.head, t.msg, t.seen = *h, *h.Message, len(b)
+	t.head.Message = &t.msg
 	return p.Pool.keepHost(t) && p.Pool.hold(t, b[n:])
 }
 
@@ -186,7 +188,8 @@ func (p *Parser) resume(b []byte, m *Message) (int, Event) {
 		case v == isBad || v == isWhole && t.seen+i > MaxHead:
 			return p.lose(b)
 		case v == isWhole:
-			ev := p.emit(&t.head, m)
+			ev := p.emit(&t.head)
+			*m = t.msg
 			p.part = nil
 			p.Pool.put(t)
 			return i, ev
