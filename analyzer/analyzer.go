@@ -43,6 +43,7 @@ type Analyzer struct {
 	msg      http1.Message
 	info     tls.Info
 	question dns.Message
+	pair     pool.Pair  // see pairOf
 	conn     Connection // what a Watcher hears
 	outbox   outbox
 }
@@ -95,23 +96,31 @@ func (a *Analyzer) Open(c *reassembly.Conn) {
 func (a *Analyzer) handshake(c *reassembly.Conn, s *conn) {
 	from, to := s.sides(c)
 	client, server := &c.Endpoint[from], &c.Endpoint[to]
-	if name, cost, ok := a.dns.Lookup(client.Addr, server.Addr, c.SYN); ok {
-		if s.name == nil {
-			s.name = a.names.host([]byte(name))
-		}
-		if cost > 0 {
-			a.table.rare(s).dnsCost = cost
-		}
+	if a.dns.Len() > 0 {
+		a.lookedUp(s, client.Addr, server.Addr, c.SYN)
 	}
 	if a.pools != nil {
-		key := pairOf(client, server, 0)
-		s.verdict, s.cause = a.verdict(a.pools.SYN(&s.pool, c.ID, &key, c.SYN))
+		s.verdict, s.cause = a.verdict(a.pools.SYN(&s.pool, c.ID, a.pairOf(client, server, 0), c.SYN))
 		s.set(pooled)
 	}
 }
 
-func pairOf(client, server *sniffer.Endpoint, name uint32) pool.Pair {
-	return pool.Pair{Client: client.Addr, Server: server.Addr, Port: server.Port, Name: name}
+// lookedUp notes the look-up that led to a connection of time t, if it is known.
+func (a *Analyzer) lookedUp(s *conn, client, server sniffer.Addr, t int64) {
+	name, cost, ok := a.dns.Lookup(client, server, t)
+	if ok && s.name == nil {
+		s.name = a.names.host([]byte(name))
+	}
+	if cost > 0 {
+		a.table.rare(s).dnsCost = cost
+	}
+}
+
+// pairOf returns the pair of two endpoints, until it is called again.
+func (a *Analyzer) pairOf(client, server *sniffer.Endpoint, name uint32) *pool.Pair {
+	k := &a.pair
+	k.Client, k.Server, k.Port, k.Name = client.Addr, server.Addr, server.Port, name
+	return k
 }
 
 // verdict translates the pools' words.
@@ -251,11 +260,14 @@ func (a *Analyzer) requestBegins(c *reassembly.Conn, s *conn) {
 // request takes a request whose head is complete: a.msg.
 func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
 	m := &a.msg
-	q := pending{
-		start: s.flight.reqStart, idle: -1, index: s.requests + 1,
-		method: m.Method, version: m.Version, tokens: m.Connection,
-		outcome: Incomplete,
+	var behind pending
+	q := &behind
+	if s.outstanding == 0 {
+		q = &s.flight.front
 	}
+	*q = pending{}
+	q.start, q.idle, q.index = s.flight.reqStart, -1, s.requests+1
+	q.method, q.version, q.tokens, q.outcome = m.Method, m.Version, m.Connection, Incomplete
 	_, server := s.sides(c)
 	q.after = s.flight.parser[http1.Response].IsLost() || c.Behind(server)
 	q.read = c.Known(server)
@@ -274,10 +286,10 @@ func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
 		if !q.after || q.read == s.newest().read {
 			r.pipelined++
 		}
-		if s.outstanding >= maxOutstanding || !a.table.queue(r, &q) {
+		if s.outstanding >= maxOutstanding || !a.table.queue(r, q) {
 			s.set(incomplete)
 			a.table.count(s, Incomplete)
-			a.tellExchange(c, s, &q, 0)
+			a.tellExchange(c, s, q, 0)
 			return
 		}
 		s.outstanding++
@@ -288,7 +300,7 @@ func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
 		a.reuseIdle(s, q.idle)
 	}
 	s.outstanding = 1
-	a.atFront(s, &q)
+	a.atFront(s)
 }
 
 // newest returns the request sent last of those outstanding.
@@ -299,11 +311,10 @@ func (s *conn) newest() *pending {
 	return &s.flight.front
 }
 
-// atFront makes q the oldest outstanding request.
-func (a *Analyzer) atFront(s *conn, q *pending) {
-	s.flight.front = *q
+// atFront prepares for the response to another oldest outstanding request.
+func (a *Analyzer) atFront(s *conn) {
 	s.unset(answered)
-	if q.version == http1.HTTP09 {
+	if s.flight.front.version == http1.HTTP09 {
 		s.flight.parser[http1.Response].Expect09()
 	}
 }
@@ -337,8 +348,7 @@ func (a *Analyzer) confirm(c *reassembly.Conn, s *conn, t int64) {
 	if !s.is(pooled) {
 		s.set(pooled)
 		client, server := s.sides(c)
-		key := pairOf(&c.Endpoint[client], &c.Endpoint[server], 0)
-		a.pools.Midstream(&s.pool, c.ID, &key, t)
+		a.pools.Midstream(&s.pool, c.ID, a.pairOf(&c.Endpoint[client], &c.Endpoint[server], 0), t)
 		return
 	}
 	a.pools.Request(&s.pool, t)
@@ -512,7 +522,8 @@ func (a *Analyzer) next(s *conn) {
 		return
 	}
 	more := s.rare.more
-	a.atFront(s, &more[0])
+	s.flight.front = more[0]
+	a.atFront(s)
 	s.rare.more = more[:copy(more, more[1:])]
 }
 

@@ -112,8 +112,7 @@ func (a *Analyzer) clientHello(c *reassembly.Conn, s *conn) {
 			h := fnv.New32a()
 			h.Write(sni)
 			client, server := &c.Endpoint[reassembly.Client], &c.Endpoint[reassembly.Server]
-			key := pairOf(client, server, h.Sum32()|1)
-			s.verdict, s.cause = a.verdict(a.pools.Move(&s.pool, &key, c.SYN))
+			s.verdict, s.cause = a.verdict(a.pools.Move(&s.pool, a.pairOf(client, server, h.Sum32()|1), c.SYN))
 		}
 	}
 	a.opened(c, s)

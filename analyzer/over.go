@@ -147,7 +147,7 @@ func (a *Analyzer) fill(c *reassembly.Conn, s *conn, o *Connection) {
 	a.identify(c, s, o)
 	o.Protocol = s.protocol
 	o.Requests, o.Responses, o.Reused = s.requests, s.responses, s.reused()
-	o.Negotiated = s.negotiated()
+	s.negotiated(&o.Negotiated)
 	o.CloseIdle, o.RaceIdle = -1, -1
 	o.Incomplete = s.is(incomplete)
 	o.Missing = c.Missing(0) + c.Missing(1)
@@ -155,9 +155,9 @@ func (a *Analyzer) fill(c *reassembly.Conn, s *conn, o *Connection) {
 	o.Bytes[0], o.Bytes[1] = c.Bytes[client], c.Bytes[server]
 	o.Packets[0], o.Packets[1] = c.Packets[client], c.Packets[server]
 	o.Verdict, o.Cause = s.verdict, s.cause
-	for v := http1.HTTP09; v <= http1.HTTP11; v++ {
-		o.Versions[v] = s.versions&(1<<v) != 0
-	}
+	o.Versions[http1.HTTP09] = s.versions&(1<<http1.HTTP09) != 0
+	o.Versions[http1.HTTP10] = s.versions&(1<<http1.HTTP10) != 0
+	o.Versions[http1.HTTP11] = s.versions&(1<<http1.HTTP11) != 0
 	if r := s.rare; r != nil {
 		o.Unsolicited, o.Pipelined = r.unsolicited, r.pipelined
 		o.ReuseIdle, o.MoreReuseIdle = r.reuseIdle, r.moreReuseIdle

@@ -114,16 +114,15 @@ func (t *table) count(s *conn, o Outcome) {
 	}
 }
 
-// negotiated returns how often each outcome was counted.
-func (s *conn) negotiated() (n [NumOutcomes]uint32) {
+// negotiated sets n, which is 0, to how often each outcome was counted.
+func (s *conn) negotiated(n *[NumOutcomes]uint32) {
 	if s.rare != nil {
-		n = s.rare.negotiated
+		*n = s.rare.negotiated
 	}
 	n[KeepAlive] = s.kept
 	if s.once != KeepAlive {
 		n[s.once]++
 	}
-	return n
 }
 
 // reused returns how many requests were the second or a later one.
