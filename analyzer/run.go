@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,11 @@ import (
 // finds the same connections for any number of workers and any batch size.
 // A sweep visits every connection once this much time has passed.
 const sweepEvery = int64(4 * time.Second)
+
+// yieldEvery is how many batches a goroutine that does all takes on end. After
+// 10 ms the runtime's monitor would interrupt it, and then look after it every
+// 20 microseconds for the next millisecond.
+const yieldEvery = 64
 
 // sweep is the Protocol of a segment that stands for the time reaching
 // Segment.Time; it never leaves this package.
@@ -168,7 +174,10 @@ func (r *Reader) due(t int64) bool {
 func (r *Reader) inline(ctx context.Context) error {
 	var b sniffer.Batch
 	w := r.Workers[0]
-	for {
+	for i := 1; ; i++ {
+		if i%yieldEvery == 0 {
+			runtime.Gosched()
+		}
 		done, err := r.read(ctx, &b)
 		if done {
 			return err
