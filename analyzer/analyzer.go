@@ -30,13 +30,13 @@ type Config struct {
 // An Analyzer makes facts of one worker's connections. It is a
 // reassembly.Handler and, like it, for one goroutine.
 type Analyzer struct {
-	cfg   Config
-	obs   Observer
-	watch Watcher // obs, if it is one
-	pools *pool.Pools
-	dns   *dns.Cache
-	table table
-	names names
+	cfg      Config
+	obs      []Observer
+	watchers []Watcher // those of them that are
+	pools    *pool.Pools
+	dns      *dns.Cache
+	table    table
+	names    names
 
 	tracked func(id uint32, now int64) bool // the assembler's IsOpen, nil without a Worker
 
@@ -48,16 +48,20 @@ type Analyzer struct {
 	outbox   outbox
 }
 
-// New returns an Analyzer that tells obs what it finds.
-func New(cfg Config, obs Observer) *Analyzer {
+// New returns an Analyzer that tells each of obs what it finds.
+func New(cfg Config, obs ...Observer) *Analyzer {
 	if cfg.ReuseWindow == 0 {
 		cfg.ReuseWindow = time.Minute
 	}
 	if cfg.MaxHeaderBytes == 0 {
 		cfg.MaxHeaderBytes = 16 << 20
 	}
-	watch, _ := obs.(Watcher)
-	a := &Analyzer{cfg: cfg, obs: obs, watch: watch, names: names{known: map[string]*string{}}, dns: dns.NewCache(dns.Config{})}
+	a := &Analyzer{cfg: cfg, obs: obs, names: names{known: map[string]*string{}}, dns: dns.NewCache(dns.Config{})}
+	for _, o := range obs {
+		if w, ok := o.(Watcher); ok {
+			a.watchers = append(a.watchers, w)
+		}
+	}
 	a.table.heads.Max = int64(cfg.MaxHeaderBytes)
 	a.newPools()
 	return a

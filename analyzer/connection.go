@@ -204,7 +204,7 @@ const (
 )
 
 // An Observer takes the facts of one worker, in the order in which they are
-// known.
+// known. Those of a batch of packets are told together, at its end at the latest.
 type Observer interface {
 	Exchange(e *Exchange)
 	Connection(c *Connection)
@@ -212,7 +212,8 @@ type Observer interface {
 
 // A Watcher is an Observer that does not want to wait for a connection's end.
 // For each connection it hears Opened once, then Judged at most once and
-// Exchange any number of times, and last Connection.
+// Exchange any number of times, and last Connection. Opened and Judged are told
+// when they are known.
 type Watcher interface {
 	Observer
 	// Opened tells that a connection exists, once its name is known: at its

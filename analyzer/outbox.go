@@ -3,8 +3,8 @@ package analyzer
 // outboxSize is how many facts of a kind are told at once at most.
 const outboxSize = 32
 
-// An outbox holds the facts that the Observer has not heard. Told one by one,
-// each would find the Observer's code gone from the processor's cache, and drive
+// An outbox holds the facts that the Observers have not heard. Told one by one,
+// each would find an Observer's code gone from the processor's cache, and drive
 // out the Analyzer's: together they are larger than it is.
 type outbox struct {
 	exchanges   [outboxSize]Exchange
@@ -38,17 +38,23 @@ func (a *Analyzer) newConnection() (*Connection, *TLS) {
 	return &b.connections[i], &b.hellos[i]
 }
 
-// tell tells the Observer what is in the outbox, in the order in which it came.
+// tell tells each Observer what is in the outbox, in the order in which it came.
 func (a *Analyzer) tell() {
-	b, e := &a.outbox, 0
+	for _, o := range a.obs {
+		a.outbox.tell(o)
+	}
+	a.outbox.numExchanges, a.outbox.numConnections = 0, 0
+}
+
+func (b *outbox) tell(o Observer) {
+	e := 0
 	for i := range b.connections[:b.numConnections] {
 		for ; e < b.before[i]; e++ {
-			a.obs.Exchange(&b.exchanges[e])
+			o.Exchange(&b.exchanges[e])
 		}
-		a.obs.Connection(&b.connections[i])
+		o.Connection(&b.connections[i])
 	}
 	for ; e < b.numExchanges; e++ {
-		a.obs.Exchange(&b.exchanges[e])
+		o.Exchange(&b.exchanges[e])
 	}
-	b.numExchanges, b.numConnections = 0, 0
 }

@@ -96,25 +96,29 @@ func closeOf(c *reassembly.Conn, s *conn, end reassembly.End) (ClosedBy, ClosedW
 
 // opened tells of the connection, once.
 func (a *Analyzer) opened(c *reassembly.Conn, s *conn) {
-	if a.watch == nil || s.is(opened) {
+	if len(a.watchers) == 0 || s.is(opened) {
 		return
 	}
 	s.set(opened)
 	a.identify(c, s, &a.conn)
-	a.watch.Opened(&a.conn)
+	for _, w := range a.watchers {
+		w.Opened(&a.conn)
+	}
 	s.mark = a.conn.Mark
 }
 
 // judged tells the verdict, once. With data in the SYN (RFC 7413) a response
 // may come before the handshake is complete.
 func (a *Analyzer) judged(c *reassembly.Conn, s *conn) {
-	if a.watch == nil || s.is(judged) || s.verdict == VerdictNone || !a.mayJudge(c, s) {
+	if len(a.watchers) == 0 || s.is(judged) || s.verdict == VerdictNone || !a.mayJudge(c, s) {
 		return
 	}
 	s.set(judged)
 	a.identify(c, s, &a.conn)
 	a.conn.Verdict, a.conn.Cause = s.verdict, s.cause
-	a.watch.Judged(&a.conn)
+	for _, w := range a.watchers {
+		w.Judged(&a.conn)
+	}
 }
 
 // identify writes into o what is known of a connection when it opens, and its

@@ -45,9 +45,9 @@ func (w *Worker) Do(f func()) {
 	f()
 }
 
-// NewWorker returns a worker that tells obs what it finds.
-func NewWorker(rc reassembly.Config, ac Config, obs Observer) *Worker {
-	w := &Worker{Analyzer: New(ac, obs)}
+// NewWorker returns a worker that tells each of obs what it finds.
+func NewWorker(rc reassembly.Config, ac Config, obs ...Observer) *Worker {
+	w := &Worker{Analyzer: New(ac, obs...)}
 	w.Assembler = reassembly.New(rc, w.Analyzer)
 	w.Analyzer.tracked = w.Assembler.IsOpen
 	return w

@@ -56,15 +56,11 @@ func (m *metricsFile) listen(l listen) listen {
 	if m == nil {
 		return l
 	}
-	each := l.each
-	l.each = func(i int) analyzer.Observer {
+	l.each = append(l.each, func(int) analyzer.Observer {
 		recorder := m.exporter.NewRecorder()
 		m.recorders = append(m.recorders, recorder)
-		if each == nil {
-			return recorder
-		}
-		return join(each(i), recorder)
-	}
+		return recorder
+	})
 	return l
 }
 

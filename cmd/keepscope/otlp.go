@@ -97,38 +97,20 @@ type dialed struct {
 	at   int64
 }
 
-// leftOut returns an observer that does not hear of own connections.
+// leftOut returns an observer that does not hear of own connections, and a
+// Watcher where heard is one.
 func (o *ownTraffic) leftOut(heard analyzer.Observer) analyzer.Observer {
-	w, ok := heard.(analyzer.Watcher)
-	if !ok {
-		w = unwatching{heard}
+	if w, ok := heard.(analyzer.Watcher); ok {
+		return watchedOthers{others{heard, o}, w}
 	}
-	return others{w, o}
+	return others{heard, o}
 }
-
-// An unwatching is an Observer as a Watcher.
-type unwatching struct{ analyzer.Observer }
-
-func (unwatching) Opened(*analyzer.Connection) {}
-func (unwatching) Judged(*analyzer.Connection) {}
 
 // others hands on what is not about own connections. These are known before
 // their first request is sent.
 type others struct {
-	heard analyzer.Watcher
+	heard analyzer.Observer
 	own   *ownTraffic
-}
-
-func (o others) Opened(c *analyzer.Connection) {
-	if !o.own.opened(c.Client, c.Start) {
-		o.heard.Opened(c)
-	}
-}
-
-func (o others) Judged(c *analyzer.Connection) {
-	if !o.own.opened(c.Client, c.Start) {
-		o.heard.Judged(c)
-	}
 }
 
 func (o others) Exchange(e *analyzer.Exchange) {
@@ -140,6 +122,24 @@ func (o others) Exchange(e *analyzer.Exchange) {
 func (o others) Connection(c *analyzer.Connection) {
 	if !o.own.opened(c.Client, c.Start) {
 		o.heard.Connection(c)
+	}
+}
+
+// A watchedOthers is others for a Watcher.
+type watchedOthers struct {
+	others
+	watcher analyzer.Watcher
+}
+
+func (o watchedOthers) Opened(c *analyzer.Connection) {
+	if !o.own.opened(c.Client, c.Start) {
+		o.watcher.Opened(c)
+	}
+}
+
+func (o watchedOthers) Judged(c *analyzer.Connection) {
+	if !o.own.opened(c.Client, c.Start) {
+		o.watcher.Judged(c)
 	}
 }
 

@@ -145,16 +145,21 @@ func TestOwnIsLeftOut(t *testing.T) {
 	own := &ownTraffic{local: func(sniffer.Addr) bool { return true }}
 	own.newest[0] = dialed{port: 5, at: 1e18}
 	own.any.Store(true)
-	var heard []uint16
-	o := own.leftOut(heardObserver{&heard}).(analyzer.Watcher)
+	var heard, watched []uint16
+	o, w := own.leftOut(heardObserver{&heard}), own.leftOut(heardWatcher{heardObserver{&watched}}).(analyzer.Watcher)
+	if _, ok := o.(analyzer.Watcher); ok {
+		t.Error("an Observer is a Watcher now")
+	}
 	for _, port := range []uint16{4, 5, 6} {
 		c := &analyzer.Connection{Client: sniffer.Endpoint{Port: port}, Start: 1e18 + 1}
-		o.Opened(c)
-		o.Judged(c)
-		o.Exchange(&analyzer.Exchange{Client: c.Client, Opened: c.Start})
-		o.Connection(c)
+		w.Opened(c)
+		w.Judged(c)
+		for _, o := range []analyzer.Observer{o, w} {
+			o.Exchange(&analyzer.Exchange{Client: c.Client, Opened: c.Start})
+			o.Connection(c)
+		}
 	}
-	if diff := cmp.Diff([]uint16{4, 4, 6, 6}, heard); diff != "" {
+	if diff := cmp.Diff([][]uint16{{4, 4, 6, 6}, {4, 4, 4, 4, 6, 6, 6, 6}}, [][]uint16{heard, watched}); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -163,3 +168,8 @@ type heardObserver struct{ ports *[]uint16 }
 
 func (h heardObserver) Exchange(e *analyzer.Exchange)     { *h.ports = append(*h.ports, e.Client.Port) }
 func (h heardObserver) Connection(c *analyzer.Connection) { *h.ports = append(*h.ports, c.Client.Port) }
+
+type heardWatcher struct{ heardObserver }
+
+func (h heardWatcher) Opened(c *analyzer.Connection) { *h.ports = append(*h.ports, c.Client.Port) }
+func (h heardWatcher) Judged(c *analyzer.Connection) { *h.ports = append(*h.ports, c.Client.Port) }

@@ -48,15 +48,15 @@ func (o *output) listen() listen {
 	case o.Output != "ndjson":
 		return listen{}
 	case o.live != nil:
-		return listen{reuseIdle: maxReuseIdle, each: func(int) analyzer.Observer {
+		return listen{reuseIdle: maxReuseIdle, each: []func(int) analyzer.Observer{func(int) analyzer.Observer {
 			return &report.Encoder{W: o.live, Exchanges: o.Exchanges}
-		}}
+		}}}
 	}
-	return listen{reuseIdle: maxReuseIdle, each: func(int) analyzer.Observer {
+	return listen{reuseIdle: maxReuseIdle, each: []func(int) analyzer.Observer{func(int) analyzer.Observer {
 		s := report.NewSorter(int(o.maxMemory)/o.workers, "")
 		o.sorters = append(o.sorters, s)
 		return &lines{sorter: s, exchanges: o.Exchanges}
-	}}
+	}}}
 }
 
 // print writes the output to its end.

@@ -27,9 +27,9 @@ const idleTimeout = 10 * time.Minute
 // listen says who hears a pipeline's facts beside the report.
 type listen struct {
 	reuseIdle int // idle times to list for each connection
-	// each returns a worker's own listener; nil for none.
-	each func(worker int) analyzer.Observer
-	// wrap stands between a worker and all that listen to it; nil for nothing.
+	// each of them returns a worker's own listener.
+	each []func(worker int) analyzer.Observer
+	// wrap stands between a worker and who listens to it; nil for nothing.
 	wrap func(analyzer.Observer) analyzer.Observer
 }
 
@@ -44,18 +44,20 @@ func (a *analysis) pipeline(l listen) *pipeline {
 	}
 	for i := range n {
 		sum := report.NewAggregate(report.Options{})
-		var observer analyzer.Observer = sum
-		if l.each != nil {
-			observer = join(sum, l.each(i))
+		observers := []analyzer.Observer{sum}
+		for _, listener := range l.each {
+			observers = append(observers, listener(i))
 		}
 		if l.wrap != nil {
-			observer = l.wrap(observer)
+			for i, o := range observers {
+				observers[i] = l.wrap(o)
+			}
 		}
 		p.aggregates = append(p.aggregates, sum)
 		p.reader.Workers = append(p.reader.Workers, analyzer.NewWorker(
 			a.assembler(n),
 			analyzer.Config{ReuseWindow: a.ReuseWindow, MaxReuseIdle: l.reuseIdle, MaxHeaderBytes: a.share(n)},
-			observer))
+			observers...))
 	}
 	return p
 }

@@ -278,16 +278,14 @@ func (s *sidecar) build() {
 		l.wrap = s.own.leftOut
 	}
 	var recorders []*exporter.Recorder
-	l.each = func(int) analyzer.Observer {
+	l.each = append(l.each, func(int) analyzer.Observer {
 		recorder := s.exporter.NewRecorder()
 		recorders = append(recorders, recorder)
-		if s.lines == nil {
-			return recorder
-		}
-		return join(recorder, s.lines.observer())
-	}
+		return recorder
+	})
 	if s.lines != nil {
 		l.reuseIdle = logIdle
+		l.each = append(l.each, func(int) analyzer.Observer { return s.lines.observer() })
 	}
 	s.pipeline = s.cmd.analysis.pipeline(l)
 	for i, w := range s.pipeline.reader.Workers {

@@ -118,15 +118,11 @@ type session struct {
 // newSession returns a session whose facts are heard by l, too.
 func newSession(l listen, a *analysis) *session {
 	s := &session{start: time.Now()}
-	each := l.each
-	l.each = func(i int) analyzer.Observer {
+	l.each = append(l.each, func(int) analyzer.Observer {
 		b := newBoard(&s.requests)
 		s.boards = append(s.boards, b)
-		if each != nil {
-			return join(b, each(i))
-		}
 		return b
-	}
+	})
 	s.pipeline = a.pipeline(l)
 	return s
 }
