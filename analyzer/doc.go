@@ -4,9 +4,9 @@
 //
 // An [Analyzer] is the [reassembly.Handler] of one worker. It keeps one record
 // per tracked connection, in a table indexed by [reassembly.Conn.ID], and tells
-// an [Observer] what it finds. It reads no clock: every time is that of a
-// packet. [Run] drives a [sniffer.Source] through one or more workers; the
-// facts are the same for any number of them.
+// each [Observer] what it finds, a batch of packets at a time. It reads no clock:
+// every time is that of a packet. A [Reader] takes a [sniffer.Source] through one
+// or more workers; the facts are the same for any number of them.
 //
 // # What is bounded
 //
@@ -18,4 +18,5 @@
 //	host names remembered           maxNames (16384)         the table is emptied; names in use stay
 //	pairs and slots of the pools    package pool             a pair not used lately goes
 //	names seen in DNS answers       package dns              the least recently used goes
+//	facts that wait to be told      outboxSize (32 a kind)   all are told before the batch ends
 package analyzer

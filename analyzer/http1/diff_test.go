@@ -107,6 +107,7 @@ var blankBeforeColon = regexp.MustCompile(`\n[^\r\n:]*[ \t]:`)
 //   - blanks between a field's name and its colon are dropped, as RFC 9112 §5.1
 //     asks of who reads a response; net/http reads another field's name;
 //   - the status is three digits (net/http takes "+20");
+//   - CONNECT has a target, too (net/http takes none for an empty authority);
 //   - a head has MaxHead bytes at most.
 func deviates(kind Kind, head []byte) bool {
 	if blankBeforeColon.Match(head) {
@@ -125,7 +126,7 @@ func deviates(kind Kind, head []byte) bool {
 		f := strings.Fields(string(line))
 		return len(f) < 2 || !digits([]byte(f[1]))
 	}
-	return false
+	return bytes.HasPrefix(line, []byte("CONNECT  "))
 }
 
 // ourSeen parses a stream with a Parser, up to what is Lost.

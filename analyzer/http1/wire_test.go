@@ -66,6 +66,7 @@ var wireCases = []wireCase{
 	{name: "tab after the method", kind: rq, in: "POST\t/a\tHTTP/1.1\r\n\r\n", want: []string{"POST 1.1 none", "end"}},
 	{name: "high bytes in the target", kind: rq, in: "GET /\xc3\xa4 HTTP/1.1\r\n\r\n", want: []string{"GET 1.1 none", "end"}},
 	{name: "no target", kind: rq, in: "GET  HTTP/1.1\r\n\r\n", want: []string{"lost"}},
+	{name: "no target of CONNECT", kind: rq, in: "CONNECT  HTTP/1.1\r\n\r\n", want: []string{"lost"}},
 	{name: "leading blank lines", kind: rq, in: "\r\n\n\r\nGET / HTTP/1.1\r\n\r\n", want: []string{"GET 1.1 none", "end"}},
 	{name: "only blank lines", kind: rq, in: "\r\n\r\n\r\n"},
 	{name: "blank line after a body", kind: rq, in: "POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\nx\r\nGET / HTTP/1.1\r\n\r\n",
