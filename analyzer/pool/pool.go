@@ -47,13 +47,14 @@
 // dead ones, until all were seen; an eighth of Window later that begins anew.
 // Nothing is allocated in the steady state.
 //
-// Instructions on amd64, counted where captures of nginx are read: 400 for the
+// Instructions on amd64, counted where captures of nginx are read: 330 for the
 // five events of a one-request connection (BenchmarkChurn), 110 for the two of a
-// reused request (BenchmarkReuse), and 100 and 20 in their caller. The CPU time of
+// reused request (BenchmarkReuse), and 70 and 20 in their caller. The CPU time of
 // reading a file for a report, over that without verdicts (BenchmarkCostOfVerdicts
-// of package exporter): 1.02 to 1.06 where a connection carries 17 small requests,
-// 1.00 with large bodies, 1.03 to 1.07 where it carries one, 1.04 to 1.09 with
-// 100 000 of those open.
+// of package exporter, several runs): 1.03 to 1.05 where a connection carries 17
+// small requests, 1.00 with large bodies, 1.05 to 1.06 where it carries one, 1.03
+// with 100 000 of those open; of the whole program, over one built without
+// verdicts, 1.04, 0.98, 1.05 and 1.04.
 // The time of a connection withdrawn among 50 000 slots is BenchmarkWithdraw's.
 // A connection takes 24 bytes, a slot 48.
 //
