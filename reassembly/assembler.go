@@ -151,7 +151,7 @@ func (a *Assembler) process(s *sniffer.Segment) {
 		case e.ref == 0:
 			a.begin(s, hash)
 			return
-		case e.hash != hash:
+		case e.hash != hash: // another 4-tuple's
 		case e.ref >= closedRef:
 			if a.late(s, e.ref-closedRef, at, hash) {
 				return

@@ -325,7 +325,17 @@ func TestHash(t *testing.T) {
 		"loopback":   func(i int) (string, string) { return fmt.Sprintf("127.0.0.1:%d", 32768+i), "127.0.0.1:80" },
 		"clients":    func(i int) (string, string) { return fmt.Sprintf("10.1.%d.%d:40000", i>>8, i&255), "10.0.0.2:80" },
 		"both":       func(i int) (string, string) { return fmt.Sprintf("10.1.0.%d:%d", i&255, 40000+i>>8), "10.0.0.2:80" },
-		"IPv6":       func(i int) (string, string) { return fmt.Sprintf("[2001:db8::1]:%d", 32768+i), "[2001:db8::2]:443" },
+		// An address of one's own network and a port that make up for each other.
+		"IPv6, port in address": func(i int) (string, string) {
+			return fmt.Sprintf("[2001:db8::%x:0:0:1]:%d", i, (i&255)<<8|i>>8), "[2001:db8::2]:443"
+		},
+		"IPv6, no network": func(i int) (string, string) {
+			return fmt.Sprintf("[::%x:0:0:1]:%d", i+1, ((i+1)&255)<<8|(i+1)>>8), "[2001:db8::2]:443"
+		},
+		"IPv6, port in network": func(i int) (string, string) {
+			return fmt.Sprintf("[2001:db8:%x::1]:%d", i, (i&255)<<8|i>>8), "[2001:db8::2]:443"
+		},
+		"IPv6": func(i int) (string, string) { return fmt.Sprintf("[2001:db8::1]:%d", 32768+i), "[2001:db8::2]:443" },
 	}
 	const n, slots = 20000, 1 << 16
 	for name, row := range rows {
@@ -340,7 +350,7 @@ func TestHash(t *testing.T) {
 				if hash != h.hash(&server, &client) {
 					t.Fatalf("%s: the other direction has another hash", name)
 				}
-				for hash %= slots; used[hash]; hash = (hash + 1) % slots {
+				for hash %= slots; used[hash] && probes < n; hash = (hash + 1) % slots {
 					probes++
 				}
 				used[hash] = true

@@ -136,14 +136,15 @@ func (h *hasher) hash(src, dst *sniffer.Endpoint) uint32 {
 	return uint32((v ^ v>>32) * h.lo >> 32)
 }
 
-// endpoint folds an endpoint into a word. The port falls on what is constant in
-// an IPv4 address, which has room for it.
+// endpoint folds an endpoint into a word. An IPv4 address has room for the port
+// in what all of them have in common. In IPv6 the port must not meet the address
+// before that is mixed: one could make up for the other.
 func (h *hasher) endpoint(e *sniffer.Endpoint) uint64 {
-	lo := binary.LittleEndian.Uint64(e.Addr[8:]) ^ uint64(e.Port)
-	if hi := binary.LittleEndian.Uint64(e.Addr[:8]); hi != 0 {
-		return mum(hi^h.hi, lo^h.lo)
+	hi, lo := binary.LittleEndian.Uint64(e.Addr[:8]), binary.LittleEndian.Uint64(e.Addr[8:])
+	if hi != 0 || uint32(lo) != 0xffff0000 {
+		lo = mum(hi^h.hi, lo^h.lo)
 	}
-	return lo
+	return lo ^ uint64(e.Port)
 }
 
 // mum folds the 128-bit product of two words.
