@@ -343,19 +343,18 @@ func (a *Analyzer) firstRequest(c *reassembly.Conn, s *conn) {
 
 // confirm tells the pools of a connection's first request.
 func (a *Analyzer) confirm(c *reassembly.Conn, s *conn, t int64) {
-	if a.pools == nil {
-		return
-	}
-	if !s.is(pooled) && c.SYNSeen() { // captured after the SYN-ACK
+	switch {
+	case a.pools == nil:
+	case s.is(pooled):
+		a.pools.Request(&s.pool, t)
+	case c.SYNSeen(): // captured after the SYN-ACK
 		a.handshake(c, s)
-	}
-	if !s.is(pooled) {
+		a.pools.Request(&s.pool, t)
+	default:
 		s.set(pooled)
 		client, server := s.sides(c)
 		a.pools.Midstream(&s.pool, c.ID, a.pairOf(&c.Endpoint[client], &c.Endpoint[server], 0), t)
-		return
 	}
-	a.pools.Request(&s.pool, t)
 }
 
 func (a *Analyzer) reuseIdle(s *conn, idle int64) {

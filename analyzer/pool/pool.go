@@ -40,21 +40,20 @@
 //
 // # Cost and limits
 //
-// A request and its end cost a constant, for the slot of a connection that is
-// reused stays where it is in the pairing heap of its pair's slots until one is
-// asked for; taking a slot out of the heap is O(log n), amortised. A Move also steps
-// past the slots that became idle since its SYN. Each SYN looks at two slots for
-// dead ones, until all were seen; an eighth of Window later that begins anew.
-// Nothing is allocated in the steady state.
+// A slot that is taken stays where it is in the pairing heap of its pair's slots
+// until another is asked for: a request and its end cost a constant, and so does a
+// connection that follows the one before. Taking a slot out of the heap is O(log n),
+// amortised. A Move also steps past the slots that became idle since its SYN. Each
+// SYN looks at two slots for dead ones, until all were seen; an eighth of Window
+// later that begins anew. Nothing is allocated in the steady state.
 //
-// Instructions on amd64, counted where captures of nginx are read: 330 for the
-// five events of a one-request connection (BenchmarkChurn), 110 for the two of a
-// reused request (BenchmarkReuse), and 70 and 20 in their caller. The CPU time of
+// Instructions on amd64, counted where captures of nginx are read: 250 for the
+// five events of a one-request connection (BenchmarkChurn), 90 for the two of a
+// reused request (BenchmarkReuse), and 85 and 15 in their caller. The CPU time of
 // reading a file for a report, over that without verdicts (BenchmarkCostOfVerdicts
-// of package exporter, several runs): 1.03 to 1.05 where a connection carries 17
-// small requests, 1.00 with large bodies, 1.05 to 1.06 where it carries one, 1.03
-// with 100 000 of those open; of the whole program, over one built without
-// verdicts, 1.04, 0.98, 1.05 and 1.04.
+// of package exporter, medians of several runs): 1.045 where a connection carries 17
+// small requests, 1.00 with large bodies, 1.044 where it carries one, 1.04 with
+// 100 000 of those open; single runs are 0.01 to 0.02 off.
 // The time of a connection withdrawn among 50 000 slots is BenchmarkWithdraw's.
 // A connection takes 24 bytes, a slot 48.
 //
@@ -150,7 +149,7 @@ func New(cfg Config) *Pools {
 	cfg.MaxSlots = orDefault(cfg.MaxSlots, 1<<18)
 	cfg.MaxPairSlots = orDefault(cfg.MaxPairSlots, 1<<16)
 	p := &Pools{cfg: cfg, byKey: make(map[Pair]int32), stale: make([]int32, 0, maxStale)}
-	p.slots.at(p.slots.get()).rider = gone
+	*p.slots.at(p.slots.get()) = slot{rider: gone, held: true} // in place of none
 	p.pairs.get()
 	return p
 }
@@ -191,7 +190,14 @@ func (p *Pools) Move(c *Conn, key *Pair, syn int64) (Verdict, Reason) {
 // judge gives a connection a slot of its pair r as of its SYN.
 func (p *Pools) judge(c *Conn, r *pair, syn int64) (Verdict, Reason) {
 	c.provisional = true
-	if i, s := p.newest(r, syn); i != 0 {
+	i, s := r.idle, p.slots.at(r.idle) // slot 0 is held
+	switch {
+	case s.held || s.since > syn || syn-s.since > p.cfg.Window || len(p.stale) > 0: // rarely
+		i, s = p.newest(r, syn)
+	case s.child != 0:
+		p.pop(i, s, r)
+	}
+	if i != 0 {
 		c.hold(i, s)
 		return Wasted, p.why(s)
 	}
@@ -212,43 +218,44 @@ func (p *Pools) Request(c *Conn, t int64) {
 	if !c.closed {
 		c.reason = PoolMiss
 	}
+	c.provisional = false
+	if !c.holds {
+		p.again(c, t)
+	}
+}
+
+// again gives a connection that holds none a slot for a request.
+func (p *Pools) again(c *Conn, t int64) {
 	s := p.slots.at(c.slot)
 	switch {
 	case s.rider == c.me && !s.held && !c.closed: // nearly every reused request
 		s.held, c.holds = true, true
-	case c.holds && c.provisional:
-		p.ride(s, c.me)
-	case c.pair != 0 && !c.holds:
-		p.again(c, t)
+	case c.pair != 0:
+		p.find(c, s, t)
 	}
-	c.provisional = false
 }
 
-// again finds a slot for a request of a connection that holds none.
-func (p *Pools) again(c *Conn, t int64) {
+// find finds a slot for a request of a connection that cannot simply have its own,
+// the one that it held last.
+func (p *Pools) find(c *Conn, own *slot, t int64) {
 	r := p.pairs.at(c.pair)
 	if !r.listed {
 		old := c.pair
 		r = p.enter(c, &r.key) // anew
 		p.leave(old)
 	}
-	own, mine := c.slot, p.slots.at(c.slot)
-	if own != 0 && mine.gen == c.gen && !mine.held && p.alive(mine, t) {
-		c.hold(own, mine)
-		p.ride(mine, c.me)
+	if c.slot != 0 && own.gen == c.gen && !own.held && p.alive(own, t) {
+		c.hold(c.slot, own)
 		return
 	}
 	i, s := p.newest(r, t)
 	if i == 0 {
 		i, s = p.grow(c.pair)
 	}
-	if mine.rider == c.me { // and is no more than lent to who holds it
-		p.list(own, c)
+	if own.rider == c.me { // and is no more than lent to who holds it
+		p.lend(c.slot, c)
 	}
 	c.hold(i, s)
-	if i != 0 {
-		p.ride(s, c.me)
-	}
 }
 
 // Idle is the last byte of a response that leaves no exchange outstanding. Saying
@@ -262,7 +269,7 @@ func (p *Pools) Idle(c *Conn, t int64) {
 		return
 	}
 	c.holds = false
-	p.rest(c.slot, s, t)
+	p.rest(c, s, t)
 }
 
 // Unusable records why a connection will not take another request, as soon as
@@ -287,14 +294,14 @@ func (p *Pools) Release(c *Conn, t int64) {
 	if c.pair == 0 {
 		return
 	}
-	p.end(c, t)
+	if c.holds {
+		p.letGo(c, t)
+	}
 	if s := p.slots.at(c.slot); s.rider == c.me {
 		s.rider, s.why = gone, c.reason
 	}
-	for c.lent != 0 {
-		s := p.slots.at(c.lent)
-		p.unlist(s)
-		s.rider, s.why = gone, c.reason
+	if c.lent != 0 {
+		p.unlend(c)
 	}
 	p.leave(c.pair)
 	*c = Conn{}
@@ -314,7 +321,7 @@ func (p *Pools) letGo(c *Conn, t int64) {
 		return
 	}
 	c.holds = false
-	p.rest(c.slot, p.slots.at(c.slot), t)
+	p.rest(c, p.slots.at(c.slot), t)
 }
 
 // withdraw undoes judge.
@@ -327,6 +334,8 @@ func (p *Pools) withdraw(c *Conn) {
 		p.drop(i, s)
 	default:
 		s.held = false
-		p.push(i, s, p.pairs.at(s.pair))
+		if s.heap == outside {
+			p.push(i, s, p.pairs.at(s.pair))
+		}
 	}
 }

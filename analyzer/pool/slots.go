@@ -26,7 +26,8 @@ const gone = ^uint32(0)
 // A slot is free, or held, or idle. The idle ones are in their pair's heap. One
 // that its rider holds again stays in it until it comes to the top and is looked
 // at, and where it was, though it became idle anew since, until somebody asks for
-// a slot: that a connection is reused costs the heap next to nothing.
+// a slot: that a connection is reused costs the heap next to nothing. So does one
+// that follows another, for a slot alone in the heap stays in it, too.
 type slot struct {
 	since             int64  // when it became idle last; while held, what a withdrawal restores
 	seq               uint32 // orders slots that became idle at the same time
@@ -156,7 +157,7 @@ func (p *Pools) lookup(key *Pair) int32 {
 // the words that equals reads: a byte alone would make that one read bytes, too.
 func (k *Pair) hash() uint32 {
 	client, server := binary.LittleEndian.Uint64(k.Client[8:]), binary.LittleEndian.Uint64(k.Server[8:])
-	return uint32(client>>56)*31 ^ uint32(server>>56)*7 ^ uint32(k.Port) ^ k.Name
+	return uint32((31*client+server)>>56) ^ uint32(k.Port) ^ k.Name
 }
 
 // equals is ==, for which the compiler would call a function.
@@ -258,16 +259,8 @@ func (c *Conn) hold(i int32, s *slot) {
 	}
 }
 
-// ride makes a connection the last that rode a slot.
-func (p *Pools) ride(s *slot, me uint32) {
-	if s.lent {
-		p.unlist(s)
-	}
-	s.rider = me
-}
-
-// list puts slot i among those that its rider c lent.
-func (p *Pools) list(i int32, c *Conn) {
+// lend puts slot i among those that its rider c lent.
+func (p *Pools) lend(i int32, c *Conn) {
 	s := p.slots.at(i)
 	s.lent, s.after, s.before = true, c.lent, 0
 	if c.lent != 0 {
@@ -289,6 +282,15 @@ func (p *Pools) unlist(s *slot) {
 	s.lent, s.after, s.before = false, 0, 0
 }
 
+// unlend takes all slots out of the list of a connection that is to go.
+func (p *Pools) unlend(c *Conn) {
+	for c.lent != 0 {
+		s := p.slots.at(c.lent)
+		p.unlist(s)
+		s.rider, s.why = gone, c.reason
+	}
+}
+
 // why says why the rider of a slot could not be used.
 func (p *Pools) why(s *slot) Reason {
 	if s.rider == gone {
@@ -297,9 +299,13 @@ func (p *Pools) why(s *slot) Reason {
 	return p.rider(s).reason
 }
 
-// rest makes slot i idle from t on.
-func (p *Pools) rest(i int32, s *slot, t int64) {
+// rest makes the slot of a connection, which rode it, idle from t on.
+func (p *Pools) rest(c *Conn, s *slot, t int64) {
 	s.held = false
+	if s.lent {
+		p.unlist(s)
+	}
+	s.rider = c.me
 	p.seq++
 	if s.heap == stale && t >= s.since { // and its pair is used
 		s.since, s.seq = t, p.seq
@@ -307,19 +313,27 @@ func (p *Pools) rest(i int32, s *slot, t int64) {
 	}
 	r := p.pairs.at(s.pair)
 	r.used = true
+	if r.idle == c.slot && t >= s.since { // as where connections follow each other
+		s.since, s.seq = t, p.seq
+		return
+	}
+	p.place(c.slot, s, r, t)
+}
+
+// place finds a slot that became idle at t its place in the heap.
+func (p *Pools) place(i int32, s *slot, r *pair, t int64) {
 	if s.heap != outside && t < s.since { // what is below it may have to be above
 		p.unlink(i, s, r)
 	}
 	s.since, s.seq = t, p.seq
-	switch {
-	case s.heap == outside:
+	if s.heap == outside {
 		p.push(i, s, r)
-	case s.heap == inOrder && r.idle != i:
-		s.heap = stale
-		p.stale = append(p.stale, i)
-		if len(p.stale) == maxStale {
-			p.order()
-		}
+		return
+	}
+	s.heap = stale // it was in order, or would have rested
+	p.stale = append(p.stale, i)
+	if len(p.stale) == maxStale {
+		p.order()
 	}
 }
 
@@ -367,25 +381,24 @@ func (p *Pools) sweep(t int64) {
 }
 
 // newest takes out of the heap the slot that became idle last of those idle and
-// alive at t, 0 if there is none. What it finds dead on the way it drops.
-func (p *Pools) newest(r *pair, t int64) (int32, *slot) {
-	if r.idle == 0 {
-		return 0, nil
-	}
-	if len(p.stale) > 0 {
+// alive at t, 0 if there is none. One that is alone stays in: it will be the top
+// again. What is dead on the way is dropped.
+func (p *Pools) newest(r *pair, t int64) (found int32, f *slot) {
+	if r.idle != 0 {
 		p.order()
 	}
-	i, s := p.pop(r)
-	if !s.held && s.since <= t && p.alive(s, t) { // nearly always
-		return i, s
-	}
-	return p.search(i, s, r, t)
-}
-
-// search goes on where the top, s, slot i, was none.
-func (p *Pools) search(i int32, s *slot, r *pair, t int64) (int32, *slot) {
 	var later int32 // a stack of those that became idle after t
-	for n := 0; s.held || s.since > t || !p.alive(s, t); i, s = p.pop(r) {
+	for n := 0; r.idle != 0 && n <= lookBack; {
+		i := r.idle
+		s := p.slots.at(i)
+		if !s.held && s.since <= t && p.alive(s, t) {
+			if s.child != 0 || later != 0 {
+				p.pop(i, s, r)
+			}
+			found, f = i, s
+			break
+		}
+		p.pop(i, s, r)
 		switch {
 		case s.held: // it is idle no more
 		case s.since > t:
@@ -394,18 +407,14 @@ func (p *Pools) search(i int32, s *slot, r *pair, t int64) (int32, *slot) {
 		default:
 			p.drop(i, s)
 		}
-		if n > lookBack || r.idle == 0 {
-			i, s = 0, nil
-			break
-		}
 	}
 	for later != 0 {
-		j := later
-		o := p.slots.at(j)
-		later, o.next = o.next, 0
-		p.push(j, o, r)
+		i := later
+		s := p.slots.at(i)
+		later, s.next = s.next, 0
+		p.push(i, s, r)
 	}
-	return i, s
+	return found, f
 }
 
 // push puts a slot into its pair's heap, at the place of its idle time.
@@ -432,21 +441,18 @@ func (p *Pools) onto(i int32, s *slot, r *pair) {
 	}
 }
 
-// pop takes the top out of the heap.
-func (p *Pools) pop(r *pair) (int32, *slot) {
-	i := r.idle
-	s := p.slots.at(i)
+// pop takes the top, s, slot i, out of the heap.
+func (p *Pools) pop(i int32, s *slot, r *pair) {
 	if r.idle = s.child; s.child != 0 {
 		r.idle, _ = p.combine(s.child)
 	}
 	s.child, s.heap = 0, outside
-	return i, s
 }
 
 // unlink takes s, slot i, out of the heap.
 func (p *Pools) unlink(i int32, s *slot, r *pair) {
 	if r.idle == i {
-		p.pop(r)
+		p.pop(i, s, r)
 		return
 	}
 	p.cut(i, s)
