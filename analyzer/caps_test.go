@@ -29,7 +29,7 @@ func playAll(s *sniffertest.Script, cfg Config) (last, *Worker) {
 	var l last
 	w := NewWorker(reassembly.Config{}, cfg, &l)
 	for _, seg := range s.Segments() {
-		w.process(&seg)
+		w.process(seg)
 	}
 	w.flush()
 	return l, w
@@ -67,7 +67,7 @@ func TestMostQueuedRequests(t *testing.T) {
 		c.Handshake(0, time.Millisecond)
 		c.Client(2*time.Millisecond, pipelined)
 		for _, seg := range s.Segments() {
-			w.process(&seg)
+			w.process(seg)
 		}
 		if n := w.Analyzer.table.queued; n > maxQueued+2*maxOutstanding {
 			t.Fatalf("room for %d requests after %d connections", n, i+1)

@@ -60,7 +60,8 @@ func TestOrderOfFacts(t *testing.T) {
 	}
 	o := &order{t: t, names: map[string]bool{}}
 	w := NewWorker(reassembly.Config{}, Config{}, o)
-	w.processAll(s.Segments())
+	w.process(s.Segments()...)
+	w.Analyzer.tell()
 	if o.connections != 2*n || o.exchanges != n/4*6 || len(o.names) != n {
 		t.Errorf("%d connections, %d exchanges, %d names; want %d, %d, %d", o.connections, o.exchanges, len(o.names), 2*n, n/4*6, n)
 	}

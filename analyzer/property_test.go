@@ -356,7 +356,7 @@ func TestSweepTellsNothingNew(t *testing.T) {
 					next = frames[i].Time + every
 				}
 				if d.Decode(&frames[i], &s) {
-					w.process(&s)
+					w.process(s)
 				}
 			}
 			w.Assembler.Sweep(frames[len(frames)-1].Time)
@@ -386,7 +386,7 @@ func TestCaptureAfterCapture(t *testing.T) {
 			var s sniffer.Segment
 			for i := range frames {
 				if d.Decode(&frames[i], &s) {
-					w.process(&s)
+					w.process(s)
 				}
 			}
 			w.flush()
@@ -442,11 +442,11 @@ func TestNoAllocationPerExchange(t *testing.T) {
 			w := NewWorker(reassembly.Config{}, Config{}, deaf{})
 			l := newLoop(tt.request, tt.response)
 			for i := range l.open {
-				w.process(&l.open[i])
+				w.process(l.open[i : i+1]...)
 			}
 			round := func() {
 				for i := range l.exchange {
-					w.process(&l.exchange[i])
+					w.process(l.exchange[i : i+1]...)
 				}
 				l.next()
 			}
@@ -490,7 +490,7 @@ func newChurn() *churn {
 func (c *churn) round(w *Worker) {
 	for i := range c.segments {
 		s := &c.segments[i]
-		w.process(s)
+		w.process(c.segments[i : i+1]...)
 		s.Time += 6e6
 		client := &s.Src
 		if client.Port == 80 {
@@ -524,12 +524,12 @@ func BenchmarkExchange(b *testing.B) {
 			w := NewWorker(reassembly.Config{}, Config{NoVerdicts: without}, deaf{})
 			l := newLoop(someRequests[0], someResponses[0])
 			for i := range l.open {
-				w.process(&l.open[i])
+				w.process(l.open[i : i+1]...)
 			}
 			b.ReportAllocs()
 			for b.Loop() {
 				for i := range l.exchange {
-					w.process(&l.exchange[i])
+					w.process(l.exchange[i : i+1]...)
 				}
 				l.next()
 			}

@@ -60,24 +60,15 @@ func (w *Worker) flush() {
 	w.Analyzer.tell()
 }
 
-func (w *Worker) process(s *sniffer.Segment) {
-	switch s.Protocol {
-	case sniffer.TCP:
-		w.Assembler.Process(s)
-	case sniffer.DNS:
-		w.Analyzer.Datagram(s)
-	case sweep:
-		w.Assembler.Sweep(s.Time)
-	}
-}
-
-func (w *Worker) processAll(segments []sniffer.Segment) {
-	w.batch.Lock()
-	defer w.batch.Unlock()
-	for i := range segments {
-		w.process(&segments[i])
-	}
-	w.Analyzer.tell()
+// process takes segments, and the sweeps among them, in their order.
+func (w *Worker) process(segments ...sniffer.Segment) {
+	w.Assembler.ProcessAll(segments, func(s *sniffer.Segment) {
+		if s.Protocol == sweep {
+			w.Assembler.Sweep(s.Time)
+		} else {
+			w.Analyzer.Datagram(s)
+		}
+	})
 }
 
 // Progress is what a Run has read so far. Its fields may be read at any time.
@@ -95,7 +86,8 @@ type Reader struct {
 	Ports    []uint16 // analyse only segments from or to one of these; empty: all
 	Progress Progress
 
-	next int64 // time of the next sweep
+	next    int64 // time of the next sweep
+	decoded [64]sniffer.Segment
 }
 
 // Run reads the source to its end, or until ctx is done, and gives each
@@ -170,7 +162,7 @@ func (r *Reader) due(t int64) bool {
 	return true
 }
 
-// inline decodes and processes in one goroutine, segment by segment.
+// inline decodes and processes in one goroutine.
 func (r *Reader) inline(ctx context.Context) error {
 	var b sniffer.Batch
 	w := r.Workers[0]
@@ -192,18 +184,26 @@ func (r *Reader) inline(ctx context.Context) error {
 	}
 }
 
-// frames gives the worker what the frames hold.
+// frames gives the worker what the frames hold. Decoding some and processing them
+// by turns keeps the code of both in the processor's cache.
 func (r *Reader) frames(w *Worker, frames []sniffer.Frame) {
-	var s sniffer.Segment
+	n := 0
 	for i := range frames {
 		f := &frames[i]
 		if r.due(f.Time) {
+			w.process(r.decoded[:n]...)
+			n = 0
 			w.Assembler.Sweep(f.Time)
 		}
-		if r.Decoder.Decode(f, &s) && (len(r.Ports) == 0 || r.wanted(&s)) {
-			w.process(&s)
+		if s := &r.decoded[n]; r.Decoder.Decode(f, s) && (len(r.Ports) == 0 || r.wanted(s)) {
+			n++
+		}
+		if n == len(r.decoded) {
+			w.process(r.decoded[:]...)
+			n = 0
 		}
 	}
+	w.process(r.decoded[:n]...)
 }
 
 // A load is a batch and what each worker has to do of it.
@@ -226,7 +226,11 @@ func (r *Reader) parallel(ctx context.Context) error {
 		queues[i] = make(chan *load, cap(free))
 		wg.Go(func() {
 			for l := range queues[i] {
-				r.Workers[i].processAll(l.share[i])
+				w := r.Workers[i]
+				w.Do(func() {
+					w.process(l.share[i]...)
+					w.Analyzer.tell()
+				})
 				if l.left.Add(-1) == 0 {
 					free <- l
 				}

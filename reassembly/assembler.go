@@ -84,7 +84,7 @@ type Assembler struct {
 	closedLinger int64
 	max          int
 
-	touched   uint32 // see exhumeRun
+	touched   uint32 // what was loaded before it was needed, so that the loads are not left out
 	swept     int64  // packet time up to which Sweep has visited
 	sweepHand uint32 // ID that Sweep visits next
 	evictHand uint32 // ID that eviction looks at next
@@ -134,16 +134,56 @@ func (a *Assembler) Conn(id uint32) *Conn {
 
 // Process takes one segment. Segments that are not TCP are ignored.
 func (a *Assembler) Process(s *sniffer.Segment) {
-	if s.Protocol != sniffer.TCP {
-		return
+	if s.Protocol == sniffer.TCP {
+		a.count(s)
+		a.process(s, a.hasher.hash(&s.Src, &s.Dst))
 	}
-	a.stats.Segments++
-	a.now = max(a.now, s.Time)
-	a.process(s)
 }
 
-func (a *Assembler) process(s *sniffer.Segment) {
-	hash, slots := a.hasher.hash(&s.Src, &s.Dst), a.table.slots
+// groupLen is how many segments are looked up together.
+const groupLen = 64
+
+// ProcessAll takes segments in their order, and gives those that are not TCP to
+// other. It asks the table for many at once: what is in no cache is waited for
+// together.
+func (a *Assembler) ProcessAll(segments []sniffer.Segment, other func(*sniffer.Segment)) {
+	for len(segments) > 0 {
+		n := min(len(segments), groupLen)
+		a.group(segments[:n], other)
+		segments = segments[n:]
+	}
+}
+
+// group is ProcessAll of at most groupLen segments.
+func (a *Assembler) group(segments []sniffer.Segment, other func(*sniffer.Segment)) {
+	var room [groupLen]uint32
+	hashes := room[:len(segments)]
+	for i := range segments {
+		s := &segments[i]
+		hashes[i] = a.hasher.both(a.hasher.endpoint(&s.Src), a.hasher.endpoint(&s.Dst))
+	}
+	slots, touched := a.table.slots, uint32(0)
+	for _, h := range hashes {
+		touched += slots[h&uint32(len(slots)-1)].ref
+	}
+	a.touched += touched
+	for i, h := range hashes {
+		if s := &segments[i]; s.Protocol == sniffer.TCP {
+			a.count(s)
+			a.process(s, h)
+		} else {
+			other(s)
+		}
+	}
+}
+
+func (a *Assembler) count(s *sniffer.Segment) {
+	a.stats.Segments++
+	a.now = max(a.now, s.Time)
+}
+
+func (a *Assembler) process(s *sniffer.Segment, hash uint32) {
+	slots := a.table.slots
 	for at := hash; ; at++ {
 		at &= uint32(len(slots) - 1)
 		e := slots[at]
@@ -198,7 +238,7 @@ func (a *Assembler) segment(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
 	}
 	if a.expired(c, s.Time) {
 		a.expire(c)
-		a.process(s)
+		a.process(s, hash)
 		return
 	}
 	a.irregular(c, dir, s, hash)
@@ -216,7 +256,7 @@ func (a *Assembler) irregular(c *Conn, dir Dir, s *sniffer.Segment, hash uint32)
 		a.stopWaiting(c, s.Time)
 		if a.complete(c) || a.expired(c, s.Time) {
 			a.finish(c, EndClosed)
-			a.process(s)
+			a.process(s, hash)
 			return
 		}
 	}

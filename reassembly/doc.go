@@ -1,11 +1,11 @@
 // Package reassembly turns one worker's TCP segments into ordered bytes, gaps
 // and ends per connection.
 //
-// An [Assembler] takes segments in order of capture ([Assembler.Process]) and
-// tells a [Handler]. Bytes that come in order are handed on in place; early
-// ones are copied to pages; of several copies of a byte the first wins. It
-// works with one direction only, from the middle of connections, and at any
-// place of the sequence wrap.
+// An [Assembler] takes segments in order of capture ([Assembler.Process], or many
+// at once, [Assembler.ProcessAll]) and tells a [Handler]. Bytes that come in order
+// are handed on in place; early ones are copied to pages; of several copies of a
+// byte the first wins. It works with one direction only, from the middle of
+// connections, and at any place of the sequence wrap.
 //
 // # Connections
 //

@@ -264,9 +264,14 @@ func run(cfg Config, segs []sniffer.Segment, sweep func(a *Assembler, t int64)) 
 	return pass(a, &y, segs, sweep), a.Stats()
 }
 
-// pass returns what an Assembler tells of the segments up to its Flush.
+// pass returns what an Assembler tells of the segments up to its Flush. It is given
+// all of them at once where nothing is to be done in between.
 func pass(a *Assembler, y *diary, segs []sniffer.Segment, sweep func(a *Assembler, t int64)) [][]string {
 	before := len(y.lives)
+	if sweep == nil {
+		a.ProcessAll(segs, nil)
+		segs = nil
+	}
 	newest := int64(0)
 	for i := range segs {
 		a.Process(&segs[i])
@@ -300,7 +305,7 @@ func TestFlushLeavesNothing(t *testing.T) {
 func TestSweepChangesNothing(t *testing.T) {
 	for seed := range uint64(200) {
 		segs := chaos(rand.New(rand.NewPCG(seed, 2)), 600)
-		want, _ := run(Config{}, segs, func(*Assembler, int64) {})
+		want, _ := run(Config{}, segs, nil)
 		rng := rand.New(rand.NewPCG(seed, 3))
 		got, st := run(Config{Seed: seed + 1}, segs, func(a *Assembler, t int64) {
 			if rng.IntN(1+int(seed%5)) == 0 {
@@ -436,7 +441,7 @@ func FuzzProcess(f *testing.F) {
 		if st.Open != 0 || st.Buffered != 0 || st.Closed != 0 {
 			t.Fatalf("after Flush: %+v", st)
 		}
-		without, _ := run(Config{}, segs, func(*Assembler, int64) {})
+		without, _ := run(Config{}, segs, nil)
 		with, _ := run(Config{}, segs, (*Assembler).Sweep)
 		if d := cmp.Diff(without, with); d != "" {
 			t.Fatalf("without and with Sweep:\n%s", d)
