@@ -28,9 +28,7 @@ func playScript(s *sniffertest.Script, cfg Config) (Connection, *Worker) {
 func playAll(s *sniffertest.Script, cfg Config) (last, *Worker) {
 	var l last
 	w := NewWorker(reassembly.Config{}, cfg, &l)
-	for _, seg := range s.Segments() {
-		w.process(seg)
-	}
+	w.process(s.Segments()...)
 	w.flush()
 	return l, w
 }
@@ -66,9 +64,7 @@ func TestMostQueuedRequests(t *testing.T) {
 		c := s.Conn(fmt.Sprintf("10.0.0.1:%d", 40000+i), "10.0.0.2:80", sniffertest.ConnConfig{})
 		c.Handshake(0, time.Millisecond)
 		c.Client(2*time.Millisecond, pipelined)
-		for _, seg := range s.Segments() {
-			w.process(seg)
-		}
+		w.process(s.Segments()...)
 		if n := w.Analyzer.table.queued; n > maxQueued+2*maxOutstanding {
 			t.Fatalf("room for %d requests after %d connections", n, i+1)
 		}

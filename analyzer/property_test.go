@@ -441,13 +441,9 @@ func TestNoAllocationPerExchange(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			w := NewWorker(reassembly.Config{}, Config{}, deaf{})
 			l := newLoop(tt.request, tt.response)
-			for i := range l.open {
-				w.process(l.open[i : i+1]...)
-			}
+			w.process(l.open...)
 			round := func() {
-				for i := range l.exchange {
-					w.process(l.exchange[i : i+1]...)
-				}
+				w.process(l.exchange...)
 				l.next()
 			}
 			for range 10 {
@@ -488,9 +484,9 @@ func newChurn() *churn {
 }
 
 func (c *churn) round(w *Worker) {
+	w.process(c.segments...)
 	for i := range c.segments {
 		s := &c.segments[i]
-		w.process(c.segments[i : i+1]...)
 		s.Time += 6e6
 		client := &s.Src
 		if client.Port == 80 {
@@ -523,14 +519,10 @@ func BenchmarkExchange(b *testing.B) {
 		b.Run(map[bool]string{false: "with verdicts", true: "without"}[without], func(b *testing.B) {
 			w := NewWorker(reassembly.Config{}, Config{NoVerdicts: without}, deaf{})
 			l := newLoop(someRequests[0], someResponses[0])
-			for i := range l.open {
-				w.process(l.open[i : i+1]...)
-			}
+			w.process(l.open...)
 			b.ReportAllocs()
 			for b.Loop() {
-				for i := range l.exchange {
-					w.process(l.exchange[i : i+1]...)
-				}
+				w.process(l.exchange...)
 				l.next()
 			}
 		})

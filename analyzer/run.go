@@ -26,7 +26,7 @@ const sweepEvery = int64(4 * time.Second)
 const yieldEvery = 64
 
 // sweep is the Protocol of a segment that stands for the time reaching
-// Segment.Time; it never leaves this package.
+// Segment.Time; it passes the Assembler's ProcessAll and goes nowhere else.
 const sweep = sniffer.Protocol(255)
 
 // A Worker owns everything of its share of the connections.
@@ -86,8 +86,8 @@ type Reader struct {
 	Ports    []uint16 // analyse only segments from or to one of these; empty: all
 	Progress Progress
 
-	next    int64 // time of the next sweep
-	decoded [64]sniffer.Segment
+	next    int64               // time of the next sweep
+	decoded [64]sniffer.Segment // not processed yet, see frames
 }
 
 // Run reads the source to its end, or until ctx is done, and gives each

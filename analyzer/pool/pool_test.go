@@ -29,6 +29,9 @@ func check(t testing.TB, p *numbered) {
 		if c.holds {
 			holder[c.slot] = me
 		}
+		if s := p.slots.at(c.slot); c.holds && c.provisional && (s.heap == stale || s.rider == me) {
+			t.Fatalf("slot %d: connection %d has it by its SYN, and yet rode it or left it out of place: %+v", c.slot, me, s)
+		}
 		for i, before := c.lent, int32(0); i != 0; i, before = p.slots.at(i).after, i {
 			lent++
 			if s := p.slots.at(i); !s.lent || s.rider != me || s.before != before || i == c.slot && !c.holds {

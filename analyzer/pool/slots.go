@@ -330,7 +330,7 @@ func (p *Pools) place(i int32, s *slot, r *pair, t int64) {
 		p.push(i, s, r)
 		return
 	}
-	s.heap = stale // it was in order, or would have rested
+	s.heap = stale // it was in order: rest and unlink leave no other
 	p.stale = append(p.stale, i)
 	if len(p.stale) == maxStale {
 		p.order()
@@ -383,7 +383,7 @@ func (p *Pools) sweep(t int64) {
 // newest takes out of the heap the slot that became idle last of those idle and
 // alive at t, 0 if there is none. One that is alone stays in: it will be the top
 // again. What is dead on the way is dropped.
-func (p *Pools) newest(r *pair, t int64) (found int32, f *slot) {
+func (p *Pools) newest(r *pair, t int64) (taken int32, its *slot) {
 	if r.idle != 0 {
 		p.order()
 	}
@@ -395,7 +395,7 @@ func (p *Pools) newest(r *pair, t int64) (found int32, f *slot) {
 			if s.child != 0 || later != 0 {
 				p.pop(i, s, r)
 			}
-			found, f = i, s
+			taken, its = i, s
 			break
 		}
 		p.pop(i, s, r)
@@ -414,7 +414,7 @@ func (p *Pools) newest(r *pair, t int64) (found int32, f *slot) {
 		later, s.next = s.next, 0
 		p.push(i, s, r)
 	}
-	return found, f
+	return taken, its
 }
 
 // push puts a slot into its pair's heap, at the place of its idle time.

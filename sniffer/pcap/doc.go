@@ -56,8 +56,8 @@
 // first column is an earlier run, of what was before:
 //
 //	keepscope run              · copied by pcap_dispatch · views of the ring
-//	1 KB exchanges, keep-alive · 4.1                     · 1.8, 1.8 (1.7–2.2)
-//	1 KB exchanges, close      · 5.3                     · 2.3, 2.6 (2.1–2.9)
+//	1 KB exchanges, keep-alive · 4.1                     · 1.8, 1.9 (1.7–2.2)
+//	1 KB exchanges, close      · 5.3                     · 2.6, 2.6 (2.2–2.8)
 //	100 kB bodies              · 1.5                     · 0.5, 0.5 (0.4–0.6)
 //
 // Of what is left on 1 KB exchanges about a fifth is spent here, mostly on
