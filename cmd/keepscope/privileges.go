@@ -146,6 +146,14 @@ func (u *userIDs) do(f func() error) error {
 		// These rights are a thread's own (setfsuid(2)). As it is never
 		// unlocked, it ends with this goroutine, and nothing has to be undone.
 		runtime.LockOSThread()
+		if unix.Gettid() == os.Getpid() {
+			// All but the main thread, which would stay without its rights, and
+			// fail to give them up later. While it is held, another does it.
+			err := u.do(f)
+			runtime.UnlockOSThread()
+			done <- err
+			return
+		}
 		if err := u.becomeForFiles(); err != nil {
 			done <- err
 			return

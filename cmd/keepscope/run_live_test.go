@@ -56,6 +56,11 @@ func startSidecar(t *testing.T, l *lab.Lab, args ...string) *running {
 	t.Cleanup(func() { _ = r.cmd.Process.Kill() })
 	client := inside(l.Server)
 	eventually(t, 20*time.Second, func() error {
+		select {
+		case err := <-r.done:
+			t.Fatalf("keepscope run ended: %v: %s", err, &r.said)
+		default:
+		}
 		status, body, err := ask(t, client, "http://127.0.0.1:9737/readyz")
 		if err == nil && status != http.StatusOK {
 			err = fmt.Errorf("%d: %s", status, body)
