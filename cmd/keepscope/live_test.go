@@ -27,9 +27,6 @@ import (
 var programDir string
 
 func TestMain(m *testing.M) {
-	if os.Getenv(onMainThread) != "" {
-		os.Exit(doOnMainThread())
-	}
 	code := m.Run()
 	if programDir != "" {
 		_ = os.RemoveAll(programDir)

@@ -141,44 +141,60 @@ func (u *userIDs) do(f func() error) error {
 	if u == nil || os.Geteuid() != 0 {
 		return f()
 	}
-	done := make(chan error)
-	go func() {
-		// These rights are a thread's own (setfsuid(2)). As it is never
-		// unlocked, it ends with this goroutine, and nothing has to be undone.
-		runtime.LockOSThread()
-		if unix.Gettid() == os.Getpid() {
-			// All but the main thread, which would stay without its rights, and
-			// fail to give them up later. While it is held, another does it.
-			err := u.do(f)
-			runtime.UnlockOSThread()
-			done <- err
-			return
-		}
-		if err := u.becomeForFiles(); err != nil {
-			done <- err
-			return
-		}
-		done <- f()
-	}()
-	return <-done
+	// These rights are a thread's own (capabilities(7), setfsuid(2)).
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	restore, err := u.becomeForFiles()
+	if err == nil {
+		err = f()
+	}
+	return errors.Join(err, restore())
 }
 
-// becomeForFiles gives the calling thread the user's rights to files, and takes
-// all others. The call for the groups is raw because libc's reaches every thread.
-func (u *userIDs) becomeForFiles() error {
-	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 && errno != unix.EPERM {
-		return fmt.Errorf("leave the supplementary groups: %w", errno)
+// becomeForFiles gives the calling thread the user's rights to files and takes
+// all others, until they are restored: giving up all rights later wants to meet
+// the same ones on every thread. unix.Setgroups is the thread's alone, libc's
+// would reach all.
+func (u *userIDs) becomeForFiles() (restore func() error, err error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	groups, err := unix.Getgroups()
+	if err = errors.Join(err, unix.Capget(&header, &caps[0])); err != nil {
+		return func() error { return nil }, fmt.Errorf("read own rights: %w", err)
 	}
-	// These don't say whether they did it, only what there was before.
-	_ = unix.Setfsgid(u.gid)
-	_ = unix.Setfsuid(u.uid)
+	leftGroups := unix.Setgroups(nil)
+	restore = func() (err error) {
+		setFileIDs(os.Geteuid(), os.Getegid())
+		err = unix.Capset(&header, &caps[0])
+		if leftGroups == nil {
+			err = errors.Join(err, unix.Setgroups(groups))
+		}
+		if err != nil {
+			err = fmt.Errorf("be root again: %w", err)
+		}
+		return err
+	}
+	if leftGroups != nil && !errors.Is(leftGroups, unix.EPERM) {
+		return restore, fmt.Errorf("leave the supplementary groups: %w", leftGroups)
+	}
+	setFileIDs(u.uid, u.gid)
 	if is, _ := unix.SetfsuidRetUid(-1); is != u.uid {
-		return u.refused(unix.EPERM)
+		return restore, u.refused(unix.EPERM)
 	}
-	if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &new([2]unix.CapUserData)[0]); err != nil {
-		return fmt.Errorf("drop capabilities: %w", err)
+	// Those that are permitted stay: they can be taken again.
+	none := caps
+	none[0].Effective, none[1].Effective = 0, 0
+	if err := unix.Capset(&header, &none[0]); err != nil {
+		return restore, fmt.Errorf("drop capabilities: %w", err)
 	}
-	return nil
+	return restore, nil
+}
+
+// setFileIDs sets by whose rights the calling thread uses files. The calls don't
+// say whether they did it, only what there was before.
+func setFileIDs(uid, gid int) {
+	_ = unix.Setfsgid(gid)
+	_ = unix.Setfsuid(uid)
 }
 
 // refused says that the process may not become the user.
