@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -16,6 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/psx"
 )
+
+// rights is held by who changes them. A thread's are its own (capabilities(7),
+// setfsuid(2)), and a process that gives them up where its threads' differ is
+// killed by the libraries that see to it (libpsx, libc).
+var rights sync.Mutex
 
 // A confinement says which files a process may use once it has given up its
 // rights, where the kernel has Landlock. Nothing else of the file system can be
@@ -39,6 +45,8 @@ func (c confinement) prepare(name string) (drop func() error, err error) {
 		return nil, err
 	}
 	return func() error {
+		rights.Lock()
+		defer rights.Unlock()
 		if err := clearBounding(); err != nil {
 			return fmt.Errorf("clear the capability bounding set: %w", err)
 		}
@@ -138,10 +146,14 @@ func (u *userIDs) become() error {
 // those that root has only by its capabilities. Root, who becomes the user only
 // later, learns from it what that one may do, and leaves files that belong to it.
 func (u *userIDs) do(f func() error) error {
-	if u == nil || os.Geteuid() != 0 {
+	if u == nil {
 		return f()
 	}
-	// These rights are a thread's own (capabilities(7), setfsuid(2)).
+	rights.Lock()
+	defer rights.Unlock()
+	if os.Geteuid() != 0 { // it has become the user
+		return f()
+	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	restore, err := u.becomeForFiles()
@@ -152,9 +164,8 @@ func (u *userIDs) do(f func() error) error {
 }
 
 // becomeForFiles gives the calling thread the user's rights to files and takes
-// all others, until they are restored: giving up all rights later wants to meet
-// the same ones on every thread. unix.Setgroups is the thread's alone, libc's
-// would reach all.
+// all others, until they are restored. unix.Setgroups is the thread's alone,
+// libc's would reach all.
 func (u *userIDs) becomeForFiles() (restore func() error, err error) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var caps [2]unix.CapUserData

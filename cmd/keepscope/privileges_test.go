@@ -2,10 +2,14 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -32,6 +36,45 @@ func TestDo(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, threadRights(t)); diff != "" {
 		t.Errorf("the rights after are not those before:\n%s", diff)
+	}
+}
+
+// TestDropWhileDo gives all rights up, in a process of its own, while files are
+// used as another user.
+func TestDropWhileDo(t *testing.T) {
+	const variable = "KEEPSCOPE_DROPS"
+	switch {
+	case os.Geteuid() != 0:
+		t.Skip("only root has rights to lose")
+	case os.Getenv(variable) == "":
+		cmd := exec.Command(os.Args[0], "-test.run=^TestDropWhileDo$")
+		cmd.Env = append(os.Environ(), variable+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+		return
+	}
+	drop, err := confinement{}.prepare("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	var dropped atomic.Bool
+	for range 4 {
+		wg.Go(func() {
+			for !dropped.Load() {
+				if err := (&userIDs{nobody, nobody}).do(func() error { return nil }); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	time.Sleep(10 * time.Millisecond)
+	err = drop()
+	dropped.Store(true)
+	wg.Wait()
+	if err != nil {
+		t.Error(err)
 	}
 }
 
