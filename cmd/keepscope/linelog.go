@@ -191,7 +191,12 @@ func (l *lineLog) begin(path string) (err error) {
 	if l.path, err = followLinks(path); err != nil {
 		return err
 	}
-	if err = l.open(); err == nil && l.max < unlimited {
+	err = l.open()
+	switch {
+	case errors.Is(err, errUnread): // not yet
+		l.failed(err)
+		return nil
+	case err == nil && l.max < unlimited:
 		if err = l.user.do(l.rotatable); err != nil {
 			_ = l.file.Close() // nothing was written
 		}
@@ -205,11 +210,20 @@ func (l *lineLog) begin(path string) (err error) {
 // unlimited is the size of a file that is never rotated.
 const unlimited = math.MaxInt64
 
-// open opens the file, at whose end further lines go.
+// errUnread is why a pipe can't be opened.
+var errUnread = errors.New("nobody reads the pipe")
+
+// open opens the file, at whose end further lines go. It does not wait for a
+// pipe's reader.
 func (l *lineLog) open() error {
 	var f *os.File
 	if err := l.user.do(func() (err error) {
-		f, err = os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+		f, err = os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|syscall.O_NONBLOCK, 0o640)
+		if errors.Is(err, syscall.ENXIO) { // fifo(7), or a device that is not there
+			if info, failed := os.Stat(l.path); failed == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+				return fmt.Errorf("%w %s", errUnread, l.path)
+			}
+		}
 		return err
 	}); err != nil {
 		return err

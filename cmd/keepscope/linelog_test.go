@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/keepscope/keepscope/analyzer"
 )
@@ -207,6 +208,44 @@ func TestLineLogToPipe(t *testing.T) {
 	}
 	if files, _ := filepath.Glob(path + "*"); len(files) != 1 {
 		t.Errorf("files %v", files)
+	}
+}
+
+// TestLineLogToUnreadPipe has a pipe whose reader comes later: the start does not
+// wait for it, and what ends before is dropped.
+func TestLineLogToUnreadPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	l, err := openLog(path, nil, 1000, 1, nil, slog.New(slog.NewTextHandler(&said, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := l.observer()
+	line := func() { o.Connection(&analyzer.Connection{HandshakeTime: -1, CloseIdle: -1}) }
+	line()
+	eventually(t, 5*time.Second, func() error {
+		if l.dropped.Load() != 1 {
+			return errors.New("the line is not dropped")
+		}
+		return nil
+	})
+	pipe, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	eventually(t, 5*time.Second, func() error {
+		if line(); l.written.Load() == 0 {
+			return errors.New("no line is written")
+		}
+		return nil
+	})
+	l.close(context.Background())
+	if text := said.String(); !strings.Contains(text, "nobody reads the pipe "+path) || !strings.Contains(text, "writing again") {
+		t.Errorf("it said %q", text)
 	}
 }
 
