@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer/dns"
+	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/http1"
 	"github.com/keepscope/keepscope/analyzer/pool"
 	"github.com/keepscope/keepscope/analyzer/tls"
@@ -318,7 +319,7 @@ func (s *conn) newest() *pending {
 // atFront prepares for the response to another oldest outstanding request.
 func (a *Analyzer) atFront(s *conn) {
 	s.unset(answered)
-	if s.flight.front.version == http1.HTTP09 {
+	if s.flight.front.version == http.HTTP09 {
 		s.flight.parser[http1.Response].Expect09()
 	}
 }
@@ -327,9 +328,9 @@ func (a *Analyzer) atFront(s *conn) {
 func (a *Analyzer) firstRequest(c *reassembly.Conn, s *conn) {
 	s.set(sided)
 	switch a.msg.Version {
-	case http1.HTTP09:
+	case http.HTTP09:
 		s.protocol = ProtocolHTTP09
-	case http1.HTTP10:
+	case http.HTTP10:
 		s.protocol = ProtocolHTTP10
 	default:
 		s.protocol = ProtocolHTTP11
@@ -420,10 +421,10 @@ func (a *Analyzer) response(c *reassembly.Conn, s *conn, p *http1.Parser) {
 	}
 	switch {
 	case m.Status == 101:
-	case q.method == http1.HEAD:
+	case q.method == http.HEAD:
 		p.Bodyless()
 		m.Framing = http1.NoBody
-	case q.method == http1.CONNECT && m.Status/100 == 2:
+	case q.method == http.CONNECT && m.Status/100 == 2:
 		p.TunnelFrom()
 		m.Framing = http1.Tunnel
 	}

@@ -1,7 +1,7 @@
 package analyzer
 
 import (
-	"github.com/keepscope/keepscope/analyzer/http1"
+	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -139,7 +139,7 @@ type Connection struct {
 	HandshakeTime  int64 // -1 if not complete
 	TLS            *TLS  // nil without
 	Protocol       Protocol
-	Versions       [4]bool // seen in requests, by http1.Version
+	Versions       [4]bool // seen in requests, by http.Version
 
 	Requests, Responses, Reused, Unsolicited, Pipelined uint32
 	Estimated                                           bool // requests and responses are guesses from encrypted records
@@ -185,8 +185,8 @@ type Exchange struct {
 	Opened         int64  // the connection's Start: with the endpoints its identity
 	Index          uint32 // of the request on its connection, from 1
 	Start, End     int64  // request's first byte, response's last byte (0: never complete)
-	Method         http1.Method
-	Version        http1.Version
+	Method         http.Method
+	Version        http.Version
 	Status         uint16 // 0 without a response
 	Outcome        Outcome
 	Reuse          Reuse

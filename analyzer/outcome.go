@@ -1,6 +1,9 @@
 package analyzer
 
-import "github.com/keepscope/keepscope/analyzer/http1"
+import (
+	"github.com/keepscope/keepscope/analyzer/http"
+	"github.com/keepscope/keepscope/analyzer/http1"
+)
 
 // negotiate says what a request and its final response agreed on about
 // keep-alive (RFC 9112 §9.3 and appendix C.2.2); the first rule that holds.
@@ -8,18 +11,18 @@ func negotiate(q *pending, m *http1.Message) Outcome {
 	switch {
 	case m.Framing == http1.Tunnel:
 		return Upgraded
-	case q.tokens&http1.Close != 0:
+	case q.tokens&http.Close != 0:
 		return ClientClose
-	case q.version == http1.HTTP09,
-		q.version == http1.HTTP10 && q.tokens&http1.KeepAlive == 0:
+	case q.version == http.HTTP09,
+		q.version == http.HTTP10 && q.tokens&http.KeepAlive == 0:
 		return HTTP10NotRequested
-	case m.Connection&http1.Close != 0:
+	case m.Connection&http.Close != 0:
 		return ServerClose
-	case q.version == http1.HTTP10 && m.Connection&http1.KeepAlive == 0:
+	case q.version == http.HTTP10 && m.Connection&http.KeepAlive == 0:
 		return HTTP10Declined
 	case m.Framing == http1.UntilClose:
 		return NoLength
-	case m.Version == http1.HTTP10 && m.Connection&http1.KeepAlive == 0:
+	case m.Version == http.HTTP10 && m.Connection&http.KeepAlive == 0:
 		return HTTP10Declined // whatever the request's version
 	}
 	return KeepAlive

@@ -1,7 +1,7 @@
 package analyzer
 
 import (
-	"github.com/keepscope/keepscope/analyzer/http1"
+	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/pool"
 	"github.com/keepscope/keepscope/reassembly"
 )
@@ -159,9 +159,9 @@ func (a *Analyzer) fill(c *reassembly.Conn, s *conn, o *Connection) {
 	o.Bytes[0], o.Bytes[1] = c.Bytes[client], c.Bytes[server]
 	o.Packets[0], o.Packets[1] = c.Packets[client], c.Packets[server]
 	o.Verdict, o.Cause = s.verdict, s.cause
-	o.Versions[http1.HTTP09] = s.versions&(1<<http1.HTTP09) != 0
-	o.Versions[http1.HTTP10] = s.versions&(1<<http1.HTTP10) != 0
-	o.Versions[http1.HTTP11] = s.versions&(1<<http1.HTTP11) != 0
+	o.Versions[http.HTTP09] = s.versions&(1<<http.HTTP09) != 0
+	o.Versions[http.HTTP10] = s.versions&(1<<http.HTTP10) != 0
+	o.Versions[http.HTTP11] = s.versions&(1<<http.HTTP11) != 0
 	if r := s.rare; r != nil {
 		o.Unsolicited, o.Pipelined = r.unsolicited, r.pipelined
 		o.ReuseIdle, o.MoreReuseIdle = r.reuseIdle, r.moreReuseIdle

@@ -3,6 +3,7 @@ package analyzer
 import (
 	"unsafe"
 
+	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/http1"
 	"github.com/keepscope/keepscope/analyzer/pool"
 	"github.com/keepscope/keepscope/analyzer/tls"
@@ -26,9 +27,9 @@ type pending struct {
 	index   uint32
 	read    uint32 // sequence number up to which the client had read
 	status  uint16 // of the response, once its head is complete
-	method  http1.Method
-	version http1.Version
-	tokens  http1.Tokens
+	method  http.Method
+	version http.Version
+	tokens  http.Tokens
 	outcome Outcome
 	reuse   Reuse
 	headed  bool // its final response's head is complete
@@ -76,7 +77,7 @@ type conn struct {
 	mark        uint16 // Connection.Mark
 	flags       flags
 	protocol    Protocol
-	versions    uint8 // bit per http1.Version seen in requests
+	versions    uint8 // bit per http.Version seen in requests
 	verdict     Verdict
 	cause       Cause
 	last        Reason  // announced by the last answered exchange; ReasonOpen if none was
@@ -97,7 +98,7 @@ type flight struct {
 // idle reports whether nothing of the flight is needed any more. After
 // HTTP/0.9 nothing may follow, so its parsers are not worth a look.
 func (s *conn) idle() bool {
-	return s.flight != nil && s.outstanding == 0 && s.versions&(1<<http1.HTTP09) == 0 &&
+	return s.flight != nil && s.outstanding == 0 && s.versions&(1<<http.HTTP09) == 0 &&
 		s.flight.parser[http1.Request].Idle() && s.flight.parser[http1.Response].Idle()
 }
 

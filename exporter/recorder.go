@@ -7,7 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/keepscope/keepscope/analyzer"
-	"github.com/keepscope/keepscope/analyzer/http1"
+	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -197,7 +197,7 @@ func (b *block) tls(c *analyzer.Connection) {
 }
 
 // protocolOf is the index in protocols of a version.
-var protocolOf = [...]uint8{http1.HTTP09: 1, http1.HTTP10: 2, http1.HTTP11: 3}
+var protocolOf = [...]uint8{http.HTTP09: 1, http.HTTP10: 2, http.HTTP11: 3}
 
 // Exchange implements analyzer.Observer. It does not allocate once the server
 // is known.

@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keepscope/keepscope/analyzer"
-	"github.com/keepscope/keepscope/analyzer/http1"
+	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
 )
@@ -45,7 +45,7 @@ func factsOf(client, server, name string, start int64) *facts {
 	f.closed.ClosedBy, f.closed.Reason = analyzer.ByServer, analyzer.ReasonServerIdle
 	e := analyzer.Exchange{
 		Client: c.Client, Server: c.Server, ServerName: name, Opened: start, Index: 1,
-		Start: start + 1e6, End: start + 2e6, Version: http1.HTTP11, Outcome: analyzer.KeepAlive, Idle: -1,
+		Start: start + 1e6, End: start + 2e6, Version: http.HTTP11, Outcome: analyzer.KeepAlive, Idle: -1,
 	}
 	f.first, f.second = e, e
 	f.second.Index, f.second.Reuse, f.second.Idle = 2, analyzer.ReusedRequest, 1e9

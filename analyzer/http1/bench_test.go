@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"io"
-	"net/http"
+	nethttp "net/http"
 	"testing"
 )
 
@@ -70,7 +70,7 @@ func BenchmarkNetHTTPRequest(b *testing.B) {
 	for b.Loop() {
 		in.Reset(stream)
 		r.Reset(in)
-		if _, err := http.ReadRequest(r); err != nil {
+		if _, err := nethttp.ReadRequest(r); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -85,7 +85,7 @@ func BenchmarkNetHTTPResponse(b *testing.B) {
 	for b.Loop() {
 		in.Reset(stream)
 		r.Reset(in)
-		resp, err := http.ReadResponse(r, nil)
+		resp, err := nethttp.ReadResponse(r, nil)
 		if err != nil {
 			b.Fatal(err)
 		}

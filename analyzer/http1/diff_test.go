@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net/http"
+	nethttp "net/http"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/keepscope/keepscope/analyzer/http"
 )
 
 // A seen is what both parsers say of a message.
@@ -60,27 +62,27 @@ func netSeen(kind Kind, in []byte) (messages []seen) {
 
 func netHead(kind Kind, br *bufio.Reader) (s seen, body io.Reader, ok bool) {
 	if kind == Request {
-		r, err := http.ReadRequest(br)
+		r, err := nethttp.ReadRequest(br)
 		if err != nil || r.ProtoMajor > 1 {
 			return s, nil, false
 		}
 		s = seen{Method: r.Method, Version: r.Proto, Close: r.Close}
 		s.Framing, s.Length = netFraming(r.ContentLength, r.TransferEncoding, "none")
-		if known([]byte(s.Method)) == Other {
-			s.Method = "Other"
+		if known([]byte(s.Method)) == http.Other {
+			s.Method = http.Other.String()
 		}
 		return s, r.Body, len(r.Method) <= maxMethod
 	}
-	r, err := http.ReadResponse(br, nil) //nolint:bodyclose // the caller reads it, and has nothing to release
+	r, err := nethttp.ReadResponse(br, nil) //nolint:bodyclose // the caller reads it, and has nothing to release
 	if err != nil || r.ProtoMajor > 1 {
 		return s, nil, false
 	}
 	s = seen{Status: r.StatusCode, Version: r.Proto, Close: r.Close}
 	s.Framing, s.Length = netFraming(r.ContentLength, r.TransferEncoding, "close")
 	switch {
-	case r.StatusCode == http.StatusSwitchingProtocols:
+	case r.StatusCode == nethttp.StatusSwitchingProtocols:
 		s.Framing, s.Length = "tunnel", 0
-	case r.StatusCode/100 == 1, r.StatusCode == http.StatusNoContent, r.StatusCode == http.StatusNotModified:
+	case r.StatusCode/100 == 1, r.StatusCode == nethttp.StatusNoContent, r.StatusCode == nethttp.StatusNotModified:
 		s.Framing, s.Length = "none", 0
 	}
 	return s, r.Body, true
@@ -155,16 +157,16 @@ func ourHead(m *Message) seen {
 		s.Framing = "none"
 	}
 	if m.Kind == Request {
-		s.Method = methodNames[m.Method]
+		s.Method = m.Method.String()
 	} else {
 		s.Status = int(m.Status)
 	}
-	s.Close = m.Connection&Close != 0
+	s.Close = m.Connection&http.Close != 0
 	switch {
-	case m.Version == HTTP09, m.Framing == UntilClose:
+	case m.Version == http.HTTP09, m.Framing == UntilClose:
 		s.Close = true
-	case m.Version == HTTP10:
-		s.Close = s.Close || m.Connection&KeepAlive == 0
+	case m.Version == http.HTTP10:
+		s.Close = s.Close || m.Connection&http.KeepAlive == 0
 	}
 	return s
 }

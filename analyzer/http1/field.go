@@ -3,6 +3,8 @@ package http1
 import (
 	"bytes"
 	"math"
+
+	"github.com/keepscope/keepscope/analyzer/http"
 )
 
 // A field is one of the header fields that matter.
@@ -121,17 +123,17 @@ func (h *head) field(f field, line []byte) {
 }
 
 // tokens reads a list of connection options.
-func tokens(list []byte) (set Tokens) {
+func tokens(list []byte) (set http.Tokens) {
 	for len(list) > 0 {
 		var token []byte
 		token, list = element(list)
 		switch {
 		case isFold(token, "close"):
-			set |= Close
+			set |= http.Close
 		case isFold(token, "keep-alive"):
-			set |= KeepAlive
+			set |= http.KeepAlive
 		case isFold(token, "upgrade"):
-			set |= Upgrade
+			set |= http.Upgrade
 		}
 	}
 	return set

@@ -1,14 +1,18 @@
 package http1
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/keepscope/keepscope/analyzer/http"
+)
 
 // A head is a message head in the making. It is read into the Message that Next
 // was given: to copy what was written just now in smaller parts, a processor has
 // to wait.
 type head struct {
 	*Message
-	proxy         Tokens // of Proxy-Connection
-	begun         bool   // the start line was read
+	proxy         http.Tokens // of Proxy-Connection
+	begun         bool        // the start line was read
 	hasConnection bool
 	hasLength     bool
 	badLength     bool // Content-Length is no number, or two
@@ -92,7 +96,7 @@ func (p *Parser) emitHeadless(m *Message) Event {
 	p.Release()
 	p.state = inClose
 	p.flags &^= headless
-	*m = Message{Kind: Response, Version: HTTP09, Framing: UntilClose}
+	*m = Message{Head: http.Head{Version: http.HTTP09}, Kind: Response, Framing: UntilClose}
 	return Head
 }
 
@@ -251,10 +255,10 @@ func (h *head) requestLine(line []byte) verdict {
 			return isCut
 		}
 	}
-	if method != GET || !isSimple(rest) {
+	if method != http.GET || !isSimple(rest) {
 		return isBad
 	}
-	h.Version = HTTP09
+	h.Version = http.HTTP09
 	h.target(rest)
 	return isWhole
 }
@@ -279,7 +283,7 @@ func (h *head) target(t []byte) {
 	if t[0] == '/' || t[0] == '*' && len(t) == 1 {
 		return
 	}
-	if h.Method != CONNECT {
+	if h.Method != http.CONNECT {
 		i := bytes.Index(t, []byte("://"))
 		if i < 0 || bytes.ContainsAny(t[:i], "/?#") {
 			return
@@ -297,58 +301,58 @@ func (h *head) target(t []byte) {
 
 // methodOf returns the method that line begins with, and the length of its token: 0 if
 // there is none, -1 if the line is too short to say.
-func methodOf(line []byte) (Method, int) {
+func methodOf(line []byte) (http.Method, int) {
 	if len(line) > 8 {
 		switch string(line[:4]) {
 		case "GET ":
-			return GET, 3
+			return http.GET, 3
 		case "POST":
 			if line[4] == ' ' {
-				return POST, 4
+				return http.POST, 4
 			}
 		case "HEAD":
 			if line[4] == ' ' {
-				return HEAD, 4
+				return http.HEAD, 4
 			}
 		}
 	}
 	n := 0
 	for n < len(line) && isTokenByte(line[n]) {
 		if n++; n > maxMethod {
-			return Other, 0
+			return http.Other, 0
 		}
 	}
 	switch {
 	case n == len(line) && n > 0:
-		return Other, -1
+		return http.Other, -1
 	case n == 0 || !isBlank(line[n]):
-		return Other, 0
+		return http.Other, 0
 	}
 	return known(line[:n]), n
 }
 
-func known(token []byte) Method {
+func known(token []byte) http.Method {
 	switch string(token) {
 	case "GET":
-		return GET
+		return http.GET
 	case "HEAD":
-		return HEAD
+		return http.HEAD
 	case "POST":
-		return POST
+		return http.POST
 	case "PUT":
-		return PUT
+		return http.PUT
 	case "DELETE":
-		return DELETE
+		return http.DELETE
 	case "CONNECT":
-		return CONNECT
+		return http.CONNECT
 	case "OPTIONS":
-		return OPTIONS
+		return http.OPTIONS
 	case "TRACE":
-		return TRACE
+		return http.TRACE
 	case "PATCH":
-		return PATCH
+		return http.PATCH
 	}
-	return Other
+	return http.Other
 }
 
 // plausible reports whether a message may begin with b, which is not empty and
@@ -374,7 +378,7 @@ func begins(kind Kind, b []byte) bool {
 	}
 	j := bytes.IndexByte(b, '\n')
 	if j < 0 {
-		return method != Other
+		return method != http.Other
 	}
 	for _, c := range b[:n] {
 		if 'a' <= c && c <= 'z' {
@@ -383,7 +387,7 @@ func begins(kind Kind, b []byte) bool {
 	}
 	h := head{Message: &Message{}}
 	v := h.start(b[:j])
-	return v == isPreface || v == isCut && h.Version != HTTP09
+	return v == isPreface || v == isCut && h.Version != http.HTTP09
 }
 
 // statusLike reports whether b, up to its sixth byte, agrees with a status line.
@@ -411,14 +415,14 @@ func isVersion(b []byte) bool {
 	return string(b) == "HTTP/1.1" || string(b[:5]) == "HTTP/" && b[5]|1 == '1' && b[6] == '.' && '0' <= b[7] && b[7] <= '9'
 }
 
-func version(major, minor byte) Version {
+func version(major, minor byte) http.Version {
 	switch {
 	case major == '0':
-		return HTTP09
+		return http.HTTP09
 	case minor == '0':
-		return HTTP10
+		return http.HTTP10
 	}
-	return HTTP11
+	return http.HTTP11
 }
 
 func digits(b []byte) bool {

@@ -3,6 +3,8 @@ package http1
 import (
 	"bytes"
 	"encoding/binary"
+
+	"github.com/keepscope/keepscope/analyzer/http"
 )
 
 // line reads the field line that b begins with, and that may matter. It returns the
@@ -21,13 +23,13 @@ func (h *head) line(b []byte) int {
 		if len(b) > 24 && lower(b[16:]) == word("-alive\r\n") && !isBlank(b[24]) {
 			n = 24
 			h.hasConnection = true
-			h.Connection |= KeepAlive
+			h.Connection |= http.KeepAlive
 		}
 	case first == word("connecti") && second == word("on: clos"):
 		if len(b) > 19 && string(b[16:19]) == "e\r\n" && !isBlank(b[19]) {
 			n = 19
 			h.hasConnection = true
-			h.Connection |= Close
+			h.Connection |= http.Close
 		}
 	case first == word("content-") && second == word("length: "):
 		n = h.plainLength(b)

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/keepscope/keepscope/analyzer/http"
 )
 
 // TestLine holds that line reads what anyLine reads, of the usual lines and of all that
@@ -34,7 +36,7 @@ func checkLine(t *testing.T, b []byte) {
 	t.Helper()
 	for _, before := range []head{
 		{Message: &Message{Kind: Request}},
-		{Message: &Message{Kind: Request, Host: []byte("before"), ContentLength: 5}, hasLength: true},
+		{Message: &Message{Head: http.Head{Host: []byte("before")}, Kind: Request, ContentLength: 5}, hasLength: true},
 		{Message: &Message{Kind: Response}},
 	} {
 		want, got := before, before

@@ -44,10 +44,10 @@ var wireCases = []wireCase{
 			"CONNECT a:1 HTTP/1.1\n\nOPTIONS * HTTP/1.1\n\nTRACE / HTTP/1.1\n\nPATCH / HTTP/1.1\n\n",
 		want: []string{"GET 1.1 none", "end", "HEAD 1.1 none", "end", "POST 1.1 none", "end", "PUT 1.1 none", "end", "DELETE 1.1 none", "end",
 			"CONNECT 1.1 none host=a:1", "end", "OPTIONS 1.1 none", "end", "TRACE 1.1 none", "end", "PATCH 1.1 none", "end"}},
-	{name: "unknown method", kind: rq, in: "VERSION-CONTROL /x HTTP/1.1\r\n\r\n", want: []string{"Other 1.1 none", "end"}},
-	{name: "methods are case-sensitive", kind: rq, in: "get /x HTTP/1.1\r\n\r\n", want: []string{"Other 1.1 none", "end"}},
-	{name: "odd token as method", kind: rq, in: "!#$%&'*+-.^_`|~09 /x HTTP/1.0\r\n\r\n", want: []string{"Other 1.0 none", "end"}},
-	{name: "longest method", kind: rq, in: strings.Repeat("M", 64) + " / HTTP/1.1\r\n\r\n", want: []string{"Other 1.1 none", "end"}},
+	{name: "unknown method", kind: rq, in: "VERSION-CONTROL /x HTTP/1.1\r\n\r\n", want: []string{"OTHER 1.1 none", "end"}},
+	{name: "methods are case-sensitive", kind: rq, in: "get /x HTTP/1.1\r\n\r\n", want: []string{"OTHER 1.1 none", "end"}},
+	{name: "odd token as method", kind: rq, in: "!#$%&'*+-.^_`|~09 /x HTTP/1.0\r\n\r\n", want: []string{"OTHER 1.0 none", "end"}},
+	{name: "longest method", kind: rq, in: strings.Repeat("M", 64) + " / HTTP/1.1\r\n\r\n", want: []string{"OTHER 1.1 none", "end"}},
 	{name: "method too long", kind: rq, in: strings.Repeat("M", 65) + " / HTTP/1.1\r\n\r\n", want: []string{"lost"}},
 	{name: "version 1.0", kind: rq, in: "GET / HTTP/1.0\r\n\r\n", want: []string{"GET 1.0 none", "end"}},
 	{name: "version 1.2 counts as 1.1", kind: rq, in: "GET / HTTP/1.2\r\n\r\n", want: []string{"GET 1.1 none", "end"}},
@@ -271,12 +271,10 @@ func longRequest(n int) string {
 	return before + strings.Repeat("c", n-len(before)-len(after)) + after
 }
 
-var methodNames = [...]string{"Other", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
-
 func (m *Message) text() string {
 	var s strings.Builder
 	if m.Kind == Request {
-		s.WriteString(methodNames[m.Method])
+		s.WriteString(m.Method.String())
 	} else {
 		fmt.Fprint(&s, m.Status)
 	}

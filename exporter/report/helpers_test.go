@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/keepscope/keepscope/analyzer"
-	"github.com/keepscope/keepscope/analyzer/http1"
+	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -52,7 +52,7 @@ func sample() *analyzer.Connection {
 		Start: epoch, End: epoch + 5_100_000_000 - 1,
 		Handshake: analyzer.HandshakeComplete, HandshakeTime: 310_000,
 		TLS:      &analyzer.TLS{Version: 0x0304, SNI: "shop.example", ALPN: "h2", Handshake: 2_100_000},
-		Protocol: analyzer.ProtocolHTTP11, Versions: [4]bool{http1.HTTP11: true},
+		Protocol: analyzer.ProtocolHTTP11, Versions: [4]bool{http.HTTP11: true},
 		Requests: 3, Responses: 3, Reused: 2,
 		Negotiated:           [analyzer.NumOutcomes]uint32{analyzer.KeepAlive: 2, analyzer.ClientClose: 1},
 		HasAdvertisedTimeout: true, HasAdvertisedMax: true, AdvertisedTimeout: 5, AdvertisedMax: 100,
@@ -108,7 +108,7 @@ func exchangeOf(c *analyzer.Connection, i uint32) *analyzer.Exchange {
 	}
 	return &analyzer.Exchange{
 		Client: c.Client, Server: c.Server, ServerName: c.ServerName, Opened: c.Start, Index: i + 1,
-		Start: c.Start + int64(i)*1e6, End: c.Start + int64(i)*1e6 + 3e5, Method: http1.GET, Version: http1.HTTP11,
+		Start: c.Start + int64(i)*1e6, End: c.Start + int64(i)*1e6 + 3e5, Method: http.GET, Version: http.HTTP11,
 		Status: 200, Outcome: analyzer.KeepAlive, Idle: idle,
 	}
 }

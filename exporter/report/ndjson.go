@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/keepscope/keepscope/analyzer"
-	"github.com/keepscope/keepscope/analyzer/http1"
+	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -141,7 +141,7 @@ func appendVersions(b []byte, seen *[4]bool) []byte {
 		} else {
 			b = append(b, `,"`...)
 		}
-		b = append(append(b, versionNames[v]...), '"')
+		b = append(append(b, http.Version(v).String()...), '"')
 		first = false
 	}
 	if first {
@@ -232,9 +232,9 @@ func AppendExchange(b []byte, x *analyzer.Exchange) []byte {
 		b = appendTime(b, x.End)
 		b = appendSecondsField(b, `,"seconds":`, x.End-x.Start)
 	}
-	b = appendName(b, `,"method":`, methodName(x.Method))
-	if int(x.Version) < len(versionNames) && x.Version != 0 {
-		b = appendName(b, `,"http_version":`, versionNames[x.Version])
+	b = appendName(b, `,"method":`, x.Method.String())
+	if x.Version != http.VersionUnknown {
+		b = appendName(b, `,"http_version":`, x.Version.String())
 	}
 	if x.Status != 0 {
 		b = appendCount(b, `,"status":`, uint64(x.Status))
@@ -252,18 +252,6 @@ func AppendExchange(b []byte, x *analyzer.Exchange) []byte {
 		b = appendSecondsField(b, `,"idle_before_seconds":`, x.Idle)
 	}
 	return append(b, '}')
-}
-
-var methodNames = [...]string{
-	http1.Other: "OTHER", http1.GET: "GET", http1.HEAD: "HEAD", http1.POST: "POST", http1.PUT: "PUT", http1.DELETE: "DELETE",
-	http1.CONNECT: "CONNECT", http1.OPTIONS: "OPTIONS", http1.TRACE: "TRACE", http1.PATCH: "PATCH",
-}
-
-func methodName(m http1.Method) string {
-	if int(m) < len(methodNames) {
-		return methodNames[m]
-	}
-	return methodNames[http1.Other]
 }
 
 func appendEnds(b []byte, client, server sniffer.Endpoint, name string) []byte {

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer"
-	"github.com/keepscope/keepscope/analyzer/http1"
+	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -443,7 +443,7 @@ func (s *stats) summary() Summary {
 		},
 		HandshakeKinds: named(s.handshakes[:], func(i int) string { return analyzer.Handshake(i).String() }),
 		Protocols:      named(s.protocols[:], func(i int) string { return analyzer.Protocol(i).String() }),
-		HTTPVersions:   named(s.versions[:], func(i int) string { return versionNames[i] }),
+		HTTPVersions:   named(s.versions[:], func(i int) string { return http.Version(i).String() }),
 		StatusClasses:  named(s.statusClass[:], func(i int) string { return statusClasses[i] }),
 		Reasons:        named(s.reasons[:], func(i int) string { return analyzer.Reason(i).String() }),
 		Negotiated:     named(s.negotiated[:], func(i int) string { return analyzer.Outcome(i).String() }),
@@ -462,10 +462,7 @@ func (s *stats) summary() Summary {
 	return out
 }
 
-var (
-	versionNames  = [...]string{"", http1.HTTP09: "HTTP/0.9", http1.HTTP10: "HTTP/1.0", http1.HTTP11: "HTTP/1.1"}
-	statusClasses = [...]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"}
-)
+var statusClasses = [...]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"}
 
 func (t *traffic) estimate() *Estimated {
 	return &Estimated{

@@ -2,7 +2,7 @@ package report
 
 import (
 	"github.com/keepscope/keepscope/analyzer"
-	"github.com/keepscope/keepscope/analyzer/http1"
+	"github.com/keepscope/keepscope/analyzer/http"
 )
 
 // stats are the figures of one server: counts, and sums in nanoseconds.
@@ -13,7 +13,7 @@ type stats struct {
 	bytes, packets                                      [2]uint64
 	handshakes                                          [analyzer.HandshakeMidstream + 1]uint64
 	protocols                                           [analyzer.ProtocolTLS + 1]uint64
-	versions                                            [http1.HTTP11 + 1]uint64
+	versions                                            [http.HTTP11 + 1]uint64
 
 	counted, estimated traffic
 
