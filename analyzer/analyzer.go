@@ -3,6 +3,8 @@ package analyzer
 import (
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/keepscope/keepscope/analyzer/dns"
 	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/http1"
@@ -32,8 +34,8 @@ type Config struct {
 // reassembly.Handler and, like it, for one goroutine.
 type Analyzer struct {
 	cfg      Config
-	obs      []Observer
-	watchers []Watcher // those of them that are
+	obs      []fact.Observer
+	watchers []fact.Watcher // those of them that are
 	pools    *pool.Pools
 	dns      *dns.Cache
 	table    table
@@ -44,13 +46,13 @@ type Analyzer struct {
 	msg      http1.Message
 	info     tls.Info
 	question dns.Message
-	pair     pool.Pair  // see pairOf
-	conn     Connection // what a Watcher hears
+	pair     pool.Pair       // see pairOf
+	conn     fact.Connection // what a Watcher hears
 	outbox   outbox
 }
 
 // New returns an Analyzer that tells each of obs what it finds.
-func New(cfg Config, obs ...Observer) *Analyzer {
+func New(cfg Config, obs ...fact.Observer) *Analyzer {
 	if cfg.ReuseWindow == 0 {
 		cfg.ReuseWindow = time.Minute
 	}
@@ -59,7 +61,7 @@ func New(cfg Config, obs ...Observer) *Analyzer {
 	}
 	a := &Analyzer{cfg: cfg, obs: obs, names: names{known: map[string]*string{}}, dns: dns.NewCache(dns.Config{})}
 	for _, o := range obs {
-		if w, ok := o.(Watcher); ok {
+		if w, ok := o.(fact.Watcher); ok {
 			a.watchers = append(a.watchers, w)
 		}
 	}
@@ -129,16 +131,16 @@ func (a *Analyzer) pairOf(client, server *sniffer.Endpoint, name uint32) *pool.P
 }
 
 // verdict translates the pools' words.
-func (a *Analyzer) verdict(v pool.Verdict, cause pool.Reason) (Verdict, Cause) {
+func (a *Analyzer) verdict(v pool.Verdict, cause pool.Reason) (fact.Verdict, fact.Cause) {
 	switch {
 	case v == pool.None: // it was too late to judge
-		return VerdictNone, 0
+		return fact.VerdictNone, 0
 	case v == pool.Needed:
-		return VerdictNeeded, 0
+		return fact.VerdictNeeded, 0
 	case cause == pool.PoolMiss:
-		return VerdictWasted, PoolMiss
+		return fact.VerdictWasted, fact.PoolMiss
 	}
-	return VerdictWasted, Cause(cause)
+	return fact.VerdictWasted, fact.Cause(cause)
 }
 
 // role says whether dir carries requests or responses.
@@ -180,13 +182,13 @@ func (s *conn) settle(c *reassembly.Conn, dir reassembly.Dir, payload []byte) {
 func (a *Analyzer) Data(c *reassembly.Conn, dir reassembly.Dir, payload []byte) {
 	s := a.table.at(c.ID)
 	s.unset(discharged)
-	if s.protocol == ProtocolUnknown {
+	if s.protocol == fact.ProtocolUnknown {
 		a.detect(c, s, dir, payload)
 	}
 	switch s.protocol {
-	case ProtocolTLS:
+	case fact.ProtocolTLS:
 		a.encrypted(c, s, dir, payload)
-	case ProtocolH2:
+	case fact.ProtocolH2:
 	default:
 		if s.flight == nil {
 			a.table.takeOff(s)
@@ -235,7 +237,7 @@ func (a *Analyzer) requests(c *reassembly.Conn, s *conn, b []byte) {
 		case http1.Lost:
 			f.reqStart = never
 			if p.Preface() {
-				s.protocol = ProtocolH2
+				s.protocol = fact.ProtocolH2
 				a.opened(c, s)
 				return
 			}
@@ -272,17 +274,17 @@ func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
 	}
 	*q = pending{}
 	q.start, q.idle, q.index = s.flight.reqStart, -1, s.requests+1
-	q.method, q.version, q.tokens, q.outcome = m.Method, m.Version, m.Connection, Incomplete
+	q.method, q.version, q.tokens, q.outcome = m.Method, m.Version, m.Connection, fact.Incomplete
 	_, server := s.sides(c)
 	q.after = s.flight.parser[http1.Response].IsLost() || c.Behind(server)
 	q.read = c.Known(server)
 	if s.requests == 0 {
 		a.firstRequest(c, s)
 		if !c.SYNSeen() && !c.SYNACKSeen() {
-			q.reuse = UnknownReuse
+			q.reuse = fact.UnknownReuse
 		}
 	} else {
-		q.reuse = ReusedRequest
+		q.reuse = fact.ReusedRequest
 	}
 	s.requests++
 	s.versions |= 1 << m.Version
@@ -293,7 +295,7 @@ func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
 		}
 		if s.outstanding >= maxOutstanding || !a.table.queue(r, q) {
 			s.set(incomplete)
-			a.table.count(s, Incomplete)
+			a.table.count(s, fact.Incomplete)
 			a.tellExchange(c, s, q, 0)
 			return
 		}
@@ -329,11 +331,11 @@ func (a *Analyzer) firstRequest(c *reassembly.Conn, s *conn) {
 	s.set(sided)
 	switch a.msg.Version {
 	case http.HTTP09:
-		s.protocol = ProtocolHTTP09
+		s.protocol = fact.ProtocolHTTP09
 	case http.HTTP10:
-		s.protocol = ProtocolHTTP10
+		s.protocol = fact.ProtocolHTTP10
 	default:
-		s.protocol = ProtocolHTTP11
+		s.protocol = fact.ProtocolHTTP11
 	}
 	if len(a.msg.Host) > 0 {
 		s.name = a.names.host(a.msg.Host)
@@ -432,16 +434,16 @@ func (a *Analyzer) response(c *reassembly.Conn, s *conn, p *http1.Parser) {
 	q.headed, q.status = true, m.Status
 	q.outcome = negotiate(q, m)
 	s.set(final)
-	if q.outcome != KeepAlive {
+	if q.outcome != fact.KeepAlive {
 		s.last = announced(q.outcome, m.Status, s.kept)
 		if s.is(pooled) {
 			a.pools.Unusable(&s.pool, pool.Reason(s.last))
 		}
 	} else {
-		s.last = ReasonOpen
+		s.last = fact.ReasonOpen
 	}
 	a.table.count(s, q.outcome)
-	if q.outcome == Upgraded {
+	if q.outcome == fact.Upgraded {
 		s.set(upgraded)
 		s.flight.parser[http1.Request].TunnelFrom()
 		a.responseEnds(c, s, c.Last)
@@ -479,7 +481,7 @@ func (a *Analyzer) realign(c *reassembly.Conn, s *conn) {
 // unanswered gives up the oldest outstanding request.
 func (a *Analyzer) unanswered(c *reassembly.Conn, s *conn) {
 	if !s.flight.front.headed {
-		a.table.count(s, Incomplete)
+		a.table.count(s, fact.Incomplete)
 	}
 	a.tellExchange(c, s, &s.flight.front, 0)
 	a.next(s)
@@ -550,10 +552,10 @@ func (a *Analyzer) Gap(c *reassembly.Conn, dir reassembly.Dir, n int64, _ reasse
 	s := a.table.at(c.ID)
 	s.unset(discharged)
 	switch s.protocol {
-	case ProtocolTLS:
+	case fact.ProtocolTLS:
 		a.encryptedGap(c, s, dir, n)
 		return
-	case ProtocolH2:
+	case fact.ProtocolH2:
 		s.set(incomplete)
 		return
 	}

@@ -7,20 +7,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer/sniffertest"
 )
 
 // last hears the last connection of a script.
 type last struct {
-	c         Connection
+	c         fact.Connection
 	exchanges uint32
 }
 
-func (l *last) Exchange(*Exchange)       { l.exchanges++ }
-func (l *last) Connection(c *Connection) { l.c = *c }
+func (l *last) Exchange(*fact.Exchange)       { l.exchanges++ }
+func (l *last) Connection(c *fact.Connection) { l.c = *c }
 
-func playScript(s *sniffertest.Script, cfg Config) (Connection, *Worker) {
+func playScript(s *sniffertest.Script, cfg Config) (fact.Connection, *Worker) {
 	l, w := playAll(s, cfg)
 	return l.c, w
 }
@@ -49,7 +51,7 @@ func TestMostOutstandingRequests(t *testing.T) {
 	if got.Requests != n || got.Responses != n || got.Unsolicited != 6 || !got.Incomplete {
 		t.Errorf("%d requests, %d responses, %d of them unsolicited, incomplete %t", got.Requests, got.Responses, got.Unsolicited, got.Incomplete)
 	}
-	if got.Negotiated[KeepAlive] != maxOutstanding || got.Negotiated[Incomplete] != 6 {
+	if got.Negotiated[fact.KeepAlive] != maxOutstanding || got.Negotiated[fact.Incomplete] != 6 {
 		t.Errorf("negotiated %v", got.Negotiated)
 	}
 }
@@ -70,7 +72,7 @@ func TestMostQueuedRequests(t *testing.T) {
 		}
 	}
 	w.flush()
-	if l.c.Requests != maxOutstanding || l.c.Negotiated[Incomplete] != maxOutstanding || !l.c.Incomplete {
+	if l.c.Requests != maxOutstanding || l.c.Negotiated[fact.Incomplete] != maxOutstanding || !l.c.Incomplete {
 		t.Errorf("%d requests, %v, incomplete %t", l.c.Requests, l.c.Negotiated, l.c.Incomplete)
 	}
 	if w.Analyzer.table.queued != 0 {

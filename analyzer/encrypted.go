@@ -3,6 +3,8 @@ package analyzer
 import (
 	"hash/fnv"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/keepscope/keepscope/analyzer/tls"
 	"github.com/keepscope/keepscope/reassembly"
 )
@@ -14,7 +16,7 @@ func (a *Analyzer) detectTLS(c *reassembly.Conn, s *conn, payload []byte) bool {
 	if !tls.IsClientHello(payload) && (!mid || !tls.IsApplicationData(payload)) {
 		return false
 	}
-	s.protocol = ProtocolTLS
+	s.protocol = fact.ProtocolTLS
 	a.table.crash(s)
 	r := a.table.rare(s)
 	r.hello.Handshake = -1
@@ -131,7 +133,7 @@ func (a *Analyzer) asks(c *reassembly.Conn, s *conn) {
 	q := pending{start: c.Last, idle: -1}
 	switch {
 	case s.requests > 0:
-		q.reuse, q.idle = ReusedRequest, max(c.Last-s.lastEnd, 0)
+		q.reuse, q.idle = fact.ReusedRequest, max(c.Last-s.lastEnd, 0)
 		s.rare.addIdle(q.idle, max(a.cfg.MaxReuseIdle, minEstimatedIdle))
 		if s.is(pooled) {
 			a.pools.Request(&s.pool, c.Last)
@@ -169,9 +171,9 @@ func (a *Analyzer) answers(c *reassembly.Conn, s *conn) {
 
 // identifyRare writes what was seen of a look-up and of a TLS handshake, where
 // there were any.
-func (a *Analyzer) identifyRare(s *conn, o *Connection) {
+func (a *Analyzer) identifyRare(s *conn, o *fact.Connection) {
 	o.Cost.DNS = s.rare.dnsCost
-	if s.protocol == ProtocolTLS {
+	if s.protocol == fact.ProtocolTLS {
 		o.Estimated, o.TLS = true, &s.rare.hello
 		o.Cost.TLS = max(s.rare.hello.Handshake, 0)
 	}

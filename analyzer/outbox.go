@@ -1,5 +1,7 @@
 package analyzer
 
+import "github.com/keepscope/keepscope/analyzer/fact"
+
 // outboxSize is how many facts of a kind are told at once at most.
 const outboxSize = 32
 
@@ -7,16 +9,16 @@ const outboxSize = 32
 // each would find an Observer's code gone from the processor's cache, and drive
 // out the Analyzer's: together they are larger than it is.
 type outbox struct {
-	exchanges   [outboxSize]Exchange
-	connections [outboxSize]Connection
-	hellos      [outboxSize]TLS // those that the connections point at
-	before      [outboxSize]int // how many exchanges each connection came after
+	exchanges   [outboxSize]fact.Exchange
+	connections [outboxSize]fact.Connection
+	hellos      [outboxSize]fact.TLS // those that the connections point at
+	before      [outboxSize]int      // how many exchanges each connection came after
 
 	numExchanges, numConnections int
 }
 
 // newExchange returns the place for one more exchange, which is told sometime.
-func (a *Analyzer) newExchange() *Exchange {
+func (a *Analyzer) newExchange() *fact.Exchange {
 	if a.outbox.numExchanges == outboxSize {
 		a.tell()
 	}
@@ -27,7 +29,7 @@ func (a *Analyzer) newExchange() *Exchange {
 
 // newConnection returns the place for one more connection, which is told
 // sometime, and one for its TLS handshake.
-func (a *Analyzer) newConnection() (*Connection, *TLS) {
+func (a *Analyzer) newConnection() (*fact.Connection, *fact.TLS) {
 	if a.outbox.numConnections == outboxSize {
 		a.tell()
 	}
@@ -46,7 +48,7 @@ func (a *Analyzer) tell() {
 	a.outbox.numExchanges, a.outbox.numConnections = 0, 0
 }
 
-func (b *outbox) tell(o Observer) {
+func (b *outbox) tell(o fact.Observer) {
 	e := 0
 	for i := range b.connections[:b.numConnections] {
 		for ; e < b.before[i]; e++ {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer/sniffertest"
 )
@@ -26,12 +28,12 @@ func (o *order) at(t int64) {
 	o.last = t
 }
 
-func (o *order) Exchange(e *Exchange) {
+func (o *order) Exchange(e *fact.Exchange) {
 	o.at(e.End)
 	o.exchanges++
 }
 
-func (o *order) Connection(c *Connection) {
+func (o *order) Connection(c *fact.Connection) {
 	o.at(c.End)
 	o.connections++
 	if c.TLS != nil {

@@ -1,55 +1,56 @@
 package analyzer
 
 import (
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/http1"
 )
 
 // negotiate says what a request and its final response agreed on about
 // keep-alive (RFC 9112 §9.3 and appendix C.2.2); the first rule that holds.
-func negotiate(q *pending, m *http1.Message) Outcome {
+func negotiate(q *pending, m *http1.Message) fact.Outcome {
 	switch {
 	case m.Framing == http1.Tunnel:
-		return Upgraded
+		return fact.Upgraded
 	case q.tokens&http.Close != 0:
-		return ClientClose
+		return fact.ClientClose
 	case q.version == http.HTTP09,
 		q.version == http.HTTP10 && q.tokens&http.KeepAlive == 0:
-		return HTTP10NotRequested
+		return fact.HTTP10NotRequested
 	case m.Connection&http.Close != 0:
-		return ServerClose
+		return fact.ServerClose
 	case q.version == http.HTTP10 && m.Connection&http.KeepAlive == 0:
-		return HTTP10Declined
+		return fact.HTTP10Declined
 	case m.Framing == http1.UntilClose:
-		return NoLength
+		return fact.NoLength
 	case m.Version == http.HTTP10 && m.Connection&http.KeepAlive == 0:
-		return HTTP10Declined // whatever the request's version
+		return fact.HTTP10Declined // whatever the request's version
 	}
-	return KeepAlive
+	return fact.KeepAlive
 }
 
 // announced returns the reason for which a connection can't be reused after an
 // exchange of this outcome. It holds for the outcomes that end reuse;
 // status is the response's and kept how many exchanges before negotiated
 // keep-alive.
-func announced(o Outcome, status uint16, kept uint32) Reason {
+func announced(o fact.Outcome, status uint16, kept uint32) fact.Reason {
 	switch o {
-	case Upgraded:
-		return ReasonUpgraded
-	case ClientClose:
-		return ReasonClientClose
-	case HTTP10NotRequested:
-		return ReasonHTTP10NotRequested
-	case HTTP10Declined:
-		return ReasonHTTP10Declined
-	case NoLength:
-		return ReasonNoLength
+	case fact.Upgraded:
+		return fact.ReasonUpgraded
+	case fact.ClientClose:
+		return fact.ReasonClientClose
+	case fact.HTTP10NotRequested:
+		return fact.ReasonHTTP10NotRequested
+	case fact.HTTP10Declined:
+		return fact.ReasonHTTP10Declined
+	case fact.NoLength:
+		return fact.ReasonNoLength
 	}
 	switch {
 	case status >= 400:
-		return ReasonServerErrorClose
+		return fact.ReasonServerErrorClose
 	case kept > 0:
-		return ReasonServerLimit
+		return fact.ReasonServerLimit
 	}
-	return ReasonServerClose
+	return fact.ReasonServerClose
 }

@@ -1,6 +1,7 @@
 package analyzer
 
 import (
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/pool"
 	"github.com/keepscope/keepscope/reassembly"
@@ -9,21 +10,21 @@ import (
 // over tells everything about a connection that has ended and forgets it.
 func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
 	reason := a.lastReason(c, s, end)
-	race := reason == ReasonRace || reason == ReasonUpgraded && raced(c, s)
+	race := reason == fact.ReasonRace || reason == fact.ReasonUpgraded && raced(c, s)
 	raceIdle := int64(-1)
 	if race {
 		raceIdle = max(s.flight.front.idle, 0) // where pipelined, none
 	}
-	unread := s.outstanding > 0 && s.is(final) && s.flight.front.outcome == KeepAlive
+	unread := s.outstanding > 0 && s.is(final) && s.flight.front.outcome == fact.KeepAlive
 	if end != reassembly.EndCapture { // or the pools go as a whole: see Worker.flush
 		a.leavePool(c, s, reason)
 	}
 	if s.requests == 0 || !a.mayJudge(c, s) {
-		s.verdict = VerdictNone
+		s.verdict = fact.VerdictNone
 	}
 	a.opened(c, s)
 	a.judged(c, s)
-	if s.protocol == ProtocolTLS {
+	if s.protocol == fact.ProtocolTLS {
 		s.outstanding = 0 // estimated exchanges are never told one by one
 	}
 	for s.outstanding > 0 {
@@ -39,7 +40,7 @@ func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
 	if race {
 		o.Race, o.RaceIdle = true, raceIdle
 	}
-	o.BodyUnread = unread && o.ClosedBy == ByClient
+	o.BodyUnread = unread && o.ClosedBy == fact.ByClient
 	if o.TLS != nil {
 		*hello, o.TLS = *o.TLS, hello
 	}
@@ -51,15 +52,15 @@ func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
 
 // lastReason is reasonOf at a connection's end. Where the pools were told at its
 // closing and nothing has come since, they still know.
-func (a *Analyzer) lastReason(c *reassembly.Conn, s *conn, end reassembly.End) Reason {
+func (a *Analyzer) lastReason(c *reassembly.Conn, s *conn, end reassembly.End) fact.Reason {
 	if s.is(discharged) && s.requests > 0 {
-		return Reason(a.pools.Reason(&s.pool))
+		return fact.Reason(a.pools.Reason(&s.pool))
 	}
 	return reasonOf(c, s, end)
 }
 
 // leavePool ends the connection's part in the pools.
-func (a *Analyzer) leavePool(c *reassembly.Conn, s *conn, reason Reason) {
+func (a *Analyzer) leavePool(c *reassembly.Conn, s *conn, reason fact.Reason) {
 	if !s.is(pooled) {
 		return
 	}
@@ -79,19 +80,19 @@ func (a *Analyzer) mayJudge(c *reassembly.Conn, s *conn) bool {
 }
 
 // closeOf says who ended the connection, and how.
-func closeOf(c *reassembly.Conn, s *conn, end reassembly.End) (ClosedBy, ClosedWith) {
+func closeOf(c *reassembly.Conn, s *conn, end reassembly.End) (fact.ClosedBy, fact.ClosedWith) {
 	byServer, closed := s.closer(c)
 	switch {
 	case closed && byServer:
-		return ByServer, ClosedWith(c.ClosedWith)
+		return fact.ByServer, fact.ClosedWith(c.ClosedWith)
 	case closed:
-		return ByClient, ClosedWith(c.ClosedWith)
+		return fact.ByClient, fact.ClosedWith(c.ClosedWith)
 	case end == reassembly.EndEvicted:
-		return ByEviction, WithNothing
+		return fact.ByEviction, fact.WithNothing
 	case end == reassembly.EndTimeout, end == reassembly.EndReplaced:
-		return ByTimeout, WithNothing
+		return fact.ByTimeout, fact.WithNothing
 	}
-	return ByEnd, WithNothing
+	return fact.ByEnd, fact.WithNothing
 }
 
 // opened tells of the connection, once.
@@ -110,7 +111,7 @@ func (a *Analyzer) opened(c *reassembly.Conn, s *conn) {
 // judged tells the verdict, once. With data in the SYN (RFC 7413) a response
 // may come before the handshake is complete.
 func (a *Analyzer) judged(c *reassembly.Conn, s *conn) {
-	if len(a.watchers) == 0 || s.is(judged) || s.verdict == VerdictNone || !a.mayJudge(c, s) {
+	if len(a.watchers) == 0 || s.is(judged) || s.verdict == fact.VerdictNone || !a.mayJudge(c, s) {
 		return
 	}
 	s.set(judged)
@@ -123,14 +124,14 @@ func (a *Analyzer) judged(c *reassembly.Conn, s *conn) {
 
 // identify writes into o what is known of a connection when it opens, and its
 // costs. Other fields may be of an earlier connection.
-func (a *Analyzer) identify(c *reassembly.Conn, s *conn, o *Connection) {
+func (a *Analyzer) identify(c *reassembly.Conn, s *conn, o *fact.Connection) {
 	o.Client = c.Endpoint[reassembly.Client] // one by one: both at once would be copied twice
 	o.Server = c.Endpoint[reassembly.Server]
 	if s.is(flipped) {
 		o.Client, o.Server = o.Server, o.Client
 	}
 	o.Mark, o.ServerName, o.Start, o.End = s.mark, s.serverName(), c.Start, c.Last
-	o.Handshake, o.HandshakeTime, o.Cost = HandshakeComplete, handshakeTime(c), Cost{}
+	o.Handshake, o.HandshakeTime, o.Cost = fact.HandshakeComplete, handshakeTime(c), fact.Cost{}
 	if o.HandshakeTime < 0 {
 		o.Handshake = handshakeOf(c)
 	} else {
@@ -145,9 +146,9 @@ func (a *Analyzer) identify(c *reassembly.Conn, s *conn, o *Connection) {
 // fill writes what is known of a connection so far into o. It is written field
 // by field: a composite literal would be made elsewhere and then copied
 // (BenchmarkVerdicts, BenchmarkExchange).
-func (a *Analyzer) fill(c *reassembly.Conn, s *conn, o *Connection) {
+func (a *Analyzer) fill(c *reassembly.Conn, s *conn, o *fact.Connection) {
 	client, server := s.sides(c)
-	*o = Connection{}
+	*o = fact.Connection{}
 	a.identify(c, s, o)
 	o.Protocol = s.protocol
 	o.Requests, o.Responses, o.Reused = s.requests, s.responses, s.reused()

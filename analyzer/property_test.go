@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keepscope/keepscope/reassembly"
@@ -159,7 +161,7 @@ func newFacts(t *testing.T) *facts {
 	return &facts{t: t, outstanding: map[string]string{}, open: map[uint16]string{}}
 }
 
-func (f *facts) key(c *Connection) string { return fmt.Sprint(c.Client, c.Server, c.Start) }
+func (f *facts) key(c *fact.Connection) string { return fmt.Sprint(c.Client, c.Server, c.Start) }
 
 // of checks that a fact has the mark that Opened left on its connection.
 func (f *facts) of(mark uint16, client, server sniffer.Endpoint, name string, start int64) {
@@ -169,7 +171,7 @@ func (f *facts) of(mark uint16, client, server sniffer.Endpoint, name string, st
 	}
 }
 
-func (f *facts) Opened(c *Connection) {
+func (f *facts) Opened(c *fact.Connection) {
 	if c.Mark != 0 {
 		f.t.Errorf("%s is marked from the start", f.key(c))
 	}
@@ -178,7 +180,7 @@ func (f *facts) Opened(c *Connection) {
 	f.open[c.Mark] = fmt.Sprint(c.Client, c.Server, c.ServerName, c.Start)
 }
 
-func (f *facts) Judged(c *Connection) {
+func (f *facts) Judged(c *fact.Connection) {
 	f.of(c.Mark, c.Client, c.Server, c.ServerName, c.Start)
 	if _, twice := f.outstanding[f.key(c)]; twice {
 		f.t.Errorf("%s judged twice", f.key(c))
@@ -186,41 +188,41 @@ func (f *facts) Judged(c *Connection) {
 	f.outstanding[f.key(c)] = fmt.Sprint(c.Verdict, c.Cause)
 }
 
-func (f *facts) Exchange(e *Exchange) {
+func (f *facts) Exchange(e *fact.Exchange) {
 	f.of(e.Mark, e.Client, e.Server, e.ServerName, e.Opened)
 	copied := *e
 	copied.Mark = 0 // each worker has its own
 	f.lines = append(f.lines, fmt.Sprintf("%+v", copied))
 }
 
-func (f *facts) Connection(c *Connection) {
+func (f *facts) Connection(c *fact.Connection) {
 	f.of(c.Mark, c.Client, c.Server, c.ServerName, c.Start)
 	delete(f.open, c.Mark)
 	judged, told := f.outstanding[f.key(c)]
 	delete(f.outstanding, f.key(c))
-	upgraded := c.Negotiated[Upgraded] > 0
-	judgeable := c.Handshake == HandshakeComplete && c.Requests > 0 && !upgraded
+	upgraded := c.Negotiated[fact.Upgraded] > 0
+	judgeable := c.Handshake == fact.HandshakeComplete && c.Requests > 0 && !upgraded
 	switch {
-	case judgeable != (c.Verdict != VerdictNone):
+	case judgeable != (c.Verdict != fact.VerdictNone):
 		f.t.Errorf("verdict %v on %v: handshake %v, %d requests, upgraded %t", c.Verdict, f.key(c), c.Handshake, c.Requests, upgraded)
-	case c.Verdict != VerdictNone && judged != fmt.Sprint(c.Verdict, c.Cause):
+	case c.Verdict != fact.VerdictNone && judged != fmt.Sprint(c.Verdict, c.Cause):
 		f.t.Errorf("verdict %v %v on %v, told before: %q", c.Verdict, c.Cause, f.key(c), judged)
-	case c.Verdict == VerdictNone && told && !upgraded:
+	case c.Verdict == fact.VerdictNone && told && !upgraded:
 		f.t.Errorf("no verdict on %v, told before: %q", f.key(c), judged)
 	}
 	if judgeable {
 		f.judgeable++
 	}
 	switch c.Verdict {
-	case VerdictNeeded:
+	case fact.VerdictNeeded:
 		f.needed++
-	case VerdictWasted:
+	case fact.VerdictWasted:
 		f.wasted++
-		switch Reason(c.Cause) {
-		case ReasonNeverUsed, ReasonHandshakeFailed, ReasonOpen:
+		switch fact.Reason(c.Cause) {
+		case fact.ReasonNeverUsed, fact.ReasonHandshakeFailed, fact.ReasonOpen:
 			f.t.Errorf("cause %v of %v", c.Cause, f.key(c))
 		}
-		if c.Cause >= NumCauses {
+		if c.Cause >= fact.NumCauses {
 			f.t.Errorf("cause %d of %v", c.Cause, f.key(c))
 		}
 	}
@@ -428,8 +430,8 @@ func (l *loop) next() []sniffer.Segment {
 
 type deaf struct{}
 
-func (deaf) Exchange(*Exchange)     {}
-func (deaf) Connection(*Connection) {}
+func (deaf) Exchange(*fact.Exchange)     {}
+func (deaf) Connection(*fact.Connection) {}
 
 func TestNoAllocationPerExchange(t *testing.T) {
 	tests := []struct{ name, request, response string }{

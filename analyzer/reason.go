@@ -3,6 +3,8 @@ package analyzer
 import (
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/keepscope/keepscope/reassembly"
 )
 
@@ -24,18 +26,18 @@ func (s *conn) closer(c *reassembly.Conn) (byServer, closed bool) {
 func established(c *reassembly.Conn) bool { return c.SYNSeen() && c.SYNACKSeen() && c.ACKSeen() }
 
 // handshakeOf says how much of the handshake was captured.
-func handshakeOf(c *reassembly.Conn) Handshake {
+func handshakeOf(c *reassembly.Conn) fact.Handshake {
 	switch {
 	case established(c):
-		return HandshakeComplete
+		return fact.HandshakeComplete
 	case c.Refused():
-		return HandshakeRefused
+		return fact.HandshakeRefused
 	case !c.SYNSeen() && !c.SYNACKSeen():
-		return HandshakeMidstream
+		return fact.HandshakeMidstream
 	case c.SYNSeen() && !c.SYNACKSeen() && c.Packets[reassembly.Server] == 0 && c.Bytes[reassembly.Client] == 0:
-		return HandshakeUnanswered
+		return fact.HandshakeUnanswered
 	}
-	return HandshakePartial
+	return fact.HandshakePartial
 }
 
 // handshakeTime returns first SYN to the client's ACK, -1 unless complete.
@@ -48,39 +50,39 @@ func handshakeTime(c *reassembly.Conn) int64 {
 
 // reasonOf says why the connection stopped being reusable: the first rule that
 // holds. end is why the tracker gave it up.
-func reasonOf(c *reassembly.Conn, s *conn, end reassembly.End) Reason {
+func reasonOf(c *reassembly.Conn, s *conn, end reassembly.End) fact.Reason {
 	byServer, closed := s.closer(c)
 	hs := handshakeOf(c)
 	used := s.requests > 0 || s.responses > 0
 	switch {
-	case hs == HandshakeUnanswered || hs == HandshakeRefused:
-		return ReasonHandshakeFailed
+	case hs == fact.HandshakeUnanswered || hs == fact.HandshakeRefused:
+		return fact.ReasonHandshakeFailed
 	case !used && closed:
-		return ReasonNeverUsed
+		return fact.ReasonNeverUsed
 	case s.is(upgraded):
-		return ReasonUpgraded
+		return fact.ReasonUpgraded
 	case raced(c, s):
-		return ReasonRace
-	case s.last != ReasonOpen:
+		return fact.ReasonRace
+	case s.last != fact.ReasonOpen:
 		return s.last
 	}
 	if !closed {
 		switch end {
 		case reassembly.EndEvicted:
-			return ReasonEvicted
+			return fact.ReasonEvicted
 		case reassembly.EndTimeout, reassembly.EndReplaced:
-			return ReasonTimeout
+			return fact.ReasonTimeout
 		}
-		return ReasonOpen
+		return fact.ReasonOpen
 	}
-	reason := ReasonClientAbort
+	reason := fact.ReasonClientAbort
 	switch {
 	case s.outstanding > 0 && !s.endLost():
 	case s.is(clientReset) && !byServer && s.lastEnd > c.ClosedAt: // its RST answers the response
 	case c.ClosedAt-s.idleSince() < discardLimit:
-		reason = ReasonClientDiscard
+		reason = fact.ReasonClientDiscard
 	default:
-		reason = ReasonClientIdle
+		reason = fact.ReasonClientIdle
 	}
 	if byServer {
 		reason++ // each client reason is followed by the server's
@@ -109,6 +111,6 @@ func (s *conn) idleSince() int64 {
 // handshake time and raceSlack after it.
 func raced(c *reassembly.Conn, s *conn) bool {
 	byServer, closed := s.closer(c)
-	return closed && byServer && s.outstanding > 0 && s.flight.front.reuse == ReusedRequest &&
+	return closed && byServer && s.outstanding > 0 && s.flight.front.reuse == fact.ReusedRequest &&
 		!s.is(answered) && c.ClosedAt <= s.flight.front.start+max(handshakeTime(c), 0)+raceSlack
 }

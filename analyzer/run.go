@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
 )
@@ -46,7 +48,7 @@ func (w *Worker) Do(f func()) {
 }
 
 // NewWorker returns a worker that tells each of obs what it finds.
-func NewWorker(rc reassembly.Config, ac Config, obs ...Observer) *Worker {
+func NewWorker(rc reassembly.Config, ac Config, obs ...fact.Observer) *Worker {
 	w := &Worker{Analyzer: New(ac, obs...)}
 	w.Assembler = reassembly.New(rc, w.Analyzer)
 	w.Analyzer.tracked = w.Assembler.IsOpen

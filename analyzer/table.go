@@ -3,6 +3,8 @@ package analyzer
 import (
 	"unsafe"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/http1"
 	"github.com/keepscope/keepscope/analyzer/pool"
@@ -30,8 +32,8 @@ type pending struct {
 	method  http.Method
 	version http.Version
 	tokens  http.Tokens
-	outcome Outcome
-	reuse   Reuse
+	outcome fact.Outcome
+	reuse   fact.Reuse
 	headed  bool // its final response's head is complete
 	after   bool // when it was sent, the client had read responses that were not captured
 }
@@ -76,12 +78,12 @@ type conn struct {
 	outstanding uint16
 	mark        uint16 // Connection.Mark
 	flags       flags
-	protocol    Protocol
+	protocol    fact.Protocol
 	versions    uint8 // bit per http.Version seen in requests
-	verdict     Verdict
-	cause       Cause
-	last        Reason  // announced by the last answered exchange; ReasonOpen if none was
-	once        Outcome // one exchange had this outcome; KeepAlive for none
+	verdict     fact.Verdict
+	cause       fact.Cause
+	last        fact.Reason  // announced by the last answered exchange; ReasonOpen if none was
+	once        fact.Outcome // one exchange had this outcome; KeepAlive for none
 
 	pool pool.Conn
 }
@@ -104,11 +106,11 @@ func (s *conn) idle() bool {
 
 // count counts an exchange's outcome. Few connections have more than one that
 // is not keep-alive.
-func (t *table) count(s *conn, o Outcome) {
+func (t *table) count(s *conn, o fact.Outcome) {
 	switch {
-	case o == KeepAlive:
+	case o == fact.KeepAlive:
 		s.kept++
-	case s.once == KeepAlive:
+	case s.once == fact.KeepAlive:
 		s.once = o
 	default:
 		t.rare(s).negotiated[o]++
@@ -116,12 +118,12 @@ func (t *table) count(s *conn, o Outcome) {
 }
 
 // negotiated sets n, which is 0, to how often each outcome was counted.
-func (s *conn) negotiated(n *[NumOutcomes]uint32) {
+func (s *conn) negotiated(n *[fact.NumOutcomes]uint32) {
 	if s.rare != nil {
 		*n = s.rare.negotiated
 	}
-	n[KeepAlive] = s.kept
-	if s.once != KeepAlive {
+	n[fact.KeepAlive] = s.kept
+	if s.once != fact.KeepAlive {
 		n[s.once]++
 	}
 }
@@ -143,7 +145,7 @@ func (s *conn) unset(f flags)   { s.flags &^= f }
 
 // A rare is what few connections need.
 type rare struct {
-	negotiated    [NumOutcomes]uint32
+	negotiated    [fact.NumOutcomes]uint32
 	more          []pending // outstanding behind front
 	reuseIdle     []int64
 	moreReuseIdle uint32
@@ -153,7 +155,7 @@ type rare struct {
 	advertMax     uint32
 	dnsCost       int64
 	tls           tls.Observer
-	hello         TLS
+	hello         fact.TLS
 	helloAt       int64
 }
 
@@ -227,7 +229,7 @@ func (t *table) open(id uint32) *conn {
 		t.chunks = append(t.chunks, newChunk())
 	}
 	s := t.at(id)
-	*s = conn{lastEnd: never, last: ReasonOpen, once: KeepAlive}
+	*s = conn{lastEnd: never, last: fact.ReasonOpen, once: fact.KeepAlive}
 	return s
 }
 

@@ -11,6 +11,8 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/stat"
 	"github.com/grafana/grafana-foundation-sdk/go/table"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter"
 )
 
@@ -322,7 +324,7 @@ func cycle(colors []string) func(int, string) string {
 // blame returns the palette of reasons and causes: the hue says on which side
 // the setting is that would change it.
 func blame(values []string) func(int, string) string {
-	next := map[string]int{}
+	next := map[fact.Blame]int{}
 	colors := map[string]string{}
 	for _, v := range values {
 		side, palette := blamed(v)
@@ -333,14 +335,19 @@ func blame(values []string) func(int, string) string {
 }
 
 // blamed returns the side that made a connection unusable, and its tones.
-func blamed(reason string) (side string, palette []string) {
-	switch reason {
-	case "pool_miss", "client_close", "client_abort", "client_discard", "client_idle", "http10_not_requested":
-		return "client", clientTones
-	case "server_close", "server_error_close", "server_limit", "server_abort", "server_discard", "server_idle", "http10_declined", "no_length":
-		return "server", serverTones
+func blamed(cause string) (side fact.Blame, palette []string) {
+	for c := range fact.NumCauses {
+		if c.String() == cause {
+			side = c.Blames()
+		}
 	}
-	return "neither", otherTones
+	switch side {
+	case fact.BlamesClient:
+		return side, clientTones
+	case fact.BlamesServer:
+		return side, serverTones
+	}
+	return fact.BlamesNobody, otherTones
 }
 
 // outcomes are the colours of what an exchange negotiated: green keeps the
@@ -349,7 +356,7 @@ func outcomes() []style {
 	colors := map[string]string{
 		"keep_alive": green, "client_close": blue, "server_close": vermillion,
 		"http10_not_requested": sky, "http10_declined": orange, "no_length": purple,
-		"upgraded": grey, "incomplete": slate,
+		"upgraded": grey, "incomplete": slate, "refused_stream": purple, "unknown": slate,
 	}
 	return tones("", exporter.Values(exporter.LabelNegotiated), func(_ int, v string) string { return colors[v] })
 }

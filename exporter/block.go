@@ -1,7 +1,7 @@
 package exporter
 
 import (
-	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -16,10 +16,10 @@ const (
 )
 
 const (
-	numHandshakes = analyzer.HandshakeMidstream + 1
+	numHandshakes = fact.HandshakeMidstream + 1
 	numProtocols  = len(protocols)
-	numReuses     = analyzer.UnknownReuse + 1
-	numSides      = analyzer.ByServer + 1
+	numReuses     = fact.UnknownReuse + 1
+	numSides      = fact.ByServer + 1
 )
 
 // A block is what one worker counted of one server.
@@ -29,10 +29,10 @@ type block struct {
 	mark    uint16 // Connection.Mark of connections with the server, 0 for none
 
 	opened      [numHandshakes]uint64
-	closed      [analyzer.NumClosedBy][analyzer.NumReasons]uint64
+	closed      [fact.NumClosedBy][fact.NumReasons]uint64
 	open        int64
 	requests    [numProtocols][numReuses]uint64
-	exchanges   [analyzer.NumOutcomes]uint64
+	exchanges   [fact.NumOutcomes]uint64
 	races       uint64
 	unsolicited uint64
 	counted     verdicts
@@ -51,9 +51,9 @@ type block struct {
 // verdicts sums up judged handshakes.
 type verdicts struct {
 	needed uint64
-	wasted [analyzer.NumCauses]uint64
+	wasted [fact.NumCauses]uint64
 	ns     [numCosts]int64
-	last   [analyzer.NumCauses]example
+	last   [fact.NumCauses]example
 }
 
 // An example is a connection to which an increase is due.
@@ -64,7 +64,7 @@ type example struct {
 
 // set is field by field: an example made elsewhere would be copied twice
 // (BenchmarkConnection).
-func (e *example) set(c *analyzer.Connection) {
+func (e *example) set(c *fact.Connection) {
 	e.client = c.Client
 	e.server = c.Server
 	e.time = c.End

@@ -1,7 +1,7 @@
 // Package exporter turns the analyzer's facts into Prometheus metrics with
 // bounded labels.
 //
-// A [Recorder] is a worker's [analyzer.Watcher]. It adds to plain integers in
+// A [Recorder] is a worker's [fact.Watcher]. It adds to plain integers in
 // memory that only its worker touches: no lock, no atomic operation, no
 // allocation and no Prometheus object for an exchange (BenchmarkExchange).
 // [Exporter.Gather] copies these figures between two batches of a worker

@@ -6,10 +6,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/types/known/timestamppb"
-
-	"github.com/keepscope/keepscope/analyzer"
 )
 
 // A builder makes metrics of figures. The series of one server share labels.
@@ -117,12 +117,12 @@ func (b *builder) server(k key, t *total) {
 
 func (b *builder) connections(t *total) {
 	for i, n := range t.opened {
-		b.counter(ConnectionsOpened, n, LabelHandshake, analyzer.Handshake(i).String())
+		b.counter(ConnectionsOpened, n, LabelHandshake, fact.Handshake(i).String())
 	}
 	for by := range t.closed {
 		for reason, n := range t.closed[by] {
 			if n > 0 || usual[by][reason] {
-				b.counter(ConnectionsClosed, n, LabelClosedBy, analyzer.ClosedBy(by).String(), LabelReason, analyzer.Reason(reason).String())
+				b.counter(ConnectionsClosed, n, LabelClosedBy, fact.ClosedBy(by).String(), LabelReason, fact.Reason(reason).String())
 			}
 		}
 	}
@@ -138,23 +138,23 @@ func (b *builder) connections(t *total) {
 
 // usual tells which sides end a connection for which reasons. Other pairs can
 // only come of odd captures; they are exported once they have.
-var usual = func() (u [analyzer.NumClosedBy][analyzer.NumReasons]bool) {
-	for r := range analyzer.NumReasons {
+var usual = func() (u [fact.NumClosedBy][fact.NumReasons]bool) {
+	for r := range fact.NumReasons {
 		switch r {
-		case analyzer.ReasonHandshakeFailed:
-			u[analyzer.ByServer][r], u[analyzer.ByTimeout][r] = true, true
-		case analyzer.ReasonClientAbort, analyzer.ReasonClientDiscard, analyzer.ReasonClientIdle:
-			u[analyzer.ByClient][r] = true
-		case analyzer.ReasonServerAbort, analyzer.ReasonServerDiscard, analyzer.ReasonServerIdle, analyzer.ReasonRace:
-			u[analyzer.ByServer][r] = true
-		case analyzer.ReasonTimeout:
-			u[analyzer.ByTimeout][r] = true
-		case analyzer.ReasonEvicted:
-			u[analyzer.ByEviction][r] = true
-		case analyzer.ReasonOpen:
-			u[analyzer.ByEnd][r] = true
+		case fact.ReasonHandshakeFailed:
+			u[fact.ByServer][r], u[fact.ByTimeout][r] = true, true
+		case fact.ReasonClientAbort, fact.ReasonClientDiscard, fact.ReasonClientIdle:
+			u[fact.ByClient][r] = true
+		case fact.ReasonServerAbort, fact.ReasonServerDiscard, fact.ReasonServerIdle, fact.ReasonRace:
+			u[fact.ByServer][r] = true
+		case fact.ReasonTimeout:
+			u[fact.ByTimeout][r] = true
+		case fact.ReasonEvicted:
+			u[fact.ByEviction][r] = true
+		case fact.ReasonOpen:
+			u[fact.ByEnd][r] = true
 		default:
-			u[analyzer.ByClient][r], u[analyzer.ByServer][r] = true, true
+			u[fact.ByClient][r], u[fact.ByServer][r] = true, true
 		}
 	}
 	return u
@@ -173,7 +173,7 @@ func (b *builder) exchanges(t *total) {
 		}
 	}
 	for o, n := range t.block.exchanges {
-		b.counter(Exchanges, n, LabelNegotiated, analyzer.Outcome(o).String())
+		b.counter(Exchanges, n, LabelNegotiated, fact.Outcome(o).String())
 	}
 	b.counter(Unsolicited, t.unsolicited)
 	b.number(Races, float64(t.races), t.raced)
@@ -184,23 +184,13 @@ func (b *builder) exchanges(t *total) {
 func (b *builder) judged(v *verdicts, needed, wasted, seconds string) {
 	b.counter(needed, v.needed)
 	for cause, n := range v.wasted {
-		if n > 0 || possible(analyzer.Cause(cause)) {
-			b.number(wasted, float64(n), v.last[cause], LabelCause, analyzer.Cause(cause).String())
+		if n > 0 || fact.Cause(cause).Possible() {
+			b.number(wasted, float64(n), v.last[cause], LabelCause, fact.Cause(cause).String())
 		}
 	}
 	for kind, name := range costKinds {
 		b.seconds(seconds, v.ns[kind], LabelKind, name)
 	}
-}
-
-// possible says whether a handshake can be wasted for a cause: a connection
-// that carried nothing has no slot, and one that is open makes a pool miss.
-func possible(c analyzer.Cause) bool {
-	switch c {
-	case analyzer.Cause(analyzer.ReasonNeverUsed), analyzer.Cause(analyzer.ReasonHandshakeFailed), analyzer.Cause(analyzer.ReasonOpen):
-		return false
-	}
-	return true
 }
 
 func (b *builder) idle(t *total) {

@@ -1,6 +1,8 @@
 package exporter
 
-import "github.com/keepscope/keepscope/analyzer"
+import (
+	"github.com/keepscope/keepscope/analyzer/fact"
+)
 
 // The names of the metrics. Metrics describes them.
 const (
@@ -164,19 +166,19 @@ func Values(label string) []string {
 	case LabelDirection:
 		return Directions
 	case LabelHandshake:
-		return names(analyzer.HandshakeMidstream + 1)
+		return names(fact.HandshakeMidstream + 1)
 	case LabelClosedBy:
-		return names(analyzer.NumClosedBy)
+		return names(fact.NumClosedBy)
 	case LabelReason:
-		return names(analyzer.NumReasons)
+		return names(fact.NumReasons)[1:] // without ReasonNone
 	case LabelProtocol:
 		return protocols[:]
 	case LabelReused:
 		return reuses[:]
 	case LabelNegotiated:
-		return names(analyzer.NumOutcomes)
+		return names(fact.NumOutcomes)
 	case LabelCause:
-		return names(analyzer.NumCauses)
+		return names(fact.NumCauses)[1:] // without NoCause
 	case LabelSide:
 		return sides[:]
 	case LabelWhere:
@@ -199,8 +201,8 @@ func names[E interface {
 
 var (
 	protocols = [...]string{"unknown", "http/0.9", "http/1.0", "http/1.1", "h2"}
-	reuses    = [...]string{analyzer.FirstRequest: "false", analyzer.ReusedRequest: "true", analyzer.UnknownReuse: "unknown"}
-	sides     = [...]string{analyzer.ByClient: "client", analyzer.ByServer: "server"}
+	reuses    = [...]string{fact.FirstRequest: "false", fact.ReusedRequest: "true", fact.UnknownReuse: "unknown"}
+	sides     = [...]string{fact.ByClient: "client", fact.ByServer: "server"}
 	wheres    = [...]string{"kernel", "interface", "queue"}
 
 	handshakeKinds = [...]string{kindTCP: "tcp", kindTLSFull: "tls_full", kindTLSResumed: "tls_resumed"}

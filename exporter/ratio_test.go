@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/reassembly"
@@ -23,8 +25,8 @@ import (
 // nothing is an observer that counts nothing.
 type nothing struct{}
 
-func (nothing) Exchange(*analyzer.Exchange)     {}
-func (nothing) Connection(*analyzer.Connection) {}
+func (nothing) Exchange(*fact.Exchange)     {}
+func (nothing) Connection(*fact.Connection) {}
 
 // conversation writes a capture file and returns its path. It is small requests only, of which metrics cost the largest share:
 // connections with 10 requests each, to 10 servers by name.
@@ -53,7 +55,7 @@ func conversation(b *testing.B, connections int) string {
 }
 
 // replay analyses a file and returns the CPU time that it took.
-func replay(b *testing.B, path string, cfg analyzer.Config, o analyzer.Observer) time.Duration {
+func replay(b *testing.B, path string, cfg analyzer.Config, o fact.Observer) time.Duration {
 	b.Helper()
 	file, err := capfile.Open(path)
 	if err != nil {
@@ -84,7 +86,7 @@ func cpu() time.Duration {
 // BenchmarkCostOfMetrics tells what a Recorder costs, over no observer at all.
 func BenchmarkCostOfMetrics(b *testing.B) {
 	costOf(b, func(path string, with bool) time.Duration {
-		var o analyzer.Observer = nothing{}
+		var o fact.Observer = nothing{}
 		if with {
 			_, o = attached(Config{})
 		}

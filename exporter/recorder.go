@@ -6,13 +6,14 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
 // A Recorder counts the facts of one worker. It is that worker's
-// analyzer.Watcher. Exporter.NewRecorder makes one.
+// fact.Watcher. Exporter.NewRecorder makes one.
 type Recorder struct {
 	servers    *servers
 	local      func(sniffer.Addr) bool
@@ -145,8 +146,8 @@ func (r *Recorder) known(mark uint16) *block {
 	return nil
 }
 
-// Opened implements analyzer.Watcher.
-func (r *Recorder) Opened(c *analyzer.Connection) {
+// Opened implements fact.Watcher.
+func (r *Recorder) Opened(c *fact.Connection) {
 	b := r.find(&c.Client, &c.Server, c.ServerName, c.End)
 	c.Mark = b.mark
 	b.active = c.End
@@ -158,8 +159,8 @@ func (r *Recorder) Opened(c *analyzer.Connection) {
 	}
 }
 
-// Judged implements analyzer.Watcher.
-func (r *Recorder) Judged(c *analyzer.Connection) {
+// Judged implements fact.Watcher.
+func (r *Recorder) Judged(c *fact.Connection) {
 	b := r.known(c.Mark)
 	if b == nil {
 		b = r.find(&c.Client, &c.Server, c.ServerName, c.End)
@@ -173,9 +174,9 @@ func (r *Recorder) Judged(c *analyzer.Connection) {
 		v = &b.estimated
 	}
 	switch c.Verdict {
-	case analyzer.VerdictNeeded:
+	case fact.VerdictNeeded:
 		v.needed++
-	case analyzer.VerdictWasted:
+	case fact.VerdictWasted:
 		v.wasted[c.Cause]++
 		v.ns[costTCP] += c.Cost.TCP
 		v.ns[costTLS] += c.Cost.TLS
@@ -185,7 +186,7 @@ func (r *Recorder) Judged(c *analyzer.Connection) {
 }
 
 // tls counts a TLS handshake.
-func (b *block) tls(c *analyzer.Connection) {
+func (b *block) tls(c *fact.Connection) {
 	if c.TLS.Handshake < 0 {
 		return
 	}
@@ -199,9 +200,9 @@ func (b *block) tls(c *analyzer.Connection) {
 // protocolOf is the index in protocols of a version.
 var protocolOf = [...]uint8{http.HTTP09: 1, http.HTTP10: 2, http.HTTP11: 3}
 
-// Exchange implements analyzer.Observer. It does not allocate once the server
+// Exchange implements fact.Observer. It does not allocate once the server
 // is known.
-func (r *Recorder) Exchange(e *analyzer.Exchange) {
+func (r *Recorder) Exchange(e *fact.Exchange) {
 	t := max(e.Start, e.End)
 	b := r.known(e.Mark)
 	if b == nil {
@@ -219,9 +220,9 @@ func (r *Recorder) Exchange(e *analyzer.Exchange) {
 	}
 }
 
-// Connection implements analyzer.Observer. It does not allocate once the server
+// Connection implements fact.Observer. It does not allocate once the server
 // is known.
-func (r *Recorder) Connection(c *analyzer.Connection) {
+func (r *Recorder) Connection(c *fact.Connection) {
 	b := r.known(c.Mark)
 	if b == nil {
 		b = r.find(&c.Client, &c.Server, c.ServerName, c.End)
@@ -257,27 +258,27 @@ func (r *Recorder) Connection(c *analyzer.Connection) {
 
 // judged says whether Judged was called for a connection. One that was upgraded
 // by a later exchange than its first lost its verdict after that.
-func judged(c *analyzer.Connection) bool {
-	return c.Verdict != analyzer.VerdictNone || c.Negotiated[analyzer.Upgraded] > 0 && c.Responses > 1
+func judged(c *fact.Connection) bool {
+	return c.Verdict != fact.VerdictNone || c.Negotiated[fact.Upgraded] > 0 && c.Responses > 1
 }
 
-func (b *block) closeIdle(c *analyzer.Connection) {
+func (b *block) closeIdle(c *fact.Connection) {
 	if c.CloseIdle < 0 || c.ClosedBy >= numSides {
 		return
 	}
 	b.histograms[histCloseIdle+int(c.ClosedBy)].add(timeScale, c.CloseIdle)
-	if c.Reason == analyzer.ReasonClientIdle || c.Reason == analyzer.ReasonServerIdle {
+	if c.Reason == fact.ReasonClientIdle || c.Reason == fact.ReasonServerIdle {
 		b.idleClosing[c.ClosedBy].add(c.CloseIdle)
 	}
 }
 
 // estimate counts the requests of a connection that are guesses.
-func (b *block) estimate(c *analyzer.Connection) {
+func (b *block) estimate(c *fact.Connection) {
 	first := uint64(c.Requests) - min(uint64(c.Reused), uint64(c.Requests))
-	b.guesses[analyzer.ReusedRequest] += uint64(c.Reused)
-	if c.Handshake == analyzer.HandshakeMidstream {
-		b.guesses[analyzer.UnknownReuse] += first
+	b.guesses[fact.ReusedRequest] += uint64(c.Reused)
+	if c.Handshake == fact.HandshakeMidstream {
+		b.guesses[fact.UnknownReuse] += first
 	} else {
-		b.guesses[analyzer.FirstRequest] += first
+		b.guesses[fact.FirstRequest] += first
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -27,32 +29,32 @@ func endpoint(text string) sniffer.Endpoint {
 
 // facts are those of one connection, wasted or needed, of two requests.
 type facts struct {
-	opened, judged, closed analyzer.Connection
-	first, second          analyzer.Exchange
+	opened, judged, closed fact.Connection
+	first, second          fact.Exchange
 }
 
 func factsOf(client, server, name string, start int64) *facts {
-	c := analyzer.Connection{
+	c := fact.Connection{
 		Client: endpoint(client), Server: endpoint(server), ServerName: name,
 		Start: start, End: start + 1e9, HandshakeTime: 1e6, CloseIdle: -1, RaceIdle: -1,
 	}
 	f := &facts{opened: c, judged: c, closed: c}
-	f.judged.Verdict, f.judged.Cause, f.judged.Cost.TCP = analyzer.VerdictWasted, analyzer.PoolMiss, 1e6
-	f.closed.Verdict = analyzer.VerdictWasted
+	f.judged.Verdict, f.judged.Cause, f.judged.Cost.TCP = fact.VerdictWasted, fact.PoolMiss, 1e6
+	f.closed.Verdict = fact.VerdictWasted
 	f.closed.Requests, f.closed.Responses, f.closed.Reused = 2, 2, 1
-	f.closed.Negotiated[analyzer.KeepAlive] = 2
+	f.closed.Negotiated[fact.KeepAlive] = 2
 	f.closed.End, f.closed.CloseIdle = start+6e9, 5e9
-	f.closed.ClosedBy, f.closed.Reason = analyzer.ByServer, analyzer.ReasonServerIdle
-	e := analyzer.Exchange{
+	f.closed.ClosedBy, f.closed.Reason = fact.ByServer, fact.ReasonServerIdle
+	e := fact.Exchange{
 		Client: c.Client, Server: c.Server, ServerName: name, Opened: start, Index: 1,
-		Start: start + 1e6, End: start + 2e6, Version: http.HTTP11, Outcome: analyzer.KeepAlive, Idle: -1,
+		Start: start + 1e6, End: start + 2e6, Version: http.HTTP11, Outcome: fact.KeepAlive, Idle: -1,
 	}
 	f.first, f.second = e, e
-	f.second.Index, f.second.Reuse, f.second.Idle = 2, analyzer.ReusedRequest, 1e9
+	f.second.Index, f.second.Reuse, f.second.Idle = 2, fact.ReusedRequest, 1e9
 	return f
 }
 
-func (f *facts) tell(o analyzer.Watcher) {
+func (f *facts) tell(o fact.Watcher) {
 	o.Opened(&f.opened)
 	mark := f.opened.Mark
 	f.first.Mark, f.second.Mark, f.judged.Mark, f.closed.Mark = mark, mark, mark, mark
@@ -270,7 +272,7 @@ func TestFactsBecomeMetrics(t *testing.T) {
 		want   map[string]float64
 	}{
 		{"TLS handshake at the verdict", func(f *facts) {
-			tls := &analyzer.TLS{Handshake: 3e6, Resumed: true}
+			tls := &fact.TLS{Handshake: 3e6, Resumed: true}
 			f.opened.TLS, f.judged.TLS, f.closed.TLS = tls, tls, tls
 		}, HandshakeSeconds, map[string]float64{
 			"direction=outbound kind=tcp server=a.example":         1,
@@ -278,9 +280,9 @@ func TestFactsBecomeMetrics(t *testing.T) {
 			"direction=outbound kind=tls_resumed server=a.example": 1,
 		}},
 		{"TLS handshake without verdict", func(f *facts) {
-			tls := &analyzer.TLS{Handshake: 3e6}
+			tls := &fact.TLS{Handshake: 3e6}
 			f.opened.TLS, f.closed.TLS = tls, tls
-			f.closed.Verdict, f.closed.Requests = analyzer.VerdictNone, 0
+			f.closed.Verdict, f.closed.Requests = fact.VerdictNone, 0
 		}, HandshakeSeconds, map[string]float64{
 			"direction=outbound kind=tcp server=a.example":         1,
 			"direction=outbound kind=tls_full server=a.example":    1,
@@ -303,7 +305,7 @@ func TestFactsBecomeMetrics(t *testing.T) {
 			e, r := attached(Config{})
 			f := factsOf("10.0.0.1:1", "10.0.0.2:1", "a.example", 1e18)
 			tt.change(f)
-			if f.closed.Verdict == analyzer.VerdictNone {
+			if f.closed.Verdict == fact.VerdictNone {
 				r.Opened(&f.opened)
 				r.Connection(&f.closed)
 			} else {
@@ -336,7 +338,7 @@ func TestFirstEventIsAnIncrease(t *testing.T) {
 	f := factsOf("10.0.0.1:1", "10.0.0.2:1", "a.example", 1e18)
 	r.Opened(&f.opened)
 	for name, want := range map[string]int{
-		ConnectionsOpened: 5, Exchanges: int(analyzer.NumOutcomes), Requests: 3, WastedHandshakes: int(analyzer.NumCauses) - 3,
+		ConnectionsOpened: 5, Exchanges: int(fact.NumOutcomes), Requests: 3, WastedHandshakes: int(fact.NumCauses) - 3,
 		ConnectionsClosed: 30, WastedSeconds: 3, NeededHandshakes: 1, Races: 1, CloseIdle: 2, HandshakeSeconds: 1,
 	} {
 		if got := len(series(t, e, name)); got != want {
@@ -418,7 +420,7 @@ func BenchmarkExchange(b *testing.B) {
 			for i := range names {
 				names[i] = fmt.Sprintf("host-%d.example", i)
 			}
-			list := make([]analyzer.Exchange, 1024)
+			list := make([]fact.Exchange, 1024)
 			for i := range list {
 				f := factsOf(fmt.Sprintf("10.0.0.1:%d", 20000+i), fmt.Sprintf("10.1.0.%d:80", i%servers), names[i%servers], 1e18)
 				r.Opened(&f.opened)

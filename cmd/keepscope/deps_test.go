@@ -23,7 +23,9 @@ func TestDependencies(t *testing.T) {
 		{"sniffer/capfile", []string{"sniffer"}, []string{"runtime/cgo", "net/http", "log/slog"}}, // zstd's package has a logger
 		{"sniffer/pcap", []string{"sniffer"}, pure},
 		{"reassembly", []string{"sniffer"}, noCgo},
-		{"analyzer/http1", nil, noCgo},
+		{"analyzer/http", nil, noCgo},
+		{"analyzer/http1", []string{"analyzer/http"}, noCgo},
+		{"analyzer/fact", []string{"analyzer/http", "sniffer"}, noCgo},
 		{"analyzer/tls", nil, noCgo},
 		{"analyzer/dns", nil, noCgo},
 		{"analyzer/pool", nil, noCgo},

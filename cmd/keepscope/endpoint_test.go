@@ -28,6 +28,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/keepscope/keepscope/analyzer"
@@ -283,10 +285,10 @@ func busyWorker(tb testing.TB, servers int) (*exporter.Exporter, *analyzer.Worke
 	return e, w, r
 }
 
-func exchangeTo(server int, idle int64) *analyzer.Exchange {
-	return &analyzer.Exchange{
+func exchangeTo(server int, idle int64) *fact.Exchange {
+	return &fact.Exchange{
 		Client: sniffer.Endpoint{Port: 40000}, Server: sniffer.Endpoint{Port: 80}, ServerName: fmt.Sprintf("host-%d.example", server),
-		Start: 1e18, End: 1e18 + 1, Outcome: analyzer.KeepAlive, Reuse: analyzer.ReusedRequest, Idle: idle,
+		Start: 1e18, End: 1e18 + 1, Outcome: fact.KeepAlive, Reuse: fact.ReusedRequest, Idle: idle,
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/keepscope/keepscope/exporter/report"
 )
 
@@ -74,14 +75,14 @@ func openLog(path string, out io.Writer, maximum int64, keep int, user *userIDs,
 }
 
 // observer returns what hears one worker's connections.
-func (l *lineLog) observer() analyzer.Observer { return logObserver{l} }
+func (l *lineLog) observer() fact.Observer { return logObserver{l} }
 
 // A logObserver makes lines of a worker's connections.
 type logObserver struct{ log *lineLog }
 
-func (logObserver) Exchange(*analyzer.Exchange) {}
+func (logObserver) Exchange(*fact.Exchange) {}
 
-func (o logObserver) Connection(c *analyzer.Connection) {
+func (o logObserver) Connection(c *fact.Connection) {
 	l := o.log
 	if len(l.queue) == cap(l.queue) { // saves making a line that has no room
 		l.dropped.Add(1)

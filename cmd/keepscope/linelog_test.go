@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/fact"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -28,7 +28,7 @@ func logLines(t *testing.T, path string, out io.Writer, maximum int64, keep, n i
 	}
 	o := l.observer()
 	for i := range n {
-		o.Connection(&analyzer.Connection{Requests: uint32(i), HandshakeTime: -1, CloseIdle: -1})
+		o.Connection(&fact.Connection{Requests: uint32(i), HandshakeTime: -1, CloseIdle: -1})
 	}
 	l.close(context.Background())
 	return l
@@ -109,7 +109,7 @@ func TestLineLogNeverWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := l.observer()
-	c := &analyzer.Connection{HandshakeTime: -1, CloseIdle: -1}
+	c := &fact.Connection{HandshakeTime: -1, CloseIdle: -1}
 	o.Connection(c)
 	<-w.entered
 	const more = 3 * maxQueued
@@ -153,7 +153,7 @@ func TestLineLogSurvivesErrors(t *testing.T) {
 		for len(l.queue) > maxQueued/2 {
 			<-l.free
 		}
-		o.Connection(&analyzer.Connection{Requests: uint32(i), HandshakeTime: -1, CloseIdle: -1})
+		o.Connection(&fact.Connection{Requests: uint32(i), HandshakeTime: -1, CloseIdle: -1})
 	}
 	l.close(context.Background())
 	if l.dropped.Load() == 0 || l.written.Load() == 0 || l.dropped.Load()+l.written.Load() != n {
@@ -224,7 +224,7 @@ func TestLineLogToUnreadPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := l.observer()
-	line := func() { o.Connection(&analyzer.Connection{HandshakeTime: -1, CloseIdle: -1}) }
+	line := func() { o.Connection(&fact.Connection{HandshakeTime: -1, CloseIdle: -1}) }
 	line()
 	eventually(t, 5*time.Second, func() error {
 		if l.dropped.Load() != 1 {
@@ -317,7 +317,7 @@ func TestLineLogForAnotherUser(t *testing.T) {
 			}
 			o := l.observer()
 			for range 10 {
-				o.Connection(&analyzer.Connection{HandshakeTime: -1, CloseIdle: -1})
+				o.Connection(&fact.Connection{HandshakeTime: -1, CloseIdle: -1})
 			}
 			l.close(context.Background())
 			files, _ := filepath.Glob(tt.path + "*")
@@ -355,7 +355,7 @@ func BenchmarkLineLog(b *testing.B) {
 		b.Fatal(err)
 	}
 	o := l.observer()
-	c := &analyzer.Connection{HandshakeTime: -1, CloseIdle: -1}
+	c := &fact.Connection{HandshakeTime: -1, CloseIdle: -1}
 	for b.Loop() {
 		o.Connection(c)
 	}

@@ -9,9 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/prometheus/common/expfmt"
 
-	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/exporter"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/sniffer"
@@ -56,7 +57,7 @@ func (m *metricsFile) listen(l listen) listen {
 	if m == nil {
 		return l
 	}
-	l.each = append(l.each, func(int) analyzer.Observer {
+	l.each = append(l.each, func(int) fact.Observer {
 		recorder := m.exporter.NewRecorder()
 		m.recorders = append(m.recorders, recorder)
 		return recorder

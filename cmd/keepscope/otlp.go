@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/prometheus/client_golang/prometheus"
 	bridge "go.opentelemetry.io/contrib/bridges/prometheus"
 	"go.opentelemetry.io/otel"
@@ -22,7 +24,6 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	"golang.org/x/sys/unix"
 
-	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -99,8 +100,8 @@ type dialed struct {
 
 // leftOut returns an observer that does not hear of own connections, and a
 // Watcher where heard is one.
-func (o *ownTraffic) leftOut(heard analyzer.Observer) analyzer.Observer {
-	if w, ok := heard.(analyzer.Watcher); ok {
+func (o *ownTraffic) leftOut(heard fact.Observer) fact.Observer {
+	if w, ok := heard.(fact.Watcher); ok {
 		return watchedOthers{others{heard, o}, w}
 	}
 	return others{heard, o}
@@ -109,17 +110,17 @@ func (o *ownTraffic) leftOut(heard analyzer.Observer) analyzer.Observer {
 // others hands on what is not about own connections. These are known before
 // their first request is sent.
 type others struct {
-	heard analyzer.Observer
+	heard fact.Observer
 	own   *ownTraffic
 }
 
-func (o others) Exchange(e *analyzer.Exchange) {
+func (o others) Exchange(e *fact.Exchange) {
 	if !o.own.opened(e.Client, e.Opened) {
 		o.heard.Exchange(e)
 	}
 }
 
-func (o others) Connection(c *analyzer.Connection) {
+func (o others) Connection(c *fact.Connection) {
 	if !o.own.opened(c.Client, c.Start) {
 		o.heard.Connection(c)
 	}
@@ -128,16 +129,16 @@ func (o others) Connection(c *analyzer.Connection) {
 // A watchedOthers is others for a Watcher.
 type watchedOthers struct {
 	others
-	watcher analyzer.Watcher
+	watcher fact.Watcher
 }
 
-func (o watchedOthers) Opened(c *analyzer.Connection) {
+func (o watchedOthers) Opened(c *fact.Connection) {
 	if !o.own.opened(c.Client, c.Start) {
 		o.watcher.Opened(c)
 	}
 }
 
-func (o watchedOthers) Judged(c *analyzer.Connection) {
+func (o watchedOthers) Judged(c *fact.Connection) {
 	if !o.own.opened(c.Client, c.Start) {
 		o.watcher.Judged(c)
 	}

@@ -12,12 +12,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/google/go-cmp/cmp"
 	collector "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	metrics "go.opentelemetry.io/proto/otlp/metrics/v1"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/exporter"
 	"github.com/keepscope/keepscope/sniffer"
 )
@@ -146,16 +147,16 @@ func TestOwnIsLeftOut(t *testing.T) {
 	own.newest[0] = dialed{port: 5, at: 1e18}
 	own.any.Store(true)
 	var heard, watched []uint16
-	o, w := own.leftOut(heardObserver{&heard}), own.leftOut(heardWatcher{heardObserver{&watched}}).(analyzer.Watcher)
-	if _, ok := o.(analyzer.Watcher); ok {
+	o, w := own.leftOut(heardObserver{&heard}), own.leftOut(heardWatcher{heardObserver{&watched}}).(fact.Watcher)
+	if _, ok := o.(fact.Watcher); ok {
 		t.Error("an Observer is a Watcher now")
 	}
 	for _, port := range []uint16{4, 5, 6} {
-		c := &analyzer.Connection{Client: sniffer.Endpoint{Port: port}, Start: 1e18 + 1}
+		c := &fact.Connection{Client: sniffer.Endpoint{Port: port}, Start: 1e18 + 1}
 		w.Opened(c)
 		w.Judged(c)
-		for _, o := range []analyzer.Observer{o, w} {
-			o.Exchange(&analyzer.Exchange{Client: c.Client, Opened: c.Start})
+		for _, o := range []fact.Observer{o, w} {
+			o.Exchange(&fact.Exchange{Client: c.Client, Opened: c.Start})
 			o.Connection(c)
 		}
 	}
@@ -166,10 +167,10 @@ func TestOwnIsLeftOut(t *testing.T) {
 
 type heardObserver struct{ ports *[]uint16 }
 
-func (h heardObserver) Exchange(e *analyzer.Exchange)     { *h.ports = append(*h.ports, e.Client.Port) }
-func (h heardObserver) Connection(c *analyzer.Connection) { *h.ports = append(*h.ports, c.Client.Port) }
+func (h heardObserver) Exchange(e *fact.Exchange)     { *h.ports = append(*h.ports, e.Client.Port) }
+func (h heardObserver) Connection(c *fact.Connection) { *h.ports = append(*h.ports, c.Client.Port) }
 
 type heardWatcher struct{ heardObserver }
 
-func (h heardWatcher) Opened(c *analyzer.Connection) { *h.ports = append(*h.ports, c.Client.Port) }
-func (h heardWatcher) Judged(c *analyzer.Connection) { *h.ports = append(*h.ports, c.Client.Port) }
+func (h heardWatcher) Opened(c *fact.Connection) { *h.ports = append(*h.ports, c.Client.Port) }
+func (h heardWatcher) Judged(c *fact.Connection) { *h.ports = append(*h.ports, c.Client.Port) }

@@ -7,9 +7,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"golang.org/x/term"
 
-	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/exporter/report"
 )
 
@@ -48,11 +49,11 @@ func (o *output) listen() listen {
 	case o.Output != "ndjson":
 		return listen{}
 	case o.live != nil:
-		return listen{reuseIdle: maxReuseIdle, each: []func(int) analyzer.Observer{func(int) analyzer.Observer {
+		return listen{reuseIdle: maxReuseIdle, each: []func(int) fact.Observer{func(int) fact.Observer {
 			return &report.Encoder{W: o.live, Exchanges: o.Exchanges}
 		}}}
 	}
-	return listen{reuseIdle: maxReuseIdle, each: []func(int) analyzer.Observer{func(int) analyzer.Observer {
+	return listen{reuseIdle: maxReuseIdle, each: []func(int) fact.Observer{func(int) fact.Observer {
 		s := report.NewSorter(int(o.maxMemory)/o.workers, "")
 		o.sorters = append(o.sorters, s)
 		return &lines{sorter: s, exchanges: o.Exchanges}
@@ -105,13 +106,13 @@ type lines struct {
 	exchanges bool
 }
 
-func (l *lines) Exchange(e *analyzer.Exchange) {
+func (l *lines) Exchange(e *fact.Exchange) {
 	if l.exchanges {
 		l.sorter.Exchange(e)
 	}
 }
 
-func (l *lines) Connection(c *analyzer.Connection) { l.sorter.Connection(c) }
+func (l *lines) Connection(c *fact.Connection) { l.sorter.Connection(c) }
 
 // flushAfter is how long a line may wait for others.
 const flushAfter = 200 * time.Millisecond

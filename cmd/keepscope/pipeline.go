@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/reassembly"
@@ -28,9 +30,9 @@ const idleTimeout = 10 * time.Minute
 type listen struct {
 	reuseIdle int // idle times to list for each connection
 	// each of them returns a worker's own listener.
-	each []func(worker int) analyzer.Observer
+	each []func(worker int) fact.Observer
 	// wrap stands between a worker and who listens to it; nil for nothing.
-	wrap func(analyzer.Observer) analyzer.Observer
+	wrap func(fact.Observer) fact.Observer
 }
 
 func (a *analysis) pipeline(l listen) *pipeline {
@@ -44,7 +46,7 @@ func (a *analysis) pipeline(l listen) *pipeline {
 	}
 	for i := range n {
 		sum := report.NewAggregate(report.Options{})
-		observers := []analyzer.Observer{sum}
+		observers := []fact.Observer{sum}
 		for _, listener := range l.each {
 			observers = append(observers, listener(i))
 		}

@@ -16,11 +16,12 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/exporter"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/exporter/web"
@@ -278,14 +279,14 @@ func (s *sidecar) build() {
 		l.wrap = s.own.leftOut
 	}
 	var recorders []*exporter.Recorder
-	l.each = append(l.each, func(int) analyzer.Observer {
+	l.each = append(l.each, func(int) fact.Observer {
 		recorder := s.exporter.NewRecorder()
 		recorders = append(recorders, recorder)
 		return recorder
 	})
 	if s.lines != nil {
 		l.reuseIdle = logIdle
-		l.each = append(l.each, func(int) analyzer.Observer { return s.lines.observer() })
+		l.each = append(l.each, func(int) fact.Observer { return s.lines.observer() })
 	}
 	s.pipeline = s.cmd.analysis.pipeline(l)
 	for i, w := range s.pipeline.reader.Workers {

@@ -12,9 +12,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"golang.org/x/term"
 
-	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/capfile"
@@ -118,7 +119,7 @@ type session struct {
 // newSession returns a session whose facts are heard by l, too.
 func newSession(l listen, a *analysis) *session {
 	s := &session{start: time.Now()}
-	l.each = append(l.each, func(int) analyzer.Observer {
+	l.each = append(l.each, func(int) fact.Observer {
 		b := newBoard(&s.requests)
 		s.boards = append(s.boards, b)
 		return b

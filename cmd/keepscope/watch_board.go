@@ -5,7 +5,8 @@ import (
 	"sync/atomic"
 	"unicode"
 
-	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/pcap"
@@ -17,7 +18,7 @@ const maxBoardServers = 1000
 
 // A board keeps the figures of a live view for one worker: what the report
 // counts when a connection ends, it counts at once, except what it guesses from
-// encrypted records. It is an analyzer.Watcher.
+// encrypted records. It is an fact.Watcher.
 type board struct {
 	servers  map[boardKey]*boardServer
 	other    boardServer
@@ -48,7 +49,7 @@ type boardTraffic struct {
 	used             uint64 // connections with a request
 	wasted, needed   uint64 // handshakes
 	wastedNS         int64
-	causes           [analyzer.NumCauses]uint64
+	causes           [fact.NumCauses]uint64
 }
 
 // A boardPart is one kind of a server's figures: a view shows each apart, and puts
@@ -101,8 +102,8 @@ func boardName(ep sniffer.Endpoint, name string) string {
 	}, name[:min(len(name), 128)])
 }
 
-// Opened implements analyzer.Watcher.
-func (b *board) Opened(c *analyzer.Connection) {
+// Opened implements fact.Watcher.
+func (b *board) Opened(c *fact.Connection) {
 	s := b.find(c.Server, c.ServerName)
 	s.opened++
 	s.open++
@@ -110,35 +111,35 @@ func (b *board) Opened(c *analyzer.Connection) {
 		s.encrypted++
 		s.encryptedOpen++
 	}
-	if c.Handshake == analyzer.HandshakeMidstream {
+	if c.Handshake == fact.HandshakeMidstream {
 		s.midstream++
 	}
 }
 
-// Judged implements analyzer.Watcher.
-func (b *board) Judged(c *analyzer.Connection) {
+// Judged implements fact.Watcher.
+func (b *board) Judged(c *fact.Connection) {
 	if c.Estimated { // its requests are told at its end, and the share needs both
 		return
 	}
 	b.find(c.Server, c.ServerName).judged(c)
 }
 
-func (t *boardTraffic) judged(c *analyzer.Connection) {
+func (t *boardTraffic) judged(c *fact.Connection) {
 	switch c.Verdict {
-	case analyzer.VerdictWasted:
+	case fact.VerdictWasted:
 		t.wasted++
 		t.causes[c.Cause]++
 		t.wastedNS += c.Cost.TCP + c.Cost.TLS + c.Cost.DNS
-	case analyzer.VerdictNeeded:
+	case fact.VerdictNeeded:
 		t.needed++
 	}
 }
 
-// Exchange implements analyzer.Observer.
-func (b *board) Exchange(e *analyzer.Exchange) {
+// Exchange implements fact.Observer.
+func (b *board) Exchange(e *fact.Exchange) {
 	s := b.find(e.Server, e.ServerName)
 	s.requests++
-	if e.Reuse == analyzer.ReusedRequest {
+	if e.Reuse == fact.ReusedRequest {
 		s.reused++
 	}
 	if e.Index == 1 {
@@ -147,14 +148,14 @@ func (b *board) Exchange(e *analyzer.Exchange) {
 	b.requests.Add(1)
 }
 
-// Connection implements analyzer.Observer.
-func (b *board) Connection(c *analyzer.Connection) {
+// Connection implements fact.Observer.
+func (b *board) Connection(c *fact.Connection) {
 	s := b.find(c.Server, c.ServerName)
 	s.open -= min(1, s.open)
 	if c.Incomplete {
 		s.incomplete++
 	}
-	if c.ClosedBy == analyzer.ByEviction {
+	if c.ClosedBy == fact.ByEviction {
 		s.evicted++
 	}
 	s.missing += c.Missing
@@ -252,10 +253,10 @@ func (t *boardTraffic) allRequests() uint64 { return t.requests }
 
 // topCause names what wasted most handshakes, "" without any.
 func (t *boardTraffic) topCause() string {
-	best, most := analyzer.Cause(0), uint64(0)
+	best, most := fact.Cause(0), uint64(0)
 	for i, n := range t.causes {
 		if n > most {
-			best, most = analyzer.Cause(i), n
+			best, most = fact.Cause(i), n
 		}
 	}
 	if most == 0 {

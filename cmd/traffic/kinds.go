@@ -287,7 +287,7 @@ func demo(ctx context.Context, g *generator) error {
 // request, and the next is opened when the one before has been closed. So every
 // handshake but its first is wasted, and the cause is known.
 type habit struct {
-	cause       string // the name of the analyzer.Reason
+	cause       string // the name of the fact.Reason
 	connections int
 	port        int
 	request     string

@@ -4,7 +4,8 @@ import (
 	"encoding/binary"
 	"strings"
 
-	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -42,15 +43,15 @@ func NewAggregate(o Options) *Aggregate {
 
 // Exchange counts an exchange. It does not allocate once the server and the
 // order of magnitude of the exchange's time are known.
-func (a *Aggregate) Exchange(e *analyzer.Exchange) {
+func (a *Aggregate) Exchange(e *fact.Exchange) {
 	a.find(&e.Server, e.ServerName).exchange(e)
 }
 
 // Connection counts a connection that has ended. It does not allocate once the
 // server, the pair and the orders of magnitude are known.
-func (a *Aggregate) Connection(c *analyzer.Connection) {
+func (a *Aggregate) Connection(c *fact.Connection) {
 	a.find(&c.Server, c.ServerName).connection(c)
-	if c.Handshake != analyzer.HandshakeMidstream {
+	if c.Handshake != fact.HandshakeMidstream {
 		a.pairs.add(c)
 	}
 }

@@ -8,8 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/google/go-cmp/cmp"
-	"github.com/keepscope/keepscope/analyzer"
 )
 
 // The figures are the same for any number of workers, any order of merging,
@@ -35,7 +36,7 @@ func aggregateOf(o Options, workers, n int) *Aggregate {
 	for i := range all {
 		all[i] = NewAggregate(o)
 	}
-	var c analyzer.Connection
+	var c fact.Connection
 	for range n {
 		randomConnection(r, &c, 30)
 		a := all[(int(c.Client.Addr[14])+int(c.Client.Addr[15])+int(c.Server.Addr[15]))%workers]
@@ -269,8 +270,8 @@ func TestPortsHaveOneOwner(t *testing.T) {
 func BenchmarkExchange(b *testing.B) {
 	a := NewAggregate(Options{})
 	r := rand.New(rand.NewPCG(1, 2))
-	var c analyzer.Connection
-	xs := make([]*analyzer.Exchange, 1024)
+	var c fact.Connection
+	xs := make([]*fact.Exchange, 1024)
 	for i := range xs {
 		randomConnection(r, &c, 5)
 		xs[i] = exchangeOf(&c, 0)
@@ -285,7 +286,7 @@ func BenchmarkExchange(b *testing.B) {
 func BenchmarkConnection(b *testing.B) {
 	a := NewAggregate(Options{})
 	r := rand.New(rand.NewPCG(1, 2))
-	cs := make([]analyzer.Connection, 1024)
+	cs := make([]fact.Connection, 1024)
 	for i := range cs {
 		randomConnection(r, &cs[i], 5)
 	}

@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/google/go-cmp/cmp"
-	"github.com/keepscope/keepscope/analyzer"
+
 	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/sniffer"
 )
@@ -46,37 +48,37 @@ func endpoint(s string) sniffer.Endpoint {
 var epoch = time.Date(2026, 11, 22, 10, 0, 0, 1, time.UTC).UnixNano()
 
 // sample is the connection of the documented NDJSON line.
-func sample() *analyzer.Connection {
-	return &analyzer.Connection{
+func sample() *fact.Connection {
+	return &fact.Connection{
 		Client: endpoint("10.0.0.7:40112"), Server: endpoint("10.0.0.9:8080"), ServerName: "shop.example:8080",
 		Start: epoch, End: epoch + 5_100_000_000 - 1,
-		Handshake: analyzer.HandshakeComplete, HandshakeTime: 310_000,
-		TLS:      &analyzer.TLS{Version: 0x0304, SNI: "shop.example", ALPN: "h2", Handshake: 2_100_000},
-		Protocol: analyzer.ProtocolHTTP11, Versions: [4]bool{http.HTTP11: true},
+		Handshake: fact.HandshakeComplete, HandshakeTime: 310_000,
+		TLS:      &fact.TLS{Version: 0x0304, SNI: "shop.example", ALPN: "h2", Handshake: 2_100_000},
+		Protocol: fact.ProtocolHTTP11, Versions: [http.NumVersions]bool{http.HTTP11: true},
 		Requests: 3, Responses: 3, Reused: 2,
-		Negotiated:           [analyzer.NumOutcomes]uint32{analyzer.KeepAlive: 2, analyzer.ClientClose: 1},
+		Negotiated:           [fact.NumOutcomes]uint32{fact.KeepAlive: 2, fact.ClientClose: 1},
 		HasAdvertisedTimeout: true, HasAdvertisedMax: true, AdvertisedTimeout: 5, AdvertisedMax: 100,
 		ReuseIdle: []int64{510_000_000, 1_020_000_000}, CloseIdle: 400_000,
-		ClosedBy: analyzer.ByClient, ClosedWith: analyzer.WithFIN, Reason: analyzer.ReasonClientClose,
-		Verdict: analyzer.VerdictWasted, Cause: analyzer.Cause(analyzer.ReasonServerClose),
-		Cost:  analyzer.Cost{TCP: 300_000, TLS: 2_100_000},
+		ClosedBy: fact.ByClient, ClosedWith: fact.WithFIN, Reason: fact.ReasonClientClose,
+		Verdict: fact.VerdictWasted, Cause: fact.Cause(fact.ReasonServerClose),
+		Cost:  fact.Cost{TCP: 300_000, TLS: 2_100_000},
 		Bytes: [2]uint64{412, 9120}, Packets: [2]uint32{9, 8},
 	}
 }
 
 // randomConnection fills c with any of many servers, names, clients, reasons
 // and verdicts, always the same ones for a seed.
-func randomConnection(r *rand.Rand, c *analyzer.Connection, names int) {
-	*c = analyzer.Connection{
+func randomConnection(r *rand.Rand, c *fact.Connection, names int) {
+	*c = fact.Connection{
 		Client: endpoint(fmt.Sprintf("10.1.%d.%d:%d", r.IntN(3), r.IntN(200), 1024+r.IntN(60000))),
 		Server: endpoint(fmt.Sprintf("10.0.0.%d:80", r.IntN(20))),
-		Start:  epoch + r.Int64N(600e9), Handshake: analyzer.Handshake(r.IntN(5)), HandshakeTime: r.Int64N(1e7) - 1,
-		Protocol: analyzer.ProtocolHTTP11, Versions: [4]bool{3: true},
+		Start:  epoch + r.Int64N(600e9), Handshake: fact.Handshake(r.IntN(5)), HandshakeTime: r.Int64N(1e7) - 1,
+		Protocol: fact.ProtocolHTTP11, Versions: [http.NumVersions]bool{3: true},
 		Requests: uint32(r.IntN(5)), CloseIdle: r.Int64N(9e9) - 1,
-		Reason: analyzer.Reason(r.IntN(int(analyzer.NumReasons))), ClosedBy: analyzer.ClosedBy(r.IntN(5)),
-		ClosedWith: analyzer.ClosedWith(r.IntN(3)), Verdict: analyzer.Verdict(r.IntN(3)),
-		Cause: analyzer.Cause(r.IntN(int(analyzer.NumCauses))), Estimated: r.IntN(10) == 0,
-		Cost: analyzer.Cost{TCP: r.Int64N(1e6), TLS: r.Int64N(1e6)}, Race: r.IntN(50) == 0, RaceIdle: r.Int64N(1e10),
+		Reason: fact.Reason(r.IntN(int(fact.NumReasons))), ClosedBy: fact.ClosedBy(r.IntN(5)),
+		ClosedWith: fact.ClosedWith(r.IntN(3)), Verdict: fact.Verdict(r.IntN(3)),
+		Cause: fact.Cause(r.IntN(int(fact.NumCauses))), Estimated: r.IntN(10) == 0,
+		Cost: fact.Cost{TCP: r.Int64N(1e6), TLS: r.Int64N(1e6)}, Race: r.IntN(50) == 0, RaceIdle: r.Int64N(1e10),
 		BodyUnread: r.IntN(40) == 0, Incomplete: r.IntN(40) == 0, HasAdvertisedTimeout: r.IntN(2) == 0, AdvertisedTimeout: 5,
 	}
 	if n := r.IntN(names * 2); n < names {
@@ -87,12 +89,12 @@ func randomConnection(r *rand.Rand, c *analyzer.Connection, names int) {
 	for range c.Reused {
 		c.ReuseIdle = append(c.ReuseIdle, r.Int64N(2e9))
 	}
-	c.Negotiated[analyzer.KeepAlive] = c.Requests
+	c.Negotiated[fact.KeepAlive] = c.Requests
 }
 
 // addTo tells a of a connection and its exchanges, as the analyzer does: none of
 // an encrypted one's.
-func addTo(a *Aggregate, c *analyzer.Connection) {
+func addTo(a *Aggregate, c *fact.Connection) {
 	for i := range c.Requests {
 		if !c.Estimated {
 			a.Exchange(exchangeOf(c, i))
@@ -101,15 +103,15 @@ func addTo(a *Aggregate, c *analyzer.Connection) {
 	a.Connection(c)
 }
 
-func exchangeOf(c *analyzer.Connection, i uint32) *analyzer.Exchange {
+func exchangeOf(c *fact.Connection, i uint32) *fact.Exchange {
 	idle := int64(-1)
 	if i > 0 && int(i) <= len(c.ReuseIdle) {
 		idle = c.ReuseIdle[i-1]
 	}
-	return &analyzer.Exchange{
+	return &fact.Exchange{
 		Client: c.Client, Server: c.Server, ServerName: c.ServerName, Opened: c.Start, Index: i + 1,
 		Start: c.Start + int64(i)*1e6, End: c.Start + int64(i)*1e6 + 3e5, Method: http.GET, Version: http.HTTP11,
-		Status: 200, Outcome: analyzer.KeepAlive, Idle: idle,
+		Status: 200, Outcome: fact.KeepAlive, Idle: idle,
 	}
 }
 

@@ -6,7 +6,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/sniffer"
 )
@@ -22,7 +23,7 @@ type Encoder struct {
 }
 
 // Connection writes the line of a connection.
-func (e *Encoder) Connection(c *analyzer.Connection) {
+func (e *Encoder) Connection(c *fact.Connection) {
 	if e.err != nil {
 		return
 	}
@@ -31,7 +32,7 @@ func (e *Encoder) Connection(c *analyzer.Connection) {
 }
 
 // Exchange writes the line of an exchange, if they are wanted.
-func (e *Encoder) Exchange(x *analyzer.Exchange) {
+func (e *Encoder) Exchange(x *fact.Exchange) {
 	if e.err != nil || !e.Exchanges {
 		return
 	}
@@ -43,7 +44,7 @@ func (e *Encoder) Exchange(x *analyzer.Exchange) {
 func (e *Encoder) Err() error { return e.err }
 
 // AppendConnection appends the JSON object of a connection, without a newline.
-func AppendConnection(b []byte, c *analyzer.Connection) []byte {
+func AppendConnection(b []byte, c *fact.Connection) []byte {
 	b = append(b, `{"type":"connection",`...)
 	b = appendEnds(b, c.Client, c.Server, c.ServerName)
 	b = append(b, `,"start":`...)
@@ -71,7 +72,7 @@ func AppendConnection(b []byte, c *analyzer.Connection) []byte {
 	return append(b, "}}"...)
 }
 
-func appendTLS(b []byte, t *analyzer.TLS) []byte {
+func appendTLS(b []byte, t *fact.TLS) []byte {
 	b = append(b, `,"tls":{"version":`...)
 	b = appendTLSVersion(b, t.Version)
 	if t.SNI != "" {
@@ -104,7 +105,7 @@ func appendTLSVersion(b []byte, v uint16) []byte {
 	return append(b, '"')
 }
 
-func appendHTTP(b []byte, c *analyzer.Connection) []byte {
+func appendHTTP(b []byte, c *fact.Connection) []byte {
 	b = appendName(b, `,"protocol":`, c.Protocol.String())
 	b = appendVersions(b, &c.Versions)
 	b = appendCount(b, `,"requests":`, uint64(c.Requests))
@@ -130,7 +131,7 @@ func appendHTTP(b []byte, c *analyzer.Connection) []byte {
 	return append(b, '}')
 }
 
-func appendVersions(b []byte, seen *[4]bool) []byte {
+func appendVersions(b []byte, seen *[http.NumVersions]bool) []byte {
 	first := true
 	for v, ok := range seen {
 		if !ok || v == 0 {
@@ -152,11 +153,11 @@ func appendVersions(b []byte, seen *[4]bool) []byte {
 
 // appendNegotiated writes the outcomes that occurred; keep_alive, the one that
 // a reader looks for, stands first.
-func appendNegotiated(b []byte, n *[analyzer.NumOutcomes]uint32) []byte {
+func appendNegotiated(b []byte, n *[fact.NumOutcomes]uint32) []byte {
 	b = append(b, `,"negotiated":{`...)
 	first := true
 	for i := range n {
-		o := (analyzer.Outcome(i) + analyzer.KeepAlive) % analyzer.NumOutcomes
+		o := (fact.Outcome(i) + fact.KeepAlive) % fact.NumOutcomes
 		if n[o] == 0 {
 			continue
 		}
@@ -170,7 +171,7 @@ func appendNegotiated(b []byte, n *[analyzer.NumOutcomes]uint32) []byte {
 	return append(b, '}')
 }
 
-func appendIdle(b []byte, c *analyzer.Connection) []byte {
+func appendIdle(b []byte, c *fact.Connection) []byte {
 	for i, ns := range c.ReuseIdle {
 		if i == 0 {
 			b = append(b, `,"reuse_idle_seconds":[`...)
@@ -191,9 +192,9 @@ func appendIdle(b []byte, c *analyzer.Connection) []byte {
 	return b
 }
 
-func appendVerdict(b []byte, c *analyzer.Connection) []byte {
+func appendVerdict(b []byte, c *fact.Connection) []byte {
 	b = appendName(b, `,"verdict":`, c.Verdict.String())
-	if c.Verdict == analyzer.VerdictWasted {
+	if c.Verdict == fact.VerdictWasted {
 		b = appendName(b, `,"cause":`, c.Cause.String())
 		b = appendSecondsField(b, `,"cost_seconds":`, c.Cost.TCP+c.Cost.TLS+c.Cost.DNS)
 	}
@@ -204,7 +205,7 @@ func appendVerdict(b []byte, c *analyzer.Connection) []byte {
 	return b
 }
 
-func appendMissing(b []byte, c *analyzer.Connection) []byte {
+func appendMissing(b []byte, c *fact.Connection) []byte {
 	b = appendBool(b, `,"incomplete":`, c.Incomplete)
 	b = appendCount(b, `,"missing_bytes":`, c.Missing)
 	if c.Truncated > 0 {
@@ -219,7 +220,7 @@ func appendMissing(b []byte, c *analyzer.Connection) []byte {
 // AppendExchange appends the JSON object of an exchange, without a newline.
 // Client, server and the connection's start say which connection it rode, and
 // index which request of it this is.
-func AppendExchange(b []byte, x *analyzer.Exchange) []byte {
+func AppendExchange(b []byte, x *fact.Exchange) []byte {
 	b = append(b, `{"type":"exchange",`...)
 	b = appendEnds(b, x.Client, x.Server, x.ServerName)
 	b = append(b, `,"connection_start":`...)
@@ -241,9 +242,9 @@ func AppendExchange(b []byte, x *analyzer.Exchange) []byte {
 	}
 	b = appendName(b, `,"outcome":`, x.Outcome.String())
 	switch x.Reuse {
-	case analyzer.FirstRequest:
+	case fact.FirstRequest:
 		b = append(b, `,"reused":false`...)
-	case analyzer.ReusedRequest:
+	case fact.ReusedRequest:
 		b = append(b, `,"reused":true`...)
 	default:
 		b = append(b, `,"reused":null`...)

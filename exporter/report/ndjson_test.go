@@ -12,8 +12,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/google/go-cmp/cmp"
-	"github.com/keepscope/keepscope/analyzer"
 )
 
 // The documented line, byte for byte.
@@ -39,10 +40,10 @@ func TestConnectionLine(t *testing.T) {
 }
 
 func TestConnectionLineLeavesOut(t *testing.T) {
-	c := &analyzer.Connection{
+	c := &fact.Connection{
 		Client: endpoint("[fe80::1]:5"), Server: endpoint("[2001:db8::2]:80"), Start: epoch, End: epoch,
-		Handshake: analyzer.HandshakeMidstream, HandshakeTime: -1, CloseIdle: -1,
-		ClosedBy: analyzer.ByEnd, Reason: analyzer.ReasonOpen,
+		Handshake: fact.HandshakeMidstream, HandshakeTime: -1, CloseIdle: -1,
+		ClosedBy: fact.ByEnd, Reason: fact.ReasonOpen,
 	}
 	var m map[string]any
 	if err := json.Unmarshal(AppendConnection(nil, c), &m); err != nil {
@@ -61,14 +62,14 @@ func TestConnectionLineLeavesOut(t *testing.T) {
 
 func TestExchangeLine(t *testing.T) {
 	x := exchangeOf(sample(), 1)
-	x.Reuse, x.Idle = analyzer.ReusedRequest, 700_000
+	x.Reuse, x.Idle = fact.ReusedRequest, 700_000
 	const want = `{"type":"exchange","client":{"ip":"10.0.0.7","port":40112},"server":{"ip":"10.0.0.9","port":8080},` +
 		`"server_name":"shop.example:8080","connection_start":"2026-11-22T10:00:00.000000001Z","index":2,"start":"2026-11-22T10:00:00.001000001Z","end":"2026-11-22T10:00:00.001300001Z",` +
 		`"seconds":0.0003,"method":"GET","http_version":"HTTP/1.1","status":200,"outcome":"keep_alive","reused":true,"idle_before_seconds":0.0007}`
 	if diff := cmp.Diff(want, string(AppendExchange(nil, x))); diff != "" {
 		t.Errorf("line (-want +got):\n%s", diff)
 	}
-	x.End, x.Status, x.Reuse, x.Method, x.Version = 0, 0, analyzer.UnknownReuse, 200, 200
+	x.End, x.Status, x.Reuse, x.Method, x.Version = 0, 0, fact.UnknownReuse, 200, 200
 	if line := AppendExchange(nil, x); !json.Valid(line) || bytes.Contains(line, []byte(`"end"`)) {
 		t.Errorf("line of an exchange without an end: %s", line)
 	}
@@ -76,10 +77,10 @@ func TestExchangeLine(t *testing.T) {
 
 func TestLinesAreJSON(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
-	var c analyzer.Connection
+	var c fact.Connection
 	for range 500 {
 		randomConnection(r, &c, 3)
-		c.Protocol, c.Verdict, c.ClosedWith = analyzer.Protocol(r.IntN(256)), analyzer.Verdict(r.IntN(256)), analyzer.ClosedWith(r.IntN(256))
+		c.Protocol, c.Verdict, c.ClosedWith = fact.Protocol(r.IntN(256)), fact.Verdict(r.IntN(256)), fact.ClosedWith(r.IntN(256))
 		c.Start, c.End = int64(r.Uint64()), int64(r.Uint64())
 		if line := AppendConnection(nil, &c); !json.Valid(line) {
 			t.Fatalf("not JSON: %s", line)
@@ -160,7 +161,7 @@ func TestSorter(t *testing.T) {
 			defer all[i].Close()
 		}
 		r := rand.New(rand.NewPCG(7, 8))
-		var c analyzer.Connection
+		var c fact.Connection
 		for range 2000 {
 			randomConnection(r, &c, 3)
 			c.Start = epoch + r.Int64N(300) // many starts are equal

@@ -4,7 +4,8 @@ import (
 	"encoding/binary"
 	"slices"
 
-	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -63,13 +64,13 @@ type holders struct {
 	client, server, none uint64
 }
 
-func (h *holders) add(c *analyzer.Connection) {
+func (h *holders) add(c *fact.Connection) {
 	switch {
-	case c.ClosedWith == analyzer.WithFIN && c.ClosedBy == analyzer.ByClient:
+	case c.ClosedWith == fact.WithFIN && c.ClosedBy == fact.ByClient:
 		h.client++
-	case c.ClosedWith == analyzer.WithFIN && c.ClosedBy == analyzer.ByServer:
+	case c.ClosedWith == fact.WithFIN && c.ClosedBy == fact.ByServer:
 		h.server++
-	case c.ClosedWith == analyzer.WithRST:
+	case c.ClosedWith == fact.WithRST:
 		h.none++
 	}
 }
@@ -155,7 +156,7 @@ func (k *pairKey) recentSlot() uint64 {
 	return (client*hashPrime ^ server ^ uint64(k.server.Port)) * recentPrime >> (64 - recentPairBits)
 }
 
-func (t *pairs) add(c *analyzer.Connection) {
+func (t *pairs) add(c *fact.Connection) {
 	k := pairKey{c.Client.Addr, c.Server}
 	recent := &t.recent[k.recentSlot()]
 	p := *recent

@@ -8,7 +8,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/sniffer"
 )
@@ -441,12 +442,12 @@ func (s *stats) summary() Summary {
 		Handshakes: Handshakes{
 			TCP: s.tcp.quantiles(), TLSFull: s.tlsFull.quantiles(), TLSResumed: s.tlsResumed.quantiles(),
 		},
-		HandshakeKinds: named(s.handshakes[:], func(i int) string { return analyzer.Handshake(i).String() }),
-		Protocols:      named(s.protocols[:], func(i int) string { return analyzer.Protocol(i).String() }),
+		HandshakeKinds: named(s.handshakes[:], func(i int) string { return fact.Handshake(i).String() }),
+		Protocols:      named(s.protocols[:], func(i int) string { return fact.Protocol(i).String() }),
 		HTTPVersions:   named(s.versions[:], func(i int) string { return http.Version(i).String() }),
 		StatusClasses:  named(s.statusClass[:], func(i int) string { return statusClasses[i] }),
-		Reasons:        named(s.reasons[:], func(i int) string { return analyzer.Reason(i).String() }),
-		Negotiated:     named(s.negotiated[:], func(i int) string { return analyzer.Outcome(i).String() }),
+		Reasons:        named(s.reasons[:], func(i int) string { return fact.Reason(i).String() }),
+		Negotiated:     named(s.negotiated[:], func(i int) string { return fact.Outcome(i).String() }),
 		Races:          t.races, Idle: s.idleTimes(),
 		Exchanges: s.exchanges.quantiles(), Age: s.age.quantiles(),
 		UnreadBodies: s.unread, Silent: s.silent, SilentSeconds: seconds(s.silentNS),
@@ -500,13 +501,13 @@ func (t *traffic) wastedHandshakes() Wasted {
 	n, ns := t.totalWasted()
 	w := Wasted{
 		Total: n, Seconds: seconds(ns),
-		ByCause:        named(t.wasted[:], func(i int) string { return analyzer.Cause(i).String() }),
+		ByCause:        named(t.wasted[:], func(i int) string { return fact.Cause(i).String() }),
 		SecondsByCause: map[string]float64{},
 		SecondsByKind:  Kinds{seconds(t.tcpNS), seconds(t.tlsNS), seconds(t.dnsNS)},
 	}
 	for i, ns := range t.wastedNS {
 		if t.wasted[i] > 0 {
-			w.SecondsByCause[analyzer.Cause(i).String()] = seconds(ns)
+			w.SecondsByCause[fact.Cause(i).String()] = seconds(ns)
 		}
 	}
 	return w
@@ -518,10 +519,10 @@ func (s *stats) idleTimes() Idle {
 		Close:        SideTimes{s.closeIdle[0].quantiles(), s.closeIdle[1].quantiles()},
 		IdleClosings: SideCounts{s.idleClosing[0].count(), s.idleClosing[1].count()},
 	}
-	if ns, ok := observedTimeout(&s.idleClosing[analyzer.ByClient]); ok {
+	if ns, ok := observedTimeout(&s.idleClosing[fact.ByClient]); ok {
 		idle.ObservedTimeout.Client = pointer(seconds(ns))
 	}
-	if ns, ok := observedTimeout(&s.idleClosing[analyzer.ByServer]); ok {
+	if ns, ok := observedTimeout(&s.idleClosing[fact.ByServer]); ok {
 		idle.ObservedTimeout.Server = pointer(seconds(ns))
 	}
 	if len(s.advertisedTimeout.cells) > 0 {

@@ -11,7 +11,8 @@ import (
 	"os"
 	"slices"
 
-	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/fact"
+
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -81,13 +82,13 @@ func NewSorter(maxBytes int, dir string) *Sorter {
 
 // Connection adds the line of a connection. The first error is kept, and
 // returned by WriteSorted.
-func (s *Sorter) Connection(c *analyzer.Connection) {
+func (s *Sorter) Connection(c *fact.Connection) {
 	s.buf = append(AppendConnection(s.buf[:0], c), '\n')
 	s.keep(s.Add(Key{c.Start, c.Client, 0}, s.buf))
 }
 
 // Exchange adds the line of an exchange.
-func (s *Sorter) Exchange(x *analyzer.Exchange) {
+func (s *Sorter) Exchange(x *fact.Exchange) {
 	s.buf = append(AppendExchange(s.buf[:0], x), '\n')
 	s.keep(s.Add(Key{x.Start, x.Client, x.Index}, s.buf))
 }

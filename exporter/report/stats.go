@@ -1,7 +1,7 @@
 package report
 
 import (
-	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
 )
 
@@ -11,14 +11,14 @@ type stats struct {
 	unsolicited, pipelined                              uint64
 	missing, truncated                                  uint64
 	bytes, packets                                      [2]uint64
-	handshakes                                          [analyzer.HandshakeMidstream + 1]uint64
-	protocols                                           [analyzer.ProtocolTLS + 1]uint64
-	versions                                            [http.HTTP11 + 1]uint64
+	handshakes                                          [fact.HandshakeMidstream + 1]uint64
+	protocols                                           [fact.ProtocolTLS + 1]uint64
+	versions                                            [http.NumVersions]uint64
 
 	counted, estimated traffic
 
-	reasons     [analyzer.NumReasons]uint64
-	negotiated  [analyzer.NumOutcomes]uint64
+	reasons     [fact.NumReasons]uint64
+	negotiated  [fact.NumOutcomes]uint64
 	silent      uint64 // connections that carried nothing
 	silentNS    int64  // their handshakes
 	holds       holders
@@ -38,14 +38,14 @@ type traffic struct {
 	connections, requests, responses, reused, unknown, races uint64
 	needed                                                   uint64
 	perConnection                                            histogram
-	wasted                                                   [analyzer.NumCauses]uint64
-	wastedNS                                                 [analyzer.NumCauses]int64
+	wasted                                                   [fact.NumCauses]uint64
+	wastedNS                                                 [fact.NumCauses]int64
 	tcpNS, tlsNS, dnsNS                                      int64
 	reuseIdle, raceIdle                                      histogram
 	unlisted                                                 uint64 // reuses whose idle time the analyzer did not list
 }
 
-func (s *stats) exchange(e *analyzer.Exchange) {
+func (s *stats) exchange(e *fact.Exchange) {
 	s.statusClass[min(e.Status/100, 5)]++
 	if e.End != 0 {
 		s.exchanges.add(e.End - e.Start)
@@ -55,7 +55,7 @@ func (s *stats) exchange(e *analyzer.Exchange) {
 	}
 }
 
-func (s *stats) connection(c *analyzer.Connection) {
+func (s *stats) connection(c *fact.Connection) {
 	s.connections++
 	s.count(c)
 	s.traffic(c).connection(c)
@@ -63,21 +63,21 @@ func (s *stats) connection(c *analyzer.Connection) {
 	s.times(c)
 }
 
-func (s *stats) traffic(c *analyzer.Connection) *traffic {
+func (s *stats) traffic(c *fact.Connection) *traffic {
 	if c.Estimated {
 		return &s.estimated
 	}
 	return &s.counted
 }
 
-func (s *stats) count(c *analyzer.Connection) {
-	if c.Handshake == analyzer.HandshakeMidstream {
+func (s *stats) count(c *fact.Connection) {
+	if c.Handshake == fact.HandshakeMidstream {
 		s.midstream++
 	}
 	if c.Incomplete {
 		s.incomplete++
 	}
-	if c.ClosedBy == analyzer.ByEviction {
+	if c.ClosedBy == fact.ByEviction {
 		s.evicted++
 	}
 	if c.BodyUnread {
@@ -105,7 +105,7 @@ func (s *stats) count(c *analyzer.Connection) {
 	if int(c.Reason) < len(s.reasons) {
 		s.reasons[c.Reason]++
 	}
-	if c.Reason == analyzer.ReasonServerLimit && c.Handshake != analyzer.HandshakeMidstream {
+	if c.Reason == fact.ReasonServerLimit && c.Handshake != fact.HandshakeMidstream {
 		s.limited.add(int64(c.Requests)) // of one joined midstream nobody knows how many came before
 	}
 	if isSilent(c) {
@@ -121,21 +121,21 @@ func (s *stats) count(c *analyzer.Connection) {
 // isSilent says whether a connection was opened and carried nothing at all. One
 // that was never used may have carried another protocol than HTTP/1, and one
 // joined midstream something before.
-func isSilent(c *analyzer.Connection) bool {
-	return c.Reason == analyzer.ReasonNeverUsed && c.Handshake != analyzer.HandshakeMidstream &&
+func isSilent(c *fact.Connection) bool {
+	return c.Reason == fact.ReasonNeverUsed && c.Handshake != fact.HandshakeMidstream &&
 		c.Bytes[0]|c.Bytes[1]|c.Missing|c.Truncated == 0
 }
 
-func (s *stats) idle(c *analyzer.Connection) {
+func (s *stats) idle(c *fact.Connection) {
 	if c.Estimated { // the others' idle times came with their exchanges
 		for _, ns := range c.ReuseIdle {
 			s.estimated.reuseIdle.add(ns)
 		}
 		s.estimated.unlisted += uint64(c.MoreReuseIdle)
 	}
-	if c.CloseIdle >= 0 && c.ClosedBy <= analyzer.ByServer {
+	if c.CloseIdle >= 0 && c.ClosedBy <= fact.ByServer {
 		s.closeIdle[c.ClosedBy].add(c.CloseIdle)
-		if c.Reason == analyzer.ReasonClientIdle || c.Reason == analyzer.ReasonServerIdle {
+		if c.Reason == fact.ReasonClientIdle || c.Reason == fact.ReasonServerIdle {
 			s.idleClosing[c.ClosedBy].add(c.CloseIdle)
 		}
 	}
@@ -147,8 +147,8 @@ func (s *stats) idle(c *analyzer.Connection) {
 	}
 }
 
-func (s *stats) times(c *analyzer.Connection) {
-	if c.Handshake == analyzer.HandshakeComplete && c.HandshakeTime >= 0 {
+func (s *stats) times(c *fact.Connection) {
+	if c.Handshake == fact.HandshakeComplete && c.HandshakeTime >= 0 {
 		s.tcp.add(c.HandshakeTime)
 	}
 	if c.Requests > 0 {
@@ -164,7 +164,7 @@ func (s *stats) times(c *analyzer.Connection) {
 	}
 }
 
-func (t *traffic) connection(c *analyzer.Connection) {
+func (t *traffic) connection(c *fact.Connection) {
 	t.requests += uint64(c.Requests)
 	t.responses += uint64(c.Responses)
 	t.reused += uint64(c.Reused)
@@ -175,15 +175,15 @@ func (t *traffic) connection(c *analyzer.Connection) {
 	if c.Requests > 0 {
 		t.connections++
 		t.perConnection.add(int64(c.Requests))
-		if c.Handshake == analyzer.HandshakeMidstream {
+		if c.Handshake == fact.HandshakeMidstream {
 			t.unknown++
 		}
 	}
 	switch c.Verdict {
-	case analyzer.VerdictNeeded:
+	case fact.VerdictNeeded:
 		t.needed++
-	case analyzer.VerdictWasted:
-		if c.Cause >= analyzer.NumCauses {
+	case fact.VerdictWasted:
+		if c.Cause >= fact.NumCauses {
 			return
 		}
 		t.wasted[c.Cause]++

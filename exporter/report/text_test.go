@@ -9,7 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/fact"
 )
 
 // busyReport is a report in which most of what can be said is said.
@@ -25,7 +25,7 @@ func crowdedReport() *Report {
 			c.Server.Addr[15] = byte(1 + i%3)
 		}
 		c.Client.Port += uint16(i)
-		c.Verdict, c.TLS = analyzer.VerdictNeeded, nil
+		c.Verdict, c.TLS = fact.VerdictNeeded, nil
 		c.End = c.Start + 90e9
 		addTo(a, c)
 	}
@@ -42,27 +42,27 @@ func busyReportOf(a *Aggregate) *Report {
 		switch i % 8 {
 		case 0:
 			c.ServerName, c.Server, c.Requests, c.Reused = "api.payments.internal:8443", endpoint("10.0.0.20:8443"), 120, 119
-			c.Verdict, c.ReuseIdle = analyzer.VerdictNeeded, []int64{3e9}
-			c.Reason, c.ClosedBy, c.CloseIdle = analyzer.ReasonServerIdle, analyzer.ByServer, 5e9+int64(i)*1e5
+			c.Verdict, c.ReuseIdle = fact.VerdictNeeded, []int64{3e9}
+			c.Reason, c.ClosedBy, c.CloseIdle = fact.ReasonServerIdle, fact.ByServer, 5e9+int64(i)*1e5
 		case 1:
 			c.ServerName, c.TLS, c.Requests, c.Reused = "", nil, 1, 0
 			c.Server = endpoint("[2001:db8::15]:80")
-			c.Cause, c.Reason = analyzer.Cause(analyzer.ReasonHTTP10NotRequested), analyzer.ReasonHTTP10NotRequested
+			c.Cause, c.Reason = fact.Cause(fact.ReasonHTTP10NotRequested), fact.ReasonHTTP10NotRequested
 		case 2:
-			c.Cause, c.Reason = analyzer.Cause(analyzer.ReasonClientDiscard), analyzer.ReasonClientDiscard
+			c.Cause, c.Reason = fact.Cause(fact.ReasonClientDiscard), fact.ReasonClientDiscard
 		case 3:
-			c.Cause = analyzer.PoolMiss
+			c.Cause = fact.PoolMiss
 		case 4:
-			c.Race, c.RaceIdle, c.Reason = i == 4, 4_998_000_000, analyzer.ReasonRace
-			c.Verdict = analyzer.VerdictNeeded
+			c.Race, c.RaceIdle, c.Reason = i == 4, 4_998_000_000, fact.ReasonRace
+			c.Verdict = fact.VerdictNeeded
 		case 5:
-			c.Handshake, c.HandshakeTime, c.Verdict, c.Incomplete = analyzer.HandshakeMidstream, -1, analyzer.VerdictNone, i < 100
+			c.Handshake, c.HandshakeTime, c.Verdict, c.Incomplete = fact.HandshakeMidstream, -1, fact.VerdictNone, i < 100
 		case 6:
 			c.ServerName = fmt.Sprintf("tenant-%02d.very-long-name.of.a.service.in.some.cluster.example:8080", i%10)
-			c.Cause = analyzer.Cause(analyzer.ReasonClientClose)
+			c.Cause = fact.Cause(fact.ReasonClientClose)
 		case 7:
 			c.Estimated, c.ServerName, c.Server = true, "cdn.example", endpoint("192.0.2.80:443")
-			c.Cause = analyzer.Cause(analyzer.ReasonServerIdle)
+			c.Cause = fact.Cause(fact.ReasonServerIdle)
 		}
 		addTo(a, c)
 	}
@@ -83,11 +83,11 @@ func mixedReport(onlyEncrypted bool) *Report {
 		c.ServerName = "shop.example"
 		c.Client.Port = uint16(2000 + i)
 		if i%3 > 0 {
-			c.Cause = analyzer.Cause(analyzer.ReasonClientIdle) + analyzer.Cause(i%3)
+			c.Cause = fact.Cause(fact.ReasonClientIdle) + fact.Cause(i%3)
 		}
 		if onlyEncrypted || i%2 == 1 {
 			c.Estimated, c.Server.Port = true, 443
-			c.Negotiated, c.HasAdvertisedTimeout, c.HasAdvertisedMax = [analyzer.NumOutcomes]uint32{}, false, false
+			c.Negotiated, c.HasAdvertisedTimeout, c.HasAdvertisedMax = [fact.NumOutcomes]uint32{}, false, false
 		}
 		addTo(a, c)
 	}
@@ -98,7 +98,7 @@ func quietReport() *Report {
 	a := NewAggregate(Options{})
 	for i := range 30 {
 		c := sample()
-		c.Client.Port, c.Verdict = uint16(i), analyzer.VerdictNeeded
+		c.Client.Port, c.Verdict = uint16(i), fact.VerdictNeeded
 		a.Connection(c)
 	}
 	return Build(a, Capture{Interfaces: []string{"eth0"}, Packets: 500, Bytes: 70_000, ReuseWindow: 5})
