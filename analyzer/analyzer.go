@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/sniffer"
 
 	"github.com/keepscope/keepscope/analyzer/dns"
 	"github.com/keepscope/keepscope/analyzer/http"
@@ -11,7 +12,6 @@ import (
 	"github.com/keepscope/keepscope/analyzer/pool"
 	"github.com/keepscope/keepscope/analyzer/tls"
 	"github.com/keepscope/keepscope/reassembly"
-	"github.com/keepscope/keepscope/sniffer"
 )
 
 // A Config sets up an Analyzer; its zero value works.
@@ -43,12 +43,12 @@ type Analyzer struct {
 
 	tracked func(id uint32, now int64) bool // the assembler's IsOpen, nil without a Worker
 
-	msg      http1.Message
+	ledger   ledger
 	info     tls.Info
 	question dns.Message
-	pair     pool.Pair       // see pairOf
-	conn     fact.Connection // what a Watcher hears
-	outbox   outbox
+	pair     pool.Pair // see pairOf
+	exchange fact.Exchange
+	conn     fact.Connection
 }
 
 // New returns an Analyzer that tells each of obs what it finds.
@@ -65,7 +65,8 @@ func New(cfg Config, obs ...fact.Observer) *Analyzer {
 			a.watchers = append(a.watchers, w)
 		}
 	}
-	a.table.heads.Max = int64(cfg.MaxHeaderBytes)
+	a.ledger.Analyzer = a
+	a.table.heads.Max, a.table.sink = int64(cfg.MaxHeaderBytes), &a.ledger
 	a.newPools()
 	return a
 }
@@ -83,88 +84,89 @@ func (a *Analyzer) isOpen(id uint32, now int64) bool {
 	return a.tracked == nil || a.tracked(id, now)
 }
 
+// on makes the ledger that of a connection.
+func (a *Analyzer) on(c *reassembly.Conn, s *conn) *ledger {
+	l := &a.ledger
+	l.tcp, l.flipped, l.conn = c, s.is(flipped), s
+	return l
+}
+
 // Open implements reassembly.Handler.
 func (a *Analyzer) Open(c *reassembly.Conn) {
 	s := a.table.open(c.ID)
-	mid := !c.SYNSeen() && !c.SYNACKSeen()
-	if mid {
-		a.table.joinMidstream(s)
-	}
-	if !mid {
+	l := a.on(c, s)
+	if l.midstream() {
+		a.table.takeOff(s, true)
+	} else {
 		s.set(sided)
 	}
 	if c.SYNSeen() {
-		a.handshake(c, s)
+		l.syn()
 	}
 }
 
-// handshake lets the pools judge a SYN and looks for the look-up that led to
-// it.
-func (a *Analyzer) handshake(c *reassembly.Conn, s *conn) {
-	from, to := s.sides(c)
-	client, server := &c.Endpoint[from], &c.Endpoint[to]
-	if a.dns.Len() > 0 {
-		a.lookedUp(s, client.Addr, server.Addr, c.SYN)
+// Data implements reassembly.Handler.
+func (a *Analyzer) Data(c *reassembly.Conn, dir reassembly.Dir, payload []byte) {
+	s := a.table.at(c.ID)
+	l := a.on(c, s)
+	s.unset(discharged)
+	if s.protocol == fact.ProtocolUnknown {
+		l.detect(dir, payload)
 	}
-	if a.pools != nil {
-		s.verdict, s.cause = a.verdict(a.pools.SYN(&s.pool, c.ID, a.pairOf(client, server, 0), c.SYN))
-		s.set(pooled)
+	from := l.side(dir)
+	if from == http.Server {
+		s.lastData = c.Last
 	}
-}
-
-// lookedUp notes the look-up that led to a connection of time t, if it is known.
-func (a *Analyzer) lookedUp(s *conn, client, server sniffer.Addr, t int64) {
-	name, cost, ok := a.dns.Lookup(client, server, t)
-	if ok && s.name == nil {
-		s.name = a.names.host([]byte(name))
-	}
-	if cost > 0 {
-		a.table.rare(s).dnsCost = cost
+	switch s.protocol {
+	case fact.ProtocolTLS:
+		l.encrypted(from, payload)
+	case fact.ProtocolH2:
+	default:
+		l.http1(from, payload)
 	}
 }
 
-// pairOf returns the pair of two endpoints, until it is called again.
-func (a *Analyzer) pairOf(client, server *sniffer.Endpoint, name uint32) *pool.Pair {
-	k := &a.pair
-	k.Client, k.Server, k.Port, k.Name = client.Addr, server.Addr, server.Port, name
-	return k
-}
-
-// verdict translates the pools' words.
-func (a *Analyzer) verdict(v pool.Verdict, cause pool.Reason) (fact.Verdict, fact.Cause) {
-	switch {
-	case v == pool.None: // it was too late to judge
-		return fact.VerdictNone, 0
-	case v == pool.Needed:
-		return fact.VerdictNeeded, 0
-	case cause == pool.PoolMiss:
-		return fact.VerdictWasted, fact.PoolMiss
+// http1 hands what a side sent to the reader of HTTP/1.
+func (l *ledger) http1(from http.Side, b []byte) {
+	s := l.conn
+	f := s.flight
+	if f == nil {
+		f = l.table.takeOff(s, false)
 	}
-	return fact.VerdictWasted, fact.Cause(cause)
-}
-
-// role says whether dir carries requests or responses.
-func (s *conn) role(dir reassembly.Dir) http1.Kind {
-	if s.is(flipped) {
-		dir = dir.Other()
+	if from == http.Client {
+		server := l.dir(http.Server)
+		f.http1.Sight = http1.Sight{Read: l.tcp.Known(server), Beyond: l.tcp.Behind(server)}
 	}
-	return http1.Kind(dir) // reassembly.Client sends requests
-}
-
-// sides returns the endpoints of the client and of the server.
-func (s *conn) sides(c *reassembly.Conn) (client, server reassembly.Dir) {
-	if s.is(flipped) {
-		return reassembly.Server, reassembly.Client
+	f.http1.Data(from, b, l.now())
+	if _, ok := f.http1.Preface(); ok {
+		s.protocol = fact.ProtocolH2
+		l.opened()
+		l.table.land(s)
+		return
 	}
-	return reassembly.Client, reassembly.Server
+	if s.idle() {
+		l.table.land(s)
+	}
 }
 
-// settle decides who the client of a midstream connection is, by the first
+// detect looks whose requests these are, and whether they are encrypted, on a
+// connection that has carried nothing known.
+func (l *ledger) detect(dir reassembly.Dir, payload []byte) {
+	s := l.conn
+	if !s.is(sided) {
+		l.identifySides(dir, payload)
+	}
+	if s.requests == 0 && s.responses == 0 {
+		l.detectTLS(payload)
+	}
+}
+
+// identifySides decides who the client of a midstream connection is, by the first
 // segment that begins like a message, or by a SYN that came late.
-func (s *conn) settle(c *reassembly.Conn, dir reassembly.Dir, payload []byte) {
+func (l *ledger) identifySides(dir reassembly.Dir, payload []byte) {
 	client := dir
 	switch {
-	case c.SYNByServer():
+	case l.tcp.SYNByServer():
 		client = reassembly.Server
 	case http1.BeginsLike(http1.Request, payload):
 	case http1.BeginsLike(http1.Response, payload):
@@ -172,450 +174,65 @@ func (s *conn) settle(c *reassembly.Conn, dir reassembly.Dir, payload []byte) {
 	default:
 		return
 	}
-	s.set(sided)
+	l.conn.set(sided)
 	if client != reassembly.Client {
-		s.set(flipped)
+		l.conn.set(flipped)
+		l.flipped = true
 	}
-}
-
-// Data implements reassembly.Handler.
-func (a *Analyzer) Data(c *reassembly.Conn, dir reassembly.Dir, payload []byte) {
-	s := a.table.at(c.ID)
-	s.unset(discharged)
-	if s.protocol == fact.ProtocolUnknown {
-		a.detect(c, s, dir, payload)
-	}
-	switch s.protocol {
-	case fact.ProtocolTLS:
-		a.encrypted(c, s, dir, payload)
-	case fact.ProtocolH2:
-	default:
-		if s.flight == nil {
-			a.table.takeOff(s)
-		}
-		if s.role(dir) == http1.Request {
-			a.requests(c, s, payload)
-		} else {
-			a.responses(c, s, payload)
-		}
-		if s.idle() {
-			a.table.land(s)
-		}
-	}
-}
-
-// detect looks whose requests these are, and whether they are encrypted, on a
-// connection that has carried nothing known.
-func (a *Analyzer) detect(c *reassembly.Conn, s *conn, dir reassembly.Dir, payload []byte) {
-	if !s.is(sided) {
-		s.settle(c, dir, payload)
-	}
-	if s.requests == 0 && s.responses == 0 {
-		a.detectTLS(c, s, payload)
-	}
-}
-
-// requests reads what the client sent.
-func (a *Analyzer) requests(c *reassembly.Conn, s *conn, b []byte) {
-	f := s.flight
-	p := &f.parser[http1.Request]
-	for {
-		n, ev := p.Next(b, &a.msg)
-		b = b[n:]
-		switch ev {
-		case http1.Head:
-			a.requestBegins(c, s)
-			a.request(c, s)
-			f.reqStart = never
-			if s.is(unanswerable) {
-				a.closing(c, s)
-			}
-		case http1.End:
-			if len(b) == 0 { // as nearly always: Next would say NeedMore (BenchmarkExchange)
-				return
-			}
-		case http1.Lost:
-			f.reqStart = never
-			if p.Preface() {
-				s.protocol = fact.ProtocolH2
-				a.opened(c, s)
-				return
-			}
-			if s.requests > 0 {
-				s.set(incomplete)
-			}
-		default:
-			if p.InHead() {
-				a.requestBegins(c, s)
-			}
-			return
-		}
-	}
-}
-
-// requestBegins notes a request's first byte.
-func (a *Analyzer) requestBegins(c *reassembly.Conn, s *conn) {
-	if s.flight.reqStart != never {
-		return
-	}
-	s.flight.reqStart = c.Last
-	if s.requests > 0 && s.is(pooled) {
-		a.pools.Request(&s.pool, c.Last)
-	}
-}
-
-// request takes a request whose head is complete: a.msg.
-func (a *Analyzer) request(c *reassembly.Conn, s *conn) {
-	m := &a.msg
-	var behind pending
-	q := &behind
-	if s.outstanding == 0 {
-		q = &s.flight.front
-	}
-	*q = pending{}
-	q.start, q.idle, q.index = s.flight.reqStart, -1, s.requests+1
-	q.method, q.version, q.tokens, q.outcome = m.Method, m.Version, m.Connection, fact.Incomplete
-	_, server := s.sides(c)
-	q.after = s.flight.parser[http1.Response].IsLost() || c.Behind(server)
-	q.read = c.Known(server)
-	if s.requests == 0 {
-		a.firstRequest(c, s)
-		if !c.SYNSeen() && !c.SYNACKSeen() {
-			q.reuse = fact.UnknownReuse
-		}
-	} else {
-		q.reuse = fact.ReusedRequest
-	}
-	s.requests++
-	s.versions |= 1 << m.Version
-	if s.outstanding > 0 {
-		r := a.table.rare(s)
-		if !q.after || q.read == s.newest().read {
-			r.pipelined++
-		}
-		if s.outstanding >= maxOutstanding || !a.table.queue(r, q) {
-			s.set(incomplete)
-			a.table.count(s, fact.Incomplete)
-			a.tellExchange(c, s, q, 0)
-			return
-		}
-		s.outstanding++
-		return
-	}
-	if s.lastEnd != never {
-		q.idle = max(q.start-s.lastEnd, 0)
-		a.reuseIdle(s, q.idle)
-	}
-	s.outstanding = 1
-	a.atFront(s)
-}
-
-// newest returns the request sent last of those outstanding.
-func (s *conn) newest() *pending {
-	if s.outstanding > 1 {
-		return &s.rare.more[len(s.rare.more)-1]
-	}
-	return &s.flight.front
-}
-
-// atFront prepares for the response to another oldest outstanding request.
-func (a *Analyzer) atFront(s *conn) {
-	s.unset(answered)
-	if s.flight.front.version == http.HTTP09 {
-		s.flight.parser[http1.Response].Expect09()
-	}
-}
-
-// firstRequest names the connection and confirms its verdict.
-func (a *Analyzer) firstRequest(c *reassembly.Conn, s *conn) {
-	s.set(sided)
-	switch a.msg.Version {
-	case http.HTTP09:
-		s.protocol = fact.ProtocolHTTP09
-	case http.HTTP10:
-		s.protocol = fact.ProtocolHTTP10
-	default:
-		s.protocol = fact.ProtocolHTTP11
-	}
-	if len(a.msg.Host) > 0 {
-		s.name = a.names.host(a.msg.Host)
-	}
-	a.confirm(c, s, s.flight.reqStart)
-	a.opened(c, s)
-}
-
-// confirm tells the pools of a connection's first request.
-func (a *Analyzer) confirm(c *reassembly.Conn, s *conn, t int64) {
-	switch {
-	case a.pools == nil:
-	case s.is(pooled):
-		a.pools.Request(&s.pool, t)
-	case c.SYNSeen(): // captured after the SYN-ACK
-		a.handshake(c, s)
-		a.pools.Request(&s.pool, t)
-	default:
-		s.set(pooled)
-		client, server := s.sides(c)
-		a.pools.Midstream(&s.pool, c.ID, a.pairOf(&c.Endpoint[client], &c.Endpoint[server], 0), t)
-	}
-}
-
-func (a *Analyzer) reuseIdle(s *conn, idle int64) {
-	if a.cfg.MaxReuseIdle > 0 {
-		a.table.rare(s).addIdle(idle, a.cfg.MaxReuseIdle)
-	}
-}
-
-// addIdle lists an idle time, or counts it where there are most already.
-func (r *rare) addIdle(idle int64, most int) {
-	if len(r.reuseIdle) < most {
-		r.reuseIdle = append(r.reuseIdle, idle)
-	} else {
-		r.moreReuseIdle++
-	}
-}
-
-// responses reads what the server sent.
-func (a *Analyzer) responses(c *reassembly.Conn, s *conn, b []byte) {
-	s.lastData = c.Last
-	s.set(answered)
-	p := &s.flight.parser[http1.Response]
-	for {
-		n, ev := p.Next(b, &a.msg)
-		b = b[n:]
-		switch ev {
-		case http1.Head:
-			a.response(c, s, p)
-		case http1.End:
-			a.responseEnds(c, s, c.Last)
-			if len(b) == 0 { // see requests
-				return
-			}
-		case http1.Lost:
-			if s.responses > 0 {
-				s.set(incomplete)
-			}
-			s.set(unsynced)
-			s.unset(final)
-		default:
-			if p.InMessage() {
-				s.set(answered) // by the part of a second response in this segment
-			}
-			return
-		}
-	}
-}
-
-// response takes a response whose head is complete: a.msg.
-func (a *Analyzer) response(c *reassembly.Conn, s *conn, p *http1.Parser) {
-	m := &a.msg
-	if m.Status/100 == 1 && m.Status != 101 {
-		return
-	}
-	s.responses++
-	if s.is(unsynced) {
-		a.realign(c, s)
-	}
-	q := &s.flight.front
-	if s.outstanding == 0 || q.headed {
-		a.table.rare(s).unsolicited++
-		return
-	}
-	switch {
-	case m.Status == 101:
-	case q.method == http.HEAD:
-		p.Bodyless()
-		m.Framing = http1.NoBody
-	case q.method == http.CONNECT && m.Status/100 == 2:
-		p.TunnelFrom()
-		m.Framing = http1.Tunnel
-	}
-	a.advertised(s)
-	q.headed, q.status = true, m.Status
-	q.outcome = negotiate(q, m)
-	s.set(final)
-	if q.outcome != fact.KeepAlive {
-		s.last = announced(q.outcome, m.Status, s.kept)
-		if s.is(pooled) {
-			a.pools.Unusable(&s.pool, pool.Reason(s.last))
-		}
-	} else {
-		s.last = fact.ReasonOpen
-	}
-	a.table.count(s, q.outcome)
-	if q.outcome == fact.Upgraded {
-		s.set(upgraded)
-		s.flight.parser[http1.Request].TunnelFrom()
-		a.responseEnds(c, s, c.Last)
-	}
-}
-
-// realign gives up the requests whose responses were lost, so that the one
-// that was just read answers its own request. Lost is that to the oldest one,
-// unless it is the only one, and all those to requests before one which the
-// client sent when it had read more than was captured, and more than before.
-func (a *Analyzer) realign(c *reassembly.Conn, s *conn) {
-	s.unset(unsynced)
-	lost, front := 0, &s.flight.front
-	if s.outstanding > 0 && front.headed || s.outstanding > 1 && !front.after {
-		lost = 1
-	}
-	if s.outstanding > 1 {
-		read := front.read
-		for i := range s.rare.more {
-			q := &s.rare.more[i]
-			if q.after && q.read != read {
-				lost = i + 1
-			}
-			read = q.read
-		}
-	}
-	for range lost {
-		a.unanswered(c, s)
-	}
-	if lost > 0 && s.outstanding == 0 && s.flags&(pooled|upgraded) == pooled {
-		a.pools.Idle(&s.pool, c.Last)
-	}
-}
-
-// unanswered gives up the oldest outstanding request.
-func (a *Analyzer) unanswered(c *reassembly.Conn, s *conn) {
-	if !s.flight.front.headed {
-		a.table.count(s, fact.Incomplete)
-	}
-	a.tellExchange(c, s, &s.flight.front, 0)
-	a.next(s)
-}
-
-// advertised notes what the server's Keep-Alive field offers: the newest
-// timeout and the first max, which servers count down.
-func (a *Analyzer) advertised(s *conn) {
-	m := &a.msg
-	if m.HasKeepAliveTimeout {
-		a.table.rare(s).advertTimeout = m.KeepAliveTimeout
-		s.set(advTimeout)
-	}
-	if m.HasKeepAliveMax && !s.is(advMax) {
-		a.table.rare(s).advertMax = m.KeepAliveMax
-		s.set(advMax)
-	}
-}
-
-// responseEnds completes the oldest exchange if the response that ended at t
-// was its final one.
-func (a *Analyzer) responseEnds(c *reassembly.Conn, s *conn, t int64) {
-	if !s.is(final) {
-		return
-	}
-	s.unset(final)
-	s.lastEnd = t
-	a.tellExchange(c, s, &s.flight.front, t)
-	a.judged(c, s)
-	a.next(s)
-	if s.outstanding == 0 && s.flags&(pooled|upgraded) == pooled {
-		a.pools.Idle(&s.pool, t)
-		if c.ClosedWith != reassembly.NotClosed {
-			a.closing(c, s)
-		}
-	}
-}
-
-// next takes the oldest outstanding request off.
-func (a *Analyzer) next(s *conn) {
-	s.outstanding--
-	if s.outstanding == 0 {
-		a.table.shrink(s)
-		return
-	}
-	more := s.rare.more
-	s.flight.front = more[0]
-	a.atFront(s)
-	s.rare.more = more[:copy(more, more[1:])]
-}
-
-func (a *Analyzer) tellExchange(c *reassembly.Conn, s *conn, q *pending, end int64) {
-	e := a.newExchange() // every field is written, in place: see fill
-	e.Client = c.Endpoint[reassembly.Client]
-	e.Server = c.Endpoint[reassembly.Server]
-	if s.is(flipped) {
-		e.Client, e.Server = e.Server, e.Client
-	}
-	e.Mark, e.ServerName = s.mark, s.serverName()
-	e.Opened, e.Index = c.Start, q.index
-	e.Start, e.End, e.Idle = q.start, end, q.idle
-	e.Method, e.Version, e.Status = q.method, q.version, q.status
-	e.Outcome, e.Reuse = q.outcome, q.reuse
 }
 
 // Gap implements reassembly.Handler.
 func (a *Analyzer) Gap(c *reassembly.Conn, dir reassembly.Dir, n int64, _ reassembly.GapKind) {
 	s := a.table.at(c.ID)
+	l := a.on(c, s)
 	s.unset(discharged)
+	from := l.side(dir)
 	switch s.protocol {
 	case fact.ProtocolTLS:
-		a.encryptedGap(c, s, dir, n)
-		return
+		l.encryptedGap(from, n)
 	case fact.ProtocolH2:
 		s.set(incomplete)
-		return
-	}
-	role := s.role(dir)
-	if role == http1.Response {
-		s.lastData = c.Last
-		s.set(answered)
-	}
-	if s.flight == nil {
-		a.table.takeOff(s)
-	}
-	ended, lost := s.flight.parser[role].Gap(n)
-	if ended && role == http1.Response {
-		a.responseEnds(c, s, c.Last)
-	}
-	if lost {
-		s.set(incomplete)
-		if role == http1.Request {
-			s.flight.reqStart = never
-		} else {
-			s.set(unsynced)
-			s.unset(final)
+	default:
+		if from == http.Server {
+			s.lastData = c.Last
 		}
+		if s.flight == nil {
+			a.table.takeOff(s, false)
+		}
+		s.flight.http1.Gap(from, n, c.Last)
 	}
 }
 
 // End implements reassembly.Handler.
 func (a *Analyzer) End(c *reassembly.Conn, dir reassembly.Dir, end reassembly.End) {
 	s := a.table.at(c.ID)
+	l := a.on(c, s)
+	from := l.side(dir)
 	switch end {
 	case reassembly.EndFIN:
-		role := s.role(dir)
-		if role == http1.Response {
+		if from == http.Server {
 			s.set(unanswerable)
 		}
-		if s.flight != nil && s.flight.parser[role].Finish() == http1.End && role == http1.Response {
-			a.responseEnds(c, s, s.lastData)
+		if f := s.flight; f != nil && s.protocol != fact.ProtocolTLS {
+			f.http1.Close(from, s.lastData)
 		}
-		a.closing(c, s)
+		l.closing(c.Last)
 	case reassembly.EndReset:
 		s.set(unanswerable)
-		if s.role(dir) == http1.Request {
+		if from == http.Client {
 			s.set(clientReset)
 		}
 		s.unset(discharged)
-		a.closing(c, s)
+		l.closing(c.Last)
 	default:
-		a.over(c, s, end)
+		l.over(end)
 	}
 }
 
-// closing tells the pools that a connection is no longer open, or why anew
-// where a request crossed the closing. Until the server's FIN, or a RST, a
-// response may come on a connection that its client has half closed.
-func (a *Analyzer) closing(c *reassembly.Conn, s *conn) {
-	if s.flags&(pooled|discharged) != pooled || s.outstanding > 0 && !s.is(unanswerable) {
-		return
+// Datagram takes a DNS message: who asks for which name, and for which
+// addresses it stands.
+func (a *Analyzer) Datagram(s *sniffer.Segment) {
+	if dns.Parse(s.Payload, &a.question) {
+		a.dns.Message(&a.question, s.Src.Addr, s.Src.Port, s.Dst.Addr, s.Dst.Port, s.Time)
 	}
-	if s.outstanding == 0 {
-		s.set(discharged)
-	}
-	a.pools.Closed(&s.pool, c.Last, pool.Reason(reasonOf(c, s, reassembly.EndClosed)))
 }

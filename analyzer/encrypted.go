@@ -4,21 +4,21 @@ import (
 	"hash/fnv"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/http"
 
 	"github.com/keepscope/keepscope/analyzer/tls"
-	"github.com/keepscope/keepscope/reassembly"
 )
 
 // detectTLS says whether a connection that has carried nothing known carries
 // TLS from this payload on.
-func (a *Analyzer) detectTLS(c *reassembly.Conn, s *conn, payload []byte) bool {
-	mid := !c.SYNSeen() && !c.SYNACKSeen()
-	if !tls.IsClientHello(payload) && (!mid || !tls.IsApplicationData(payload)) {
+func (l *ledger) detectTLS(payload []byte) bool {
+	if !tls.IsClientHello(payload) && (!l.midstream() || !tls.IsApplicationData(payload)) {
 		return false
 	}
+	s := l.conn
 	s.protocol = fact.ProtocolTLS
-	a.table.crash(s)
-	r := a.table.rare(s)
+	l.table.land(s)
+	r := l.table.rare(s)
 	r.hello.Handshake = -1
 	if !tls.IsClientHello(payload) {
 		r.tls.Midstream()
@@ -29,63 +29,59 @@ func (a *Analyzer) detectTLS(c *reassembly.Conn, s *conn, payload []byte) bool {
 // encrypted follows the records of a TLS connection, and counts as one
 // estimated exchange each burst of the client's application data that a burst
 // of the server's answers.
-func (a *Analyzer) encrypted(c *reassembly.Conn, s *conn, dir reassembly.Dir, b []byte) {
-	r := s.rare
-	from := tls.Dir(s.role(dir))
-	if from == tls.Server {
-		s.lastData = c.Last
-	}
+func (l *ledger) encrypted(from http.Side, b []byte) {
+	r := l.conn.rare
 	for {
-		n, ev := r.tls.Next(from, b, &a.info)
+		n, ev := r.tls.Next(tls.Dir(from), b, &l.info)
 		b = b[n:]
 		if ev == tls.NeedMore {
 			return
 		}
-		a.record(c, s, from, ev)
+		l.record(from, ev)
 	}
 }
 
 // encryptedGap is encrypted for n bytes that were not captured.
-func (a *Analyzer) encryptedGap(c *reassembly.Conn, s *conn, dir reassembly.Dir, n int64) {
-	from := tls.Dir(s.role(dir))
+func (l *ledger) encryptedGap(from http.Side, n int64) {
 	for {
-		used, ev := s.rare.tls.Gap(from, n, &a.info)
+		used, ev := l.conn.rare.tls.Gap(tls.Dir(from), n, &l.info)
 		n -= used
 		if ev == tls.NeedMore {
 			return
 		}
-		a.record(c, s, from, ev)
+		l.record(from, ev)
 	}
 }
 
 // record takes what the TLS observer found.
-func (a *Analyzer) record(c *reassembly.Conn, s *conn, from tls.Dir, ev tls.Event) {
+func (l *ledger) record(from http.Side, ev tls.Event) {
+	s := l.conn
 	r := s.rare
 	switch ev {
 	case tls.ClientHello:
 		if r.helloAt == 0 {
-			r.helloAt = c.Last
-			a.clientHello(c, s)
+			r.helloAt = l.now()
+			l.clientHello()
 		}
 	case tls.ServerHello:
-		r.hello.Version, r.hello.Resumed = a.info.Version, a.info.Resumed
-		if len(a.info.ALPN) > 0 {
-			r.hello.ALPN = a.alpn(a.info.ALPN)
+		r.hello.Version, r.hello.Resumed = l.info.Version, l.info.Resumed
+		if len(l.info.ALPN) > 0 {
+			r.hello.ALPN = l.alpn(l.info.ALPN)
 		}
 	case tls.HandshakeDone:
-		r.hello.Version, r.hello.Resumed = a.info.Version, a.info.Resumed
+		r.hello.Version, r.hello.Resumed = l.info.Version, l.info.Resumed
 		if r.helloAt != 0 {
-			r.hello.Handshake = max(c.Last-r.helloAt, 0)
+			r.hello.Handshake = max(l.now()-r.helloAt, 0)
 		}
 	case tls.ApplicationData:
-		if from == tls.Client {
-			a.asks(c, s)
+		if from == http.Client {
+			l.asks()
 		} else {
-			a.answers(c, s)
+			l.answers()
 		}
 	case tls.ApplicationEnd:
-		if from == tls.Server {
-			a.answers(c, s)
+		if from == http.Server {
+			l.answers()
 		}
 	case tls.Lost:
 		s.set(incomplete)
@@ -105,19 +101,16 @@ func (a *Analyzer) alpn(name []byte) string {
 }
 
 // clientHello names the connection and moves it to its name's pool.
-func (a *Analyzer) clientHello(c *reassembly.Conn, s *conn) {
-	if sni := a.info.SNI; len(sni) > 0 {
-		r := s.rare
-		s.name = a.names.host(sni)
-		r.hello.SNI = *s.name
-		if s.is(pooled) {
-			h := fnv.New32a()
-			h.Write(sni)
-			client, server := &c.Endpoint[reassembly.Client], &c.Endpoint[reassembly.Server]
-			s.verdict, s.cause = a.verdict(a.pools.Move(&s.pool, a.pairOf(client, server, h.Sum32()|1), c.SYN))
-		}
+func (l *ledger) clientHello() {
+	if sni := l.info.SNI; len(sni) > 0 {
+		s := l.conn
+		s.name = l.names.host(sni)
+		s.rare.hello.SNI = *s.name
+		h := fnv.New32a()
+		h.Write(sni)
+		l.move(h.Sum32() | 1)
 	}
-	a.opened(c, s)
+	l.opened()
 }
 
 // minEstimatedIdle is how many idle times an encrypted connection lists at least:
@@ -126,46 +119,47 @@ const minEstimatedIdle = 32
 
 // asks takes application data of the client: the first of a burst begins an
 // exchange.
-func (a *Analyzer) asks(c *reassembly.Conn, s *conn) {
-	if s.outstanding > 0 {
+func (l *ledger) asks() {
+	s := l.conn
+	if l.waiting() > 0 {
 		return
 	}
-	q := pending{start: c.Last, idle: -1}
+	now := l.now()
+	q := exchange{start: now, idle: fact.Absent}
 	switch {
 	case s.requests > 0:
-		q.reuse, q.idle = fact.ReusedRequest, max(c.Last-s.lastEnd, 0)
-		s.rare.addIdle(q.idle, max(a.cfg.MaxReuseIdle, minEstimatedIdle))
+		q.reuse, q.idle = fact.ReusedRequest, max(now-s.lastEnd, 0)
+		s.rare.addIdle(q.idle, max(l.cfg.MaxReuseIdle, minEstimatedIdle))
 		if s.is(pooled) {
-			a.pools.Request(&s.pool, c.Last)
+			l.pools.Request(&s.pool, now)
 		}
 	default:
-		a.opened(c, s)
-		a.confirm(c, s, c.Last)
+		l.opened()
+		l.confirm(now)
 	}
 	s.requests++
-	s.outstanding = 1
-	a.table.takeOff(s).front = q
-	s.unset(answered)
+	f := l.table.takeOff(s, false)
+	f.open = append(f.open, q)
 	if s.is(unanswerable) {
-		a.closing(c, s)
+		l.closing(now)
 	}
 }
 
 // answers takes application data of the server: the exchange ends with the
 // last of it before the client's next.
-func (a *Analyzer) answers(c *reassembly.Conn, s *conn) {
+func (l *ledger) answers() {
+	s := l.conn
 	if s.requests == 0 {
 		return
 	}
-	s.lastEnd = c.Last
-	if s.outstanding > 0 {
-		s.outstanding = 0
-		a.table.land(s)
+	s.lastEnd = l.now()
+	if l.waiting() > 0 {
+		l.table.land(s)
 		s.responses++
-		a.judged(c, s)
+		l.judged()
 	}
 	if s.is(pooled) {
-		a.pools.Idle(&s.pool, c.Last)
+		l.pools.Idle(&s.pool, l.now())
 	}
 }
 

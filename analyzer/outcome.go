@@ -3,14 +3,13 @@ package analyzer
 import (
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
-	"github.com/keepscope/keepscope/analyzer/http1"
 )
 
 // negotiate says what a request and its final response agreed on about
 // keep-alive (RFC 9112 §9.3 and appendix C.2.2); the first rule that holds.
-func negotiate(q *pending, m *http1.Message) fact.Outcome {
+func negotiate(q *exchange, m *http.Head) fact.Outcome {
 	switch {
-	case m.Framing == http1.Tunnel:
+	case m.EndsHTTP:
 		return fact.Upgraded
 	case q.tokens&http.Close != 0:
 		return fact.ClientClose
@@ -21,7 +20,7 @@ func negotiate(q *pending, m *http1.Message) fact.Outcome {
 		return fact.ServerClose
 	case q.version == http.HTTP10 && m.Connection&http.KeepAlive == 0:
 		return fact.HTTP10Declined
-	case m.Framing == http1.UntilClose:
+	case m.UntilClose:
 		return fact.NoLength
 	case m.Version == http.HTTP10 && m.Connection&http.KeepAlive == 0:
 		return fact.HTTP10Declined // whatever the request's version

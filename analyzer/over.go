@@ -3,90 +3,64 @@ package analyzer
 import (
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
-	"github.com/keepscope/keepscope/analyzer/pool"
 	"github.com/keepscope/keepscope/reassembly"
 )
 
 // over tells everything about a connection that has ended and forgets it.
-func (a *Analyzer) over(c *reassembly.Conn, s *conn, end reassembly.End) {
-	reason := a.lastReason(c, s, end)
-	race := reason == fact.ReasonRace || reason == fact.ReasonUpgraded && raced(c, s)
-	raceIdle := int64(-1)
+func (l *ledger) over(end reassembly.End) {
+	s := l.conn
+	reason := l.lastReason(end)
+	race := reason == fact.ReasonRace || reason == fact.ReasonUpgraded && l.raced()
+	raceIdle := fact.Absent
 	if race {
-		raceIdle = max(s.flight.front.idle, 0) // where pipelined, none
+		raceIdle = max(l.oldest().idle, 0) // where pipelined, none
 	}
-	unread := s.outstanding > 0 && s.is(final) && s.flight.front.outcome == fact.KeepAlive
+	unread := l.waiting() > 0 && s.flight.http1.InFinal() && l.oldest().outcome == fact.KeepAlive
 	if end != reassembly.EndCapture { // or the pools go as a whole: see Worker.flush
-		a.leavePool(c, s, reason)
+		l.leavePool(reason)
 	}
-	if s.requests == 0 || !a.mayJudge(c, s) {
+	if s.requests == 0 || !l.mayJudge() {
 		s.verdict = fact.VerdictNone
 	}
-	a.opened(c, s)
-	a.judged(c, s)
-	if s.protocol == fact.ProtocolTLS {
-		s.outstanding = 0 // estimated exchanges are never told one by one
+	l.opened()
+	l.judged()
+	for s.protocol != fact.ProtocolTLS && l.waiting() > 0 { // estimated ones are never told one by one
+		l.unanswered(0)
 	}
-	for s.outstanding > 0 {
-		a.unanswered(c, s)
-	}
-	o, hello := a.newConnection()
-	a.fill(c, s, o)
-	o.End, o.Reason = c.Last, reason
-	o.ClosedBy, o.ClosedWith = closeOf(c, s, end)
-	if c.ClosedWith != reassembly.NotClosed && s.lastEnd != never {
-		o.CloseIdle = max(c.ClosedAt-s.lastEnd, 0)
+	o := &l.Analyzer.conn
+	l.fill(o)
+	o.End, o.Reason = l.now(), reason
+	o.ClosedBy, o.ClosedWith = l.closeOf(end)
+	if l.isClosed() && s.lastEnd != never {
+		o.CloseIdle = max(l.tcp.ClosedAt-s.lastEnd, 0)
 	}
 	if race {
 		o.Race, o.RaceIdle = true, raceIdle
 	}
 	o.BodyUnread = unread && o.ClosedBy == fact.ByClient
-	if o.TLS != nil {
-		*hello, o.TLS = *o.TLS, hello
+	for _, obs := range l.obs {
+		obs.Connection(o)
 	}
-	if len(o.ReuseIdle) > 0 {
-		a.tell() // the list is released
-	}
-	a.table.release(s)
+	l.table.release(s)
 }
 
-// lastReason is reasonOf at a connection's end. Where the pools were told at its
+// lastReason is reason at a connection's end. Where the pools were told at its
 // closing and nothing has come since, they still know.
-func (a *Analyzer) lastReason(c *reassembly.Conn, s *conn, end reassembly.End) fact.Reason {
-	if s.is(discharged) && s.requests > 0 {
-		return fact.Reason(a.pools.Reason(&s.pool))
+func (l *ledger) lastReason(end reassembly.End) fact.Reason {
+	if s := l.conn; s.is(discharged) && s.requests > 0 {
+		return fact.Reason(l.pools.Reason(&s.pool))
 	}
-	return reasonOf(c, s, end)
-}
-
-// leavePool ends the connection's part in the pools.
-func (a *Analyzer) leavePool(c *reassembly.Conn, s *conn, reason fact.Reason) {
-	if !s.is(pooled) {
-		return
-	}
-	t := c.ClosedAt
-	if c.ClosedWith == reassembly.NotClosed || s.outstanding > 0 {
-		t = c.Last
-	}
-	if !s.is(discharged) {
-		a.pools.Closed(&s.pool, t, pool.Reason(reason))
-	}
-	a.pools.Release(&s.pool, t)
-}
-
-// mayJudge says whether the connection's handshake can be needed or wasted.
-func (a *Analyzer) mayJudge(c *reassembly.Conn, s *conn) bool {
-	return a.pools != nil && !s.is(upgraded) && established(c)
+	return l.reason(end)
 }
 
 // closeOf says who ended the connection, and how.
-func closeOf(c *reassembly.Conn, s *conn, end reassembly.End) (fact.ClosedBy, fact.ClosedWith) {
-	byServer, closed := s.closer(c)
+func (l *ledger) closeOf(end reassembly.End) (fact.ClosedBy, fact.ClosedWith) {
+	by, closed := l.closer()
 	switch {
-	case closed && byServer:
-		return fact.ByServer, fact.ClosedWith(c.ClosedWith)
+	case closed && by == http.Server:
+		return fact.ByServer, fact.ClosedWith(l.tcp.ClosedWith)
 	case closed:
-		return fact.ByClient, fact.ClosedWith(c.ClosedWith)
+		return fact.ByClient, fact.ClosedWith(l.tcp.ClosedWith)
 	case end == reassembly.EndEvicted:
 		return fact.ByEviction, fact.WithNothing
 	case end == reassembly.EndTimeout, end == reassembly.EndReplaced:
@@ -96,60 +70,64 @@ func closeOf(c *reassembly.Conn, s *conn, end reassembly.End) (fact.ClosedBy, fa
 }
 
 // opened tells of the connection, once.
-func (a *Analyzer) opened(c *reassembly.Conn, s *conn) {
-	if len(a.watchers) == 0 || s.is(opened) {
+func (l *ledger) opened() {
+	s := l.conn
+	if len(l.watchers) == 0 || s.is(opened) {
 		return
 	}
 	s.set(opened)
-	a.identify(c, s, &a.conn)
-	for _, w := range a.watchers {
-		w.Opened(&a.conn)
+	o := &l.Analyzer.conn
+	l.identify(o)
+	for _, w := range l.watchers {
+		w.Opened(o)
 	}
-	s.mark = a.conn.Mark
+	s.mark = o.Mark
 }
 
 // judged tells the verdict, once. With data in the SYN (RFC 7413) a response
 // may come before the handshake is complete.
-func (a *Analyzer) judged(c *reassembly.Conn, s *conn) {
-	if len(a.watchers) == 0 || s.is(judged) || s.verdict == fact.VerdictNone || !a.mayJudge(c, s) {
+func (l *ledger) judged() {
+	s := l.conn
+	if len(l.watchers) == 0 || s.is(judged) || s.verdict == fact.VerdictNone || !l.mayJudge() {
 		return
 	}
 	s.set(judged)
-	a.identify(c, s, &a.conn)
-	a.conn.Verdict, a.conn.Cause = s.verdict, s.cause
-	for _, w := range a.watchers {
-		w.Judged(&a.conn)
+	o := &l.Analyzer.conn
+	l.identify(o)
+	o.Verdict, o.Cause = s.verdict, s.cause
+	for _, w := range l.watchers {
+		w.Judged(o)
 	}
 }
 
 // identify writes into o what is known of a connection when it opens, and its
 // costs. Other fields may be of an earlier connection.
-func (a *Analyzer) identify(c *reassembly.Conn, s *conn, o *fact.Connection) {
-	o.Client = c.Endpoint[reassembly.Client] // one by one: both at once would be copied twice
-	o.Server = c.Endpoint[reassembly.Server]
-	if s.is(flipped) {
-		o.Client, o.Server = o.Server, o.Client
-	}
-	o.Mark, o.ServerName, o.Start, o.End = s.mark, s.serverName(), c.Start, c.Last
-	o.Handshake, o.HandshakeTime, o.Cost = fact.HandshakeComplete, handshakeTime(c), fact.Cost{}
+func (l *ledger) identify(o *fact.Connection) {
+	s := l.conn
+	client, server := l.sides()
+	o.Client = l.tcp.Endpoint[client] // one by one: both at once would be copied twice
+	o.Server = l.tcp.Endpoint[server]
+	o.Mark, o.ServerName, o.Start, o.End = s.mark, s.serverName(), l.tcp.Start, l.now()
+	o.Handshake, o.HandshakeTime, o.Cost = fact.HandshakeComplete, l.handshakeTime(), fact.Cost{}
 	if o.HandshakeTime < 0 {
-		o.Handshake = handshakeOf(c)
+		o.Handshake = l.handshake()
 	} else {
 		o.Cost.TCP = o.HandshakeTime
 	}
 	o.Estimated, o.TLS = false, nil
 	if s.rare != nil {
-		a.identifyRare(s, o)
+		l.identifyRare(s, o)
 	}
 }
 
 // fill writes what is known of a connection so far into o. It is written field
 // by field: a composite literal would be made elsewhere and then copied
 // (BenchmarkVerdicts, BenchmarkExchange).
-func (a *Analyzer) fill(c *reassembly.Conn, s *conn, o *fact.Connection) {
-	client, server := s.sides(c)
+func (l *ledger) fill(o *fact.Connection) {
+	s, c := l.conn, l.tcp
+	client, server := l.sides()
 	*o = fact.Connection{}
-	a.identify(c, s, o)
+	l.identify(o)
 	o.Protocol = s.protocol
 	o.Requests, o.Responses, o.Reused = s.requests, s.responses, s.reused()
 	s.negotiated(&o.Negotiated)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/http"
 
 	"github.com/keepscope/keepscope/reassembly"
 )
@@ -16,43 +17,19 @@ const (
 	raceSlack = int64(10 * time.Millisecond)
 )
 
-// closer returns which side's FIN or RST was captured first.
-func (s *conn) closer(c *reassembly.Conn) (byServer, closed bool) {
-	_, server := s.sides(c)
-	return c.ClosedBy == server, c.ClosedWith != reassembly.NotClosed
-}
+// waiting returns how many requests await the end of their response.
+func (l *ledger) waiting() int { return len(l.conn.open()) }
 
-// established says whether the whole handshake was captured.
-func established(c *reassembly.Conn) bool { return c.SYNSeen() && c.SYNACKSeen() && c.ACKSeen() }
+// oldest returns the oldest request that awaits the end of its response; there is
+// one.
+func (l *ledger) oldest() *exchange { return &l.conn.flight.open[0] }
 
-// handshakeOf says how much of the handshake was captured.
-func handshakeOf(c *reassembly.Conn) fact.Handshake {
-	switch {
-	case established(c):
-		return fact.HandshakeComplete
-	case c.Refused():
-		return fact.HandshakeRefused
-	case !c.SYNSeen() && !c.SYNACKSeen():
-		return fact.HandshakeMidstream
-	case c.SYNSeen() && !c.SYNACKSeen() && c.Packets[reassembly.Server] == 0 && c.Bytes[reassembly.Client] == 0:
-		return fact.HandshakeUnanswered
-	}
-	return fact.HandshakePartial
-}
-
-// handshakeTime returns first SYN to the client's ACK, -1 unless complete.
-func handshakeTime(c *reassembly.Conn) int64 {
-	if !established(c) {
-		return -1
-	}
-	return max(c.Established-c.SYN, 0)
-}
-
-// reasonOf says why the connection stopped being reusable: the first rule that
+// reason says why the connection stopped being reusable: the first rule that
 // holds. end is why the tracker gave it up.
-func reasonOf(c *reassembly.Conn, s *conn, end reassembly.End) fact.Reason {
-	byServer, closed := s.closer(c)
-	hs := handshakeOf(c)
+func (l *ledger) reason(end reassembly.End) fact.Reason {
+	s := l.conn
+	by, closed := l.closer()
+	hs := l.handshake()
 	used := s.requests > 0 || s.responses > 0
 	switch {
 	case hs == fact.HandshakeUnanswered || hs == fact.HandshakeRefused:
@@ -61,56 +38,64 @@ func reasonOf(c *reassembly.Conn, s *conn, end reassembly.End) fact.Reason {
 		return fact.ReasonNeverUsed
 	case s.is(upgraded):
 		return fact.ReasonUpgraded
-	case raced(c, s):
+	case l.raced():
 		return fact.ReasonRace
 	case s.last != fact.ReasonOpen:
 		return s.last
+	case !closed:
+		return given(end)
 	}
-	if !closed {
-		switch end {
-		case reassembly.EndEvicted:
-			return fact.ReasonEvicted
-		case reassembly.EndTimeout, reassembly.EndReplaced:
-			return fact.ReasonTimeout
-		}
-		return fact.ReasonOpen
-	}
-	reason := fact.ReasonClientAbort
+	fromClient, fromServer := fact.ReasonClientAbort, fact.ReasonServerAbort
 	switch {
-	case s.outstanding > 0 && !s.endLost():
-	case s.is(clientReset) && !byServer && s.lastEnd > c.ClosedAt: // its RST answers the response
-	case c.ClosedAt-s.idleSince() < discardLimit:
-		reason = fact.ReasonClientDiscard
+	case l.waiting() > 0 && !l.endLost():
+	case s.is(clientReset) && by == http.Client && s.lastEnd > l.tcp.ClosedAt: // its RST answers the response
+	case l.tcp.ClosedAt-l.idleSince() < discardLimit:
+		fromClient, fromServer = fact.ReasonClientDiscard, fact.ReasonServerDiscard
 	default:
-		reason = fact.ReasonClientIdle
+		fromClient, fromServer = fact.ReasonClientIdle, fact.ReasonServerIdle
 	}
-	if byServer {
-		reason++ // each client reason is followed by the server's
+	if by == http.Server {
+		return fromServer
 	}
-	return reason
+	return fromClient
+}
+
+// given returns the reason of a connection that the tracker gave up unclosed.
+func given(end reassembly.End) fact.Reason {
+	switch end {
+	case reassembly.EndEvicted:
+		return fact.ReasonEvicted
+	case reassembly.EndTimeout, reassembly.EndReplaced:
+		return fact.ReasonTimeout
+	}
+	return fact.ReasonOpen
 }
 
 // endLost says that all that is known of the end of the last response is that
 // it was not captured.
-func (s *conn) endLost() bool {
-	return s.outstanding == 1 && s.is(unsynced) && !s.flight.front.after
+func (l *ledger) endLost() bool {
+	return l.conn.flight != nil && l.conn.flight.http1.EndLost()
 }
 
 // idleSince returns the last response's last byte; where it was not captured,
 // or no request was, the server's newest data.
-func (s *conn) idleSince() int64 {
-	if s.lastEnd != never && !s.endLost() {
-		return s.lastEnd
+func (l *ledger) idleSince() int64 {
+	if l.conn.lastEnd != never && !l.endLost() {
+		return l.conn.lastEnd
 	}
-	return s.lastData
+	return l.conn.lastData
 }
 
 // raced says whether the oldest outstanding request crossed the server's
 // closing: it is a reused one, no byte of its response was seen, and the
 // server's FIN or RST was captured before its first byte or at most one
 // handshake time and raceSlack after it.
-func raced(c *reassembly.Conn, s *conn) bool {
-	byServer, closed := s.closer(c)
-	return closed && byServer && s.outstanding > 0 && s.flight.front.reuse == fact.ReusedRequest &&
-		!s.is(answered) && c.ClosedAt <= s.flight.front.start+max(handshakeTime(c), 0)+raceSlack
+func (l *ledger) raced() bool {
+	by, closed := l.closer()
+	if !closed || by != http.Server || l.waiting() == 0 {
+		return false
+	}
+	q := l.oldest()
+	return q.reuse == fact.ReusedRequest && !q.answered &&
+		l.tcp.ClosedAt <= q.start+max(l.handshakeTime(), 0)+raceSlack
 }

@@ -59,7 +59,7 @@ func NewWorker(rc reassembly.Config, ac Config, obs ...fact.Observer) *Worker {
 func (w *Worker) flush() {
 	w.Assembler.Flush()
 	w.Analyzer.newPools()
-	w.Analyzer.tell()
+
 }
 
 // process takes segments, and the sweeps among them, in their order.
@@ -181,7 +181,7 @@ func (r *Reader) inline(ctx context.Context) error {
 			if b.Now != 0 && r.due(b.Now) {
 				w.Assembler.Sweep(b.Now)
 			}
-			w.Analyzer.tell()
+
 		})
 	}
 }
@@ -231,7 +231,7 @@ func (r *Reader) parallel(ctx context.Context) error {
 				w := r.Workers[i]
 				w.Do(func() {
 					w.process(l.share[i]...)
-					w.Analyzer.tell()
+
 				})
 				if l.left.Add(-1) == 0 {
 					free <- l

@@ -1,17 +1,20 @@
 // Package http is what the readers of any HTTP version tell of a connection, and
 // whom they tell it: heads and ends of messages by stream, each with its time.
 //
-// HTTP/1 (package http1) has one stream, 0. HTTP/2 (package http2) has one for
-// each exchange (RFC 9113 §5.1). A layer under HTTP, such as TLS, hands its plain
+// HTTP/1 (package http1) pairs first in, first out, and numbers its exchanges. HTTP/2
+// (package http2) has a stream for each (RFC 9113 §5.1). A layer under HTTP, such as TLS, hands its plain
 // text to a [Conn]; what is found in it goes to a [Sink].
 //
 // Times are Unix nanoseconds of packets, and never decrease less than packets do:
 // captures may go back in time.
 package http
 
-// A Stream numbers an exchange of a connection: 0 in HTTP/1, RFC 9113 §5.1.1's
-// identifier in HTTP/2.
+// A Stream numbers an exchange of a connection: from 1 in the order of requests in
+// HTTP/1, and by RFC 9113 §5.1.1's identifier in HTTP/2.
 type Stream uint32
+
+// Unsolicited is the stream of a response to no request that is known.
+const Unsolicited Stream = 0
 
 // A Side is an end of a connection, named for what it does in HTTP.
 type Side uint8
@@ -46,6 +49,9 @@ type Head struct {
 	Host                                 []byte // of a request: Host, :authority, or the authority of an absolute-form target or of CONNECT; not sanitised
 	GRPC                                 bool   // a request's content-type begins with application/grpc
 	Extended                             bool   // HTTP/2: a CONNECT with :protocol (RFC 8441)
+	Pipelined                            bool   // HTTP/1: a request sent before the response to the one before had been read
+	UntilClose                           bool   // HTTP/1: a response whose body ends with the connection
+	EndsHTTP                             bool   // HTTP/1: a response after which no HTTP follows (RFC 9110 §7.8, §9.3.6)
 	Partial                              bool   // fields may be unknown: the head was cut, or HPACK's table was not known
 }
 
@@ -66,22 +72,28 @@ type Conn interface {
 }
 
 // A Sink takes the exchanges that are found on a connection. Of each stream it
-// hears Begin and Request, Response any number of times (interim ones come
-// first), and End or Reset of either side. Where bytes were lost any of them may
-// be missing.
+// hears Begin and Request, Responds, Response any number of times (interim ones
+// come first), and End or Reset of either side, or Unanswered. Where bytes were
+// lost any of them may be missing.
 type Sink interface {
 	// Begin tells the first byte of a request.
 	Begin(s Stream, at int64)
 	// Request tells that a request's header section is complete.
 	Request(s Stream, h *Head, at int64)
+	// Responds tells the first byte of what the server sends on a stream.
+	Responds(s Stream, at int64)
 	// Response tells that a response's header section is complete, interim or
-	// final.
+	// final. Of Unsolicited no request is known.
 	Response(s Stream, h *Head, at int64)
-	// End tells that what a side sends on a stream is complete.
+	// End tells that what a side sends on a stream is complete. HTTP/1 tells it of
+	// the server only.
 	End(s Stream, from Side, at int64)
 	// Reset tells that a side gave a stream up (RFC 9113 §6.4). A second Reset of
 	// a stream is not told.
 	Reset(s Stream, from Side, code Code, at int64)
+	// Unanswered tells that a stream is followed no further: its response was lost,
+	// or it is one too many.
+	Unanswered(s Stream, at int64)
 	// Lost tells that bytes were lost, or were no HTTP, where they mattered, and
 	// how many requests, answered since, lost their heads with them.
 	Lost(from Side, requests uint32)

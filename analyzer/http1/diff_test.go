@@ -299,7 +299,7 @@ func FuzzParser(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, in []byte, response bool, a uint8, seed uint64) {
-		c := wireCase{kind: kindOf(response), asked: asked(a % 4), in: string(in)}
+		c := wireCase{kind: kindOf(response), asked: asking(a % 4), in: string(in)}
 		if c.kind == Request {
 			c.asked = askedGET
 		}

@@ -20,10 +20,15 @@ type Pool struct {
 
 	// Full counts the heads that were given up because Max was reached.
 	Full uint64
+	// Crowded counts the requests that were followed no further because too many
+	// waited behind others.
+	Crowded uint64
 
-	held  int64
-	free  *partial
-	spare int
+	held    int64
+	msg     Message // what the Conns read into
+	waiting int     // requests that the queues of all Conns have room for
+	free    *partial
+	spare   int
 }
 
 // Held returns the bytes that the Pool's buffers hold now.

@@ -14,16 +14,16 @@ import (
 type wireCase struct {
 	name   string
 	kind   Kind
-	asked  asked // by the requests that the responses answer
+	asked  asking // by the requests that the responses answer
 	in     string
 	want   []string
 	finish string // what Finish says at the end, where not NeedMore
 }
 
-type asked uint8
+type asking uint8
 
 const (
-	askedGET asked = iota
+	askedGET asking = iota
 	askedHEAD
 	askedCONNECT
 	asked09
@@ -302,7 +302,7 @@ func (m *Message) text() string {
 }
 
 // feed gives a parser the segment b and returns its events.
-func feed(p *Parser, a asked, b []byte) (events []string) {
+func feed(p *Parser, a asking, b []byte) (events []string) {
 	var m Message
 	for {
 		n, ev := p.Next(b, &m)

@@ -1,42 +1,12 @@
 package analyzer
 
 import (
-	"unsafe"
-
 	"github.com/keepscope/keepscope/analyzer/fact"
-
 	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/http1"
 	"github.com/keepscope/keepscope/analyzer/pool"
 	"github.com/keepscope/keepscope/analyzer/tls"
 )
-
-// maxOutstanding is how many requests of a connection may await their response.
-const maxOutstanding = 1024
-
-const (
-	// maxQueued is how many requests may wait behind others on all connections:
-	// 12 MiB.
-	maxQueued = 1 << 18
-	// keptQueue is how much room a connection keeps for its next pipelining.
-	keptQueue = 16
-)
-
-// A pending is a request that awaits the end of its response.
-type pending struct {
-	start   int64 // first byte
-	idle    int64 // response end before to start, -1 where there is none
-	index   uint32
-	read    uint32 // sequence number up to which the client had read
-	status  uint16 // of the response, once its head is complete
-	method  http.Method
-	version http.Version
-	tokens  http.Tokens
-	outcome fact.Outcome
-	reuse   fact.Reuse
-	headed  bool // its final response's head is complete
-	after   bool // when it was sent, the client had read responses that were not captured
-}
 
 // never stands for a time that has not come: captures may begin at 0.
 const never = -1
@@ -48,16 +18,13 @@ const (
 	opened       flags = 1 << iota // Observer.Opened was called
 	judged                         // Observer.Judged was called
 	pooled                         // the pools know the connection
-	flipped                        // the client is reassembly's Server: midstream, told by the first message
+	flipped                        // see transport
 	sided                          // which side is the client is settled
 	upgraded                       // HTTP ended
 	incomplete                     // bytes were lost where they mattered
-	answered                       // bytes of the oldest outstanding request's response were seen
-	final                          // the response being read is final and belongs to the oldest outstanding request
 	advTimeout                     // the server advertised Keep-Alive: timeout=
 	advMax                         // and max=
 	unanswerable                   // the server's FIN was delivered, or a RST: no response will begin
-	unsynced                       // since the last response's head bytes were lost, maybe responses
 	clientReset                    // the client sent a RST
 	discharged                     // the pools know why it closed, and nothing has come since
 )
@@ -75,15 +42,14 @@ type conn struct {
 	requests, responses uint32
 	kept                uint32 // exchanges that negotiated keep-alive
 
-	outstanding uint16
-	mark        uint16 // Connection.Mark
-	flags       flags
-	protocol    fact.Protocol
-	versions    uint8 // bit per http.Version seen in requests
-	verdict     fact.Verdict
-	cause       fact.Cause
-	last        fact.Reason  // announced by the last answered exchange; ReasonOpen if none was
-	once        fact.Outcome // one exchange had this outcome; KeepAlive for none
+	mark     uint16 // Connection.Mark
+	flags    flags
+	protocol fact.Protocol
+	versions uint8 // bit per http.Version seen in requests
+	verdict  fact.Verdict
+	cause    fact.Cause
+	last     fact.Reason  // announced by the last answered exchange; ReasonOpen if none was
+	once     fact.Outcome // one exchange had this outcome; KeepAlive for none
 
 	pool pool.Conn
 }
@@ -91,17 +57,15 @@ type conn struct {
 // A flight is what a connection needs while a message or an exchange is under
 // way on it.
 type flight struct {
-	parser   [2]http1.Parser // of requests, of responses
-	front    pending         // the oldest outstanding request
-	reqStart int64           // first byte of the request being read, or never
-	next     *flight         // free list
+	http1 http1.Conn
+	open  []exchange // the oldest first
+	begun int64      // first byte of the request being read, or never
+	next  *flight    // free list
 }
 
-// idle reports whether nothing of the flight is needed any more. After
-// HTTP/0.9 nothing may follow, so its parsers are not worth a look.
+// idle reports whether nothing of the flight is needed any more.
 func (s *conn) idle() bool {
-	return s.flight != nil && s.outstanding == 0 && s.versions&(1<<http.HTTP09) == 0 &&
-		s.flight.parser[http1.Request].Idle() && s.flight.parser[http1.Response].Idle()
+	return s.flight != nil && len(s.flight.open) == 0 && s.flight.begun == never && s.flight.http1.Idle()
 }
 
 // count counts an exchange's outcome. Few connections have more than one that
@@ -146,7 +110,6 @@ func (s *conn) unset(f flags)   { s.flags &^= f }
 // A rare is what few connections need.
 type rare struct {
 	negotiated    [fact.NumOutcomes]uint32
-	more          []pending // outstanding behind front
 	reuseIdle     []int64
 	moreReuseIdle uint32
 	unsolicited   uint32
@@ -165,52 +128,40 @@ type table struct {
 	rares   []*rare // free
 	flights *flight // free
 	heads   http1.Pool
-	queued  int // requests that the queues of all connections have room for
+	sink    http.Sink
 }
 
-// takeOff gives the connection a flight, whose parsers stand between messages.
-func (t *table) takeOff(s *conn) *flight {
+// takeOff gives the connection a flight, whose parsers stand between messages, or
+// where mid is true wait for a segment that begins like one.
+func (t *table) takeOff(s *conn, mid bool) *flight {
 	f := t.flights
 	if f == nil {
 		f = new(flight)
-		for kind := range f.parser {
-			f.parser[kind].Pool = &t.heads
-			f.parser[kind].Reset(http1.Kind(kind), false)
-		}
 	} else {
 		t.flights, f.next = f.next, nil
 	}
 	s.flight = f
-	f.reqStart = never
+	f.begun = never
+	f.http1.Reset(&t.heads, t.sink, mid, http.Stream(s.requests))
 	return f
 }
 
-// joinMidstream gives the connection a flight whose parsers wait for a segment
-// that begins like a message.
-func (t *table) joinMidstream(s *conn) {
-	f := t.takeOff(s)
-	for kind := range f.parser {
-		f.parser[kind].Reset(http1.Kind(kind), true)
-	}
-}
-
-// land takes an idle connection's flight back, whose parsers need no Reset.
+// land takes a connection's flight back, if it has one.
 func (t *table) land(s *conn) {
-	f := s.flight
-	s.flight, f.next, t.flights = nil, t.flights, f
-}
-
-// crash takes back the flight of a connection that is over, if it has one.
-func (t *table) crash(s *conn) {
 	f := s.flight
 	if f == nil {
 		return
 	}
-	for kind := range f.parser {
-		f.parser[kind].Reset(http1.Kind(kind), false)
+	f.http1.Release()
+	if cap(f.open) > keptOpen {
+		f.open = nil
 	}
-	t.land(s)
+	f.open = f.open[:0]
+	s.flight, f.next, t.flights = nil, t.flights, f
 }
+
+// keptOpen is for how many exchanges a flight keeps room.
+const keptOpen = 16
 
 // chunkSize makes a chunk whole pages.
 const chunkSize = 1024
@@ -226,21 +177,11 @@ func (t *table) pooled(id uint32) *pool.Conn { return &t.at(id).pool }
 // open returns a fresh record for a connection.
 func (t *table) open(id uint32) *conn {
 	for int(id/chunkSize) >= len(t.chunks) {
-		t.chunks = append(t.chunks, newChunk())
+		t.chunks = append(t.chunks, new([chunkSize]conn))
 	}
 	s := t.at(id)
 	*s = conn{lastEnd: never, last: fact.ReasonOpen, once: fact.KeepAlive}
 	return s
-}
-
-// newChunk returns a chunk that has been written to on every page: one that the
-// garbage collector reads before that costs two page faults.
-func newChunk() *[chunkSize]conn {
-	c := new([chunkSize]conn)
-	for i := 0; i < chunkSize; i += 4096 / int(unsafe.Sizeof(conn{})) {
-		c[i].mark = 0
-	}
-	return c
 }
 
 // rare returns the rare part of s, taking one if it has none.
@@ -248,7 +189,6 @@ func (t *table) rare(s *conn) *rare {
 	if s.rare == nil {
 		if n := len(t.rares); n > 0 {
 			s.rare, t.rares = t.rares[n-1], t.rares[:n-1]
-			t.queued += cap(s.rare.more)
 		} else {
 			s.rare = new(rare)
 		}
@@ -256,32 +196,12 @@ func (t *table) rare(s *conn) *rare {
 	return s.rare
 }
 
-// queue makes a request wait behind others; false where there is no room.
-func (t *table) queue(r *rare, q *pending) bool {
-	room := cap(r.more)
-	if len(r.more) == room && t.queued >= maxQueued {
-		return false
-	}
-	r.more = append(r.more, *q)
-	t.queued += cap(r.more) - room
-	return true
-}
-
-// shrink gives the memory of a long queue back that is empty now.
-func (t *table) shrink(s *conn) {
-	if r := s.rare; r != nil && cap(r.more) > keptQueue {
-		t.queued -= cap(r.more)
-		r.more = nil
-	}
-}
-
 // release gives back what the record held.
 func (t *table) release(s *conn) {
-	t.crash(s)
+	t.land(s)
 	if r := s.rare; r != nil {
-		t.queued -= cap(r.more)
-		*r = rare{more: r.more[:0], reuseIdle: r.reuseIdle[:0]}
-		if len(t.rares) < maxFreeRares && cap(r.more) <= keptQueue && cap(r.reuseIdle) <= 64 {
+		*r = rare{reuseIdle: r.reuseIdle[:0]}
+		if len(t.rares) < maxFreeRares && cap(r.reuseIdle) <= 64 {
 			t.rares = append(t.rares, r)
 		}
 		s.rare = nil
@@ -290,3 +210,12 @@ func (t *table) release(s *conn) {
 }
 
 const maxFreeRares = 4096
+
+// addIdle lists an idle time, or counts it where there are most already.
+func (r *rare) addIdle(idle int64, most int) {
+	if len(r.reuseIdle) < most {
+		r.reuseIdle = append(r.reuseIdle, idle)
+	} else {
+		r.moreReuseIdle++
+	}
+}
