@@ -41,7 +41,9 @@ type Analyzer struct {
 	table    table
 	names    names
 
-	tracked func(id uint32, now int64) bool // the assembler's IsOpen, nil without a Worker
+	// Tracked says whether the tracker still has a connection at a time: its
+	// assembler's IsOpen. Nil: all that have not ended.
+	Tracked func(id uint32, now int64) bool
 
 	ledger   ledger
 	info     tls.Info
@@ -71,6 +73,9 @@ func New(cfg Config, obs ...fact.Observer) *Analyzer {
 	return a
 }
 
+// Flush forgets the pools: another capture may follow. Every connection has ended.
+func (a *Analyzer) Flush() { a.newPools() }
+
 // newPools makes the pools, empty.
 func (a *Analyzer) newPools() {
 	if !a.cfg.NoVerdicts {
@@ -81,7 +86,7 @@ func (a *Analyzer) newPools() {
 // isOpen tells the pools whether a connection is past the tracker's idle limit,
 // so that no verdict depends on when the sweep comes by.
 func (a *Analyzer) isOpen(id uint32, now int64) bool {
-	return a.tracked == nil || a.tracked(id, now)
+	return a.Tracked == nil || a.Tracked(id, now)
 }
 
 // on makes the ledger that of a connection.

@@ -10,6 +10,7 @@ import (
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http1"
 	"github.com/keepscope/keepscope/reassembly"
+	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/sniffertest"
 )
 
@@ -22,17 +23,34 @@ type last struct {
 func (l *last) Exchange(*fact.Exchange)       { l.exchanges++ }
 func (l *last) Connection(c *fact.Connection) { l.c = *c }
 
-func playScript(s *sniffertest.Script, cfg Config) (fact.Connection, *Worker) {
-	l, w := playAll(s, cfg)
-	return l.c, w
+// A player is an Analyzer with an Assembler before it.
+type player struct {
+	*Analyzer
+	assembler *reassembly.Assembler
 }
 
-func playAll(s *sniffertest.Script, cfg Config) (last, *Worker) {
+func newPlayer(cfg Config, obs ...fact.Observer) player {
+	a := New(cfg, obs...)
+	return player{a, reassembly.New(reassembly.Config{}, a)}
+}
+
+func (p player) play(segments []sniffer.Segment) {
+	for i := range segments {
+		p.assembler.Process(&segments[i])
+	}
+}
+
+func playScript(s *sniffertest.Script, cfg Config) (fact.Connection, player) {
+	l, p := playAll(s, cfg)
+	return l.c, p
+}
+
+func playAll(s *sniffertest.Script, cfg Config) (last, player) {
 	var l last
-	w := NewWorker(reassembly.Config{}, cfg, &l)
-	w.process(s.Segments()...)
-	w.flush()
-	return l, w
+	p := newPlayer(cfg, &l)
+	p.play(s.Segments())
+	p.assembler.Flush()
+	return l, p
 }
 
 func TestMostOutstandingRequests(t *testing.T) {
@@ -59,20 +77,20 @@ func TestMostOutstandingRequests(t *testing.T) {
 func TestMostQueuedRequests(t *testing.T) {
 	const request = "GET / HTTP/1.1\r\n\r\n"
 	var l last
-	w := NewWorker(reassembly.Config{}, Config{}, &l)
+	w := newPlayer(Config{}, &l)
 	pipelined := bytes.Repeat([]byte(request), http1.MaxOutstanding)
 	for i := range 300 {
 		var s sniffertest.Script
 		c := s.Conn(fmt.Sprintf("10.0.0.1:%d", 40000+i), "10.0.0.2:80", sniffertest.ConnConfig{})
 		c.Handshake(0, time.Millisecond)
 		c.Client(2*time.Millisecond, pipelined)
-		w.process(s.Segments()...)
+		w.play(s.Segments())
 	}
-	w.flush()
+	w.assembler.Flush()
 	if l.c.Requests != http1.MaxOutstanding || l.c.Negotiated[fact.Incomplete] != http1.MaxOutstanding || !l.c.Incomplete {
 		t.Errorf("%d requests, %v, incomplete %t", l.c.Requests, l.c.Negotiated, l.c.Incomplete)
 	}
-	if w.Analyzer.table.heads.Crowded == 0 {
+	if w.table.heads.Crowded == 0 {
 		t.Error("the cap that was met is not counted")
 	}
 }
@@ -122,7 +140,7 @@ func TestMostHeaderBytes(t *testing.T) {
 	if got.Requests != 2 || got.Responses != 2 || !got.Incomplete {
 		t.Errorf("%d requests, %d responses, incomplete %t", got.Requests, got.Responses, got.Incomplete)
 	}
-	if full := w.Analyzer.table.heads.Full; full != 1 {
+	if full := w.table.heads.Full; full != 1 {
 		t.Errorf("the pool was full %d times", full)
 	}
 }

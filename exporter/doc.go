@@ -5,7 +5,7 @@
 // memory that only its worker touches: no lock, no atomic operation, no
 // allocation and no Prometheus object for an exchange (BenchmarkExchange).
 // [Exporter.Gather] copies these figures between two batches of a worker
-// ([analyzer.Worker.Do]), a few servers at a time, then adds up the workers and
+// ([run.Worker.Do]), a few servers at a time, then adds up the workers and
 // makes metrics of them while capture goes on. Scrapes that come at once share
 // one copy. So a scrape costs capture the copying and no more, however slow the
 // scraper is.

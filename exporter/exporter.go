@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
-	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/run"
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
 )
@@ -73,7 +73,7 @@ type Exporter struct {
 // A source is a worker and its Recorder.
 type source struct {
 	recorder *Recorder
-	worker   *analyzer.Worker
+	worker   *run.Worker
 }
 
 // do runs f while the worker stands still.
@@ -114,7 +114,7 @@ func (e *Exporter) NewRecorder() *Recorder {
 
 // Attach adds a Recorder and the worker that fills it, which may be nil where
 // gathering and recording take turns.
-func (e *Exporter) Attach(r *Recorder, w *analyzer.Worker) {
+func (e *Exporter) Attach(r *Recorder, w *run.Worker) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.sources = append(e.sources, source{r, w})

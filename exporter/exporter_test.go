@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/run"
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/sniffertest"
@@ -46,10 +47,10 @@ func capture(t testing.TB, script *sniffertest.Script, workers int, cfg Config) 
 	cfg.Version, cfg.Commit, cfg.GoVersion = "v1", "abc", "go1"
 	cfg.ReuseWindow = time.Minute
 	e := New(cfg)
-	r := analyzer.Reader{Source: &sniffertest.Source{Frames: frames}, Decoder: decoder}
+	r := run.Reader{Source: &sniffertest.Source{Frames: frames}, Decoder: decoder}
 	for range workers {
 		recorder := e.NewRecorder()
-		w := analyzer.NewWorker(reassembly.Config{}, analyzer.Config{}, recorder)
+		w := run.NewWorker(reassembly.Config{}, analyzer.Config{}, recorder)
 		e.Attach(recorder, w)
 		r.Workers = append(r.Workers, w)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/keepscope/keepscope/analyzer/fact"
 
 	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/run"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
@@ -62,9 +63,9 @@ func replay(b *testing.B, path string, cfg analyzer.Config, o fact.Observer) tim
 		b.Fatal(err)
 	}
 	defer file.Close()
-	r := analyzer.Reader{
+	r := run.Reader{
 		Source: file, Decoder: sniffer.NewDecoder(sniffer.DecoderConfig{DNS: true}),
-		Workers: []*analyzer.Worker{analyzer.NewWorker(reassembly.Config{}, cfg, o)},
+		Workers: []*run.Worker{run.NewWorker(reassembly.Config{}, cfg, o)},
 	}
 	runtime.GC() // what was left by others is not to be paid for here
 	before := cpu()

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/run"
 	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
@@ -375,7 +376,7 @@ func TestNativeAndClassicCanBeLeftOut(t *testing.T) {
 func TestGatherWhileRecording(t *testing.T) {
 	e := New(Config{Local: local, MaxAge: time.Nanosecond, MaxServers: 20})
 	r := e.NewRecorder()
-	w := analyzer.NewWorker(reassembly.Config{}, analyzer.Config{}, r)
+	w := run.NewWorker(reassembly.Config{}, analyzer.Config{}, r)
 	e.Attach(r, w)
 	stop := make(chan struct{})
 	var recording, gathering sync.WaitGroup

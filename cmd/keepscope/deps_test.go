@@ -30,6 +30,7 @@ func TestDependencies(t *testing.T) {
 		{"analyzer/dns", nil, noCgo},
 		{"analyzer/pool", nil, noCgo},
 		{"analyzer", []string{"sniffer", "reassembly", "analyzer/"}, noCgo},
+		{"analyzer/run", []string{"sniffer", "reassembly", "analyzer"}, noCgo},
 		{"exporter", []string{"sniffer", "reassembly", "analyzer", "exporter"}, nil},
 		{"exporter/report", []string{"sniffer", "reassembly", "analyzer", "exporter"}, []string{"net/http", "github.com/prometheus/"}},
 		{"dashboards", []string{"sniffer", "reassembly", "analyzer", "exporter"}, nil},

@@ -33,6 +33,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/keepscope/keepscope/analyzer"
+	analyzerrun "github.com/keepscope/keepscope/analyzer/run"
 	"github.com/keepscope/keepscope/exporter"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/exporter/web"
@@ -273,11 +274,11 @@ func certify(t *testing.T, dir string) keyPair {
 }
 
 // busyWorker is a worker with many servers, whose capture is played by feed.
-func busyWorker(tb testing.TB, servers int) (*exporter.Exporter, *analyzer.Worker, *exporter.Recorder) {
+func busyWorker(tb testing.TB, servers int) (*exporter.Exporter, *analyzerrun.Worker, *exporter.Recorder) {
 	tb.Helper()
 	e := exporter.New(exporter.Config{MaxServers: servers})
 	r := e.NewRecorder()
-	w := analyzer.NewWorker(reassembly.Config{}, analyzer.Config{}, r)
+	w := analyzerrun.NewWorker(reassembly.Config{}, analyzer.Config{}, r)
 	e.Attach(r, w)
 	for i := range servers {
 		r.Exchange(exchangeTo(i, 0))

@@ -8,6 +8,7 @@ import (
 	"github.com/keepscope/keepscope/analyzer/fact"
 
 	"github.com/keepscope/keepscope/analyzer"
+	analyzerrun "github.com/keepscope/keepscope/analyzer/run"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
@@ -16,7 +17,7 @@ import (
 // A pipeline takes frames to facts: a decoder, the workers, and who listens to
 // each of them.
 type pipeline struct {
-	reader     analyzer.Reader
+	reader     analyzerrun.Reader
 	aggregates []*report.Aggregate // one a worker
 	window     time.Duration
 }
@@ -38,7 +39,7 @@ type listen struct {
 func (a *analysis) pipeline(l listen) *pipeline {
 	n := a.Workers
 	p := &pipeline{
-		reader: analyzer.Reader{
+		reader: analyzerrun.Reader{
 			Decoder: sniffer.NewDecoder(sniffer.DecoderConfig{DNS: true, NoTunnels: !a.DecodeTunnels}),
 			Ports:   a.Ports,
 		},
@@ -56,7 +57,7 @@ func (a *analysis) pipeline(l listen) *pipeline {
 			}
 		}
 		p.aggregates = append(p.aggregates, sum)
-		p.reader.Workers = append(p.reader.Workers, analyzer.NewWorker(
+		p.reader.Workers = append(p.reader.Workers, analyzerrun.NewWorker(
 			a.assembler(n),
 			analyzer.Config{ReuseWindow: a.ReuseWindow, MaxReuseIdle: l.reuseIdle, MaxHeaderBytes: a.share(n)},
 			observers...))

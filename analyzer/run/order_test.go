@@ -1,4 +1,4 @@
-package analyzer
+package run
 
 import (
 	"crypto/tls"
@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/analyzer/fact"
 
 	"github.com/keepscope/keepscope/reassembly"
@@ -61,8 +62,8 @@ func TestOrderOfFacts(t *testing.T) {
 		c.Close(at+120*time.Millisecond, sniffertest.Client, time.Millisecond)
 	}
 	o := &order{t: t, names: map[string]bool{}}
-	w := NewWorker(reassembly.Config{}, Config{}, o)
-	w.process(s.Segments()...)
+	w := NewWorker(reassembly.Config{}, analyzer.Config{}, o)
+	w.Process(s.Segments()...)
 	if o.connections != 2*n || o.exchanges != n/4*6 || len(o.names) != n {
 		t.Errorf("%d connections, %d exchanges, %d names; want %d, %d, %d", o.connections, o.exchanges, len(o.names), 2*n, n/4*6, n)
 	}

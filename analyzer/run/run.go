@@ -1,4 +1,9 @@
-package analyzer
+// Package run takes a source's frames to the analyzer: through one worker, or to
+// several, each of which owns its share of the connections.
+//
+// A [Reader] decodes each frame once and gives its segment to the [Worker] that its two
+// addresses name; DNS goes to all. The facts are the same for any number of workers.
+package run
 
 import (
 	"context"
@@ -10,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/analyzer/fact"
 
 	"github.com/keepscope/keepscope/reassembly"
@@ -28,13 +34,13 @@ const sweepEvery = int64(4 * time.Second)
 const yieldEvery = 64
 
 // sweep is the Protocol of a segment that stands for the time reaching
-// Segment.Time; it passes the Assembler's ProcessAll and goes nowhere else.
+// Segment.Time; it goes to a Worker and no further.
 const sweep = sniffer.Protocol(255)
 
 // A Worker owns everything of its share of the connections.
 type Worker struct {
 	Assembler *reassembly.Assembler
-	Analyzer  *Analyzer
+	Analyzer  *analyzer.Analyzer
 
 	batch sync.Mutex // held while a batch is processed
 }
@@ -48,22 +54,21 @@ func (w *Worker) Do(f func()) {
 }
 
 // NewWorker returns a worker that tells each of obs what it finds.
-func NewWorker(rc reassembly.Config, ac Config, obs ...fact.Observer) *Worker {
-	w := &Worker{Analyzer: New(ac, obs...)}
+func NewWorker(rc reassembly.Config, ac analyzer.Config, obs ...fact.Observer) *Worker {
+	w := &Worker{Analyzer: analyzer.New(ac, obs...)}
 	w.Assembler = reassembly.New(rc, w.Analyzer)
-	w.Analyzer.tracked = w.Assembler.IsOpen
+	w.Analyzer.Tracked = w.Assembler.IsOpen
 	return w
 }
 
-// flush ends the connections that are still open. Another capture may follow.
-func (w *Worker) flush() {
+// Flush ends the connections that are still open. Another capture may follow.
+func (w *Worker) Flush() {
 	w.Assembler.Flush()
-	w.Analyzer.newPools()
-
+	w.Analyzer.Flush()
 }
 
-// process takes segments, and the sweeps among them, in their order.
-func (w *Worker) process(segments ...sniffer.Segment) {
+// Process takes segments, and the sweeps among them, in their order.
+func (w *Worker) Process(segments ...sniffer.Segment) {
 	w.Assembler.ProcessAll(segments, func(s *sniffer.Segment) {
 		if s.Protocol == sweep {
 			w.Assembler.Sweep(s.Time)
@@ -109,7 +114,7 @@ func (r *Reader) Flush() {
 	for _, w := range r.Workers {
 		w.Do(func() {
 			w.Assembler.Sweep(r.Progress.Last.Load())
-			w.flush()
+			w.Flush()
 		})
 	}
 }
@@ -193,7 +198,7 @@ func (r *Reader) frames(w *Worker, frames []sniffer.Frame) {
 	for i := range frames {
 		f := &frames[i]
 		if r.due(f.Time) {
-			w.process(r.decoded[:n]...)
+			w.Process(r.decoded[:n]...)
 			n = 0
 			w.Assembler.Sweep(f.Time)
 		}
@@ -201,11 +206,11 @@ func (r *Reader) frames(w *Worker, frames []sniffer.Frame) {
 			n++
 		}
 		if n == len(r.decoded) {
-			w.process(r.decoded[:]...)
+			w.Process(r.decoded[:]...)
 			n = 0
 		}
 	}
-	w.process(r.decoded[:n]...)
+	w.Process(r.decoded[:n]...)
 }
 
 // A load is a batch and what each worker has to do of it.
@@ -230,7 +235,7 @@ func (r *Reader) parallel(ctx context.Context) error {
 			for l := range queues[i] {
 				w := r.Workers[i]
 				w.Do(func() {
-					w.process(l.share[i]...)
+					w.Process(l.share[i]...)
 
 				})
 				if l.left.Add(-1) == 0 {

@@ -1,4 +1,4 @@
-package analyzer
+package run
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/analyzer/fact"
 
 	"github.com/google/go-cmp/cmp"
@@ -271,7 +272,7 @@ func play(t *testing.T, src sniffer.Source, workers int) (lines []string) {
 	for range workers {
 		f := newFacts(t)
 		all = append(all, f)
-		r.Workers = append(r.Workers, NewWorker(reassembly.Config{}, Config{MaxReuseIdle: 16}, f))
+		r.Workers = append(r.Workers, NewWorker(reassembly.Config{}, analyzer.Config{MaxReuseIdle: 16}, f))
 	}
 	if err := r.Run(context.Background()); err != nil {
 		t.Fatal(err)
@@ -348,7 +349,7 @@ func TestSweepTellsNothingNew(t *testing.T) {
 		frames := (&wire{Rand: rand.New(rand.NewPCG(seed, 4))}).frames(t, 120)
 		run := func(every int64) []string {
 			f := newFacts(t)
-			w := NewWorker(reassembly.Config{}, Config{}, f)
+			w := NewWorker(reassembly.Config{}, analyzer.Config{}, f)
 			d := sniffer.NewDecoder(sniffer.DecoderConfig{})
 			var s sniffer.Segment
 			var next int64
@@ -358,11 +359,11 @@ func TestSweepTellsNothingNew(t *testing.T) {
 					next = frames[i].Time + every
 				}
 				if d.Decode(&frames[i], &s) {
-					w.process(s)
+					w.Process(s)
 				}
 			}
 			w.Assembler.Sweep(frames[len(frames)-1].Time)
-			w.flush()
+			w.Flush()
 			slices.Sort(f.lines)
 			return f.lines
 		}
@@ -381,17 +382,17 @@ func TestCaptureAfterCapture(t *testing.T) {
 	for seed := range uint64(20) {
 		frames := (&wire{Rand: rand.New(rand.NewPCG(seed, 5))}).frames(t, 120)
 		f := newFacts(t)
-		w := NewWorker(reassembly.Config{}, Config{}, f)
+		w := NewWorker(reassembly.Config{}, analyzer.Config{}, f)
 		read := func() []string {
 			f.lines = nil
 			d := sniffer.NewDecoder(sniffer.DecoderConfig{})
 			var s sniffer.Segment
 			for i := range frames {
 				if d.Decode(&frames[i], &s) {
-					w.process(s)
+					w.Process(s)
 				}
 			}
-			w.flush()
+			w.Flush()
 			slices.Sort(f.lines)
 			return f.lines
 		}
@@ -441,11 +442,11 @@ func TestNoAllocationPerExchange(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			w := NewWorker(reassembly.Config{}, Config{}, deaf{})
+			w := NewWorker(reassembly.Config{}, analyzer.Config{}, deaf{})
 			l := newLoop(tt.request, tt.response)
-			w.process(l.open...)
+			w.Process(l.open...)
 			round := func() {
-				w.process(l.exchange...)
+				w.Process(l.exchange...)
 				l.next()
 			}
 			for range 10 {
@@ -461,7 +462,7 @@ func TestNoAllocationPerExchange(t *testing.T) {
 // TestNoAllocationPerConnection opens and closes connections with one request
 // each, the most that verdicts can be asked for.
 func TestNoAllocationPerConnection(t *testing.T) {
-	w := NewWorker(reassembly.Config{}, Config{}, deaf{})
+	w := NewWorker(reassembly.Config{}, analyzer.Config{}, deaf{})
 	c := newChurn()
 	for range 20000 { // the closed 4-tuples that are remembered come first
 		c.round(w)
@@ -486,7 +487,7 @@ func newChurn() *churn {
 }
 
 func (c *churn) round(w *Worker) {
-	w.process(c.segments...)
+	w.Process(c.segments...)
 	for i := range c.segments {
 		s := &c.segments[i]
 		s.Time += 6e6
@@ -505,7 +506,7 @@ func (c *churn) round(w *Worker) {
 func BenchmarkVerdicts(b *testing.B) {
 	for _, without := range []bool{false, true} {
 		b.Run(map[bool]string{false: "with", true: "without"}[without], func(b *testing.B) {
-			w := NewWorker(reassembly.Config{}, Config{NoVerdicts: without}, deaf{})
+			w := NewWorker(reassembly.Config{}, analyzer.Config{NoVerdicts: without}, deaf{})
 			c := newChurn()
 			b.ReportAllocs()
 			for b.Loop() {
@@ -519,12 +520,12 @@ func BenchmarkVerdicts(b *testing.B) {
 func BenchmarkExchange(b *testing.B) {
 	for _, without := range []bool{false, true} {
 		b.Run(map[bool]string{false: "with verdicts", true: "without"}[without], func(b *testing.B) {
-			w := NewWorker(reassembly.Config{}, Config{NoVerdicts: without}, deaf{})
+			w := NewWorker(reassembly.Config{}, analyzer.Config{NoVerdicts: without}, deaf{})
 			l := newLoop(someRequests[0], someResponses[0])
-			w.process(l.open...)
+			w.Process(l.open...)
 			b.ReportAllocs()
 			for b.Loop() {
-				w.process(l.exchange...)
+				w.Process(l.exchange...)
 				l.next()
 			}
 		})
