@@ -36,8 +36,8 @@ func (s Side) String() string {
 	return "server"
 }
 
-// A Head is what is kept of a message's header section. Host views the bytes that
-// were read, and is valid during the call that hands the Head over.
+// A Head is what is kept of a message's header section. Host, Agent, Server and Via
+// view the bytes that were read, and are valid during the call that hands the Head over.
 type Head struct {
 	Version                              Version
 	Method                               Method // of a request
@@ -47,6 +47,12 @@ type Head struct {
 	KeepAliveTimeout                     uint32 // seconds, of Keep-Alive: timeout=
 	KeepAliveMax                         uint32 // of Keep-Alive: max=
 	Host                                 []byte // of a request: Host, :authority, or the authority of an absolute-form target or of CONNECT; not sanitised
+	Agent                                []byte // of a request: User-Agent, its first [MaxName] bytes. This one and the next three only where asked for
+	Server                               []byte // of a response: Server, its first MaxName bytes
+	Via                                  []byte // Via, its last MaxName bytes: those of who sent the message come last (RFC 9110 §7.6.3)
+	Forwarded                            bool   // a request has Forwarded (RFC 7239), X-Forwarded-For or Via: Agent is not that of who sent it
+	H2C                                  bool   // a 101 to HTTP/2: Upgrade: h2c (RFC 7540 §3.2)
+	Malformed                            bool   // HTTP/1: a request line of which nothing is known but its method
 	GRPC                                 bool   // a request's content-type begins with application/grpc
 	Extended                             bool   // HTTP/2: a CONNECT with :protocol (RFC 8441)
 	Pipelined                            bool   // HTTP/1: a request sent before the response to the one before had been read
@@ -54,6 +60,10 @@ type Head struct {
 	EndsHTTP                             bool   // HTTP/1: a response after which no HTTP follows (RFC 9110 §7.8, §9.3.6)
 	Partial                              bool   // fields may be unknown: the head was cut, or HPACK's table was not known
 }
+
+// MaxName is the most bytes that are kept of the name of a software: browsers name
+// themselves behind a hundred bytes of others' names.
+const MaxName = 160
 
 // Interim says whether a response is not the final one (RFC 9110 §15.2); 101
 // is final here, for HTTP ends with it.

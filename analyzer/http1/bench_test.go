@@ -31,6 +31,12 @@ const benchResponse = "HTTP/1.1 200 OK\r\n" +
 	"\r\n0123456789"
 
 func benchmarkNext(b *testing.B, kind Kind, in string, size int) {
+	b.Helper()
+	benchmarkNamed(b, kind, in, size, false)
+}
+
+func benchmarkNamed(b *testing.B, kind Kind, in string, size int, named bool) {
+	b.Helper()
 	p := &Parser{Pool: new(Pool)}
 	p.Reset(kind, false)
 	stream := []byte(in)
@@ -38,14 +44,23 @@ func benchmarkNext(b *testing.B, kind Kind, in string, size int) {
 	b.SetBytes(int64(len(stream)))
 	b.ReportAllocs()
 	for b.Loop() {
+		if named {
+			p.Identify()
+		}
 		for i := 0; i < len(stream); i += size {
 			drain(p, stream[i:min(i+size, len(stream))], &m)
 		}
 	}
 }
 
-func BenchmarkRequest(b *testing.B)     { benchmarkNext(b, Request, benchRequest, len(benchRequest)) }
-func BenchmarkResponse(b *testing.B)    { benchmarkNext(b, Response, benchResponse, len(benchResponse)) }
+func BenchmarkRequest(b *testing.B)  { benchmarkNext(b, Request, benchRequest, len(benchRequest)) }
+func BenchmarkResponse(b *testing.B) { benchmarkNext(b, Response, benchResponse, len(benchResponse)) }
+func BenchmarkRequestNamed(b *testing.B) {
+	benchmarkNamed(b, Request, benchRequest, len(benchRequest), true)
+}
+func BenchmarkResponseNamed(b *testing.B) {
+	benchmarkNamed(b, Response, benchResponse, len(benchResponse), true)
+}
 func BenchmarkRequestCut(b *testing.B)  { benchmarkNext(b, Request, benchRequest, 100) }
 func BenchmarkResponseCut(b *testing.B) { benchmarkNext(b, Response, benchResponse, 100) }
 

@@ -110,6 +110,9 @@ func (c *Conn) readRequests(b []byte, at int64) {
 		b = b[n:]
 		switch ev {
 		case Head:
+			if m.Malformed && c.requests == 0 {
+				continue // of a protocol that is not known to be HTTP
+			}
 			c.begin(at)
 			c.begun = false
 			c.request(m, at)

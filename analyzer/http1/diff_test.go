@@ -25,7 +25,8 @@ type seen struct {
 	Framing string
 	Length  int64 // of a body of known length
 	Close   bool
-	End     int // offset of the message's end in the stream; -1 is not reached
+	Name    string // User-Agent or Server, each white space one blank
+	End     int    // offset of the message's end in the stream; -1 is not reached
 }
 
 // netSeen parses a stream with net/http, up to what it refuses, or what this
@@ -68,6 +69,7 @@ func netHead(kind Kind, br *bufio.Reader) (s seen, body io.Reader, ok bool) {
 		}
 		s = seen{Method: r.Method, Version: r.Proto, Close: r.Close}
 		s.Framing, s.Length = netFraming(r.ContentLength, r.TransferEncoding, "none")
+		s.Name = netName(r.Header["User-Agent"])
 		if known([]byte(s.Method)) == http.Other {
 			s.Method = http.Other.String()
 		}
@@ -79,6 +81,7 @@ func netHead(kind Kind, br *bufio.Reader) (s seen, body io.Reader, ok bool) {
 	}
 	s = seen{Status: r.StatusCode, Version: r.Proto, Close: r.Close}
 	s.Framing, s.Length = netFraming(r.ContentLength, r.TransferEncoding, "close")
+	s.Name = netName(r.Header["Server"])
 	switch {
 	case r.StatusCode == nethttp.StatusSwitchingProtocols:
 		s.Framing, s.Length = "tunnel", 0
@@ -98,6 +101,22 @@ func netFraming(length int64, coding []string, without string) (string, int64) {
 		return "none", 0
 	}
 	return without, 0
+}
+
+// netName returns the first value that is not empty, as much of it as is kept.
+func netName(values []string) string {
+	for _, v := range values {
+		if v != "" {
+			return sameName(v)
+		}
+	}
+	return ""
+}
+
+// sameName evens out what the two make of folds, and of the cap.
+func sameName(v string) string {
+	v = strings.Join(strings.FieldsFunc(v, func(r rune) bool { return r < 128 && isSpace(byte(r)) }), " ")
+	return v[:min(len(v), http.MaxName/2)]
 }
 
 var blankBeforeColon = regexp.MustCompile(`\n[^\r\n:]*[ \t]:`)
@@ -137,6 +156,7 @@ func ourSeen(kind Kind, in []byte) (messages []seen) {
 	p.Reset(kind, false)
 	var m Message
 	for at := 0; ; {
+		p.Identify()
 		n, ev := p.Next(in[at:], &m)
 		at += n
 		switch ev {
@@ -157,9 +177,9 @@ func ourHead(m *Message) seen {
 		s.Framing = "none"
 	}
 	if m.Kind == Request {
-		s.Method = m.Method.String()
+		s.Method, s.Name = m.Method.String(), sameName(string(m.Agent))
 	} else {
-		s.Status = int(m.Status)
+		s.Status, s.Name = int(m.Status), sameName(string(m.Server))
 	}
 	s.Close = m.Connection&http.Close != 0
 	switch {
@@ -248,7 +268,8 @@ func generate(rnd *rand.Rand, kind Kind) []byte {
 		}
 		for range rnd.IntN(4) {
 			b.WriteString(pick("Host: a", "Accept: */*", "Cookie: c=d", "Connection: close", "connection: Keep-Alive, x",
-				"Connection: upgrade", "X: a"+eol+" Connection: close", "Connection: x,"+eol+"\tclose", "Keep-Alive: timeout=3") + eol)
+				"Connection: upgrade", "X: a"+eol+" Connection: close", "User-Agent: a/1 (b)", "user-agent:", "User-Agent:  c"+eol+"  d ", "Server: nginx/1.2", "SERVER: e",
+				"Connection: x,"+eol+"\tclose", "Keep-Alive: timeout=3") + eol)
 		}
 		switch body := strings.Repeat("x", rnd.IntN(40)); rnd.IntN(4) {
 		case 0:
@@ -295,11 +316,11 @@ func FuzzDifferential(f *testing.F) {
 func FuzzParser(f *testing.F) {
 	for _, c := range wireCases {
 		if len(c.in) < 4<<10 {
-			f.Add([]byte(c.in), c.kind == Response, uint8(c.asked), uint64(1))
+			f.Add([]byte(c.in), c.kind == Response, uint8(c.asked), c.named, uint64(1))
 		}
 	}
-	f.Fuzz(func(t *testing.T, in []byte, response bool, a uint8, seed uint64) {
-		c := wireCase{kind: kindOf(response), asked: asking(a % 4), in: string(in)}
+	f.Fuzz(func(t *testing.T, in []byte, response bool, a uint8, named bool, seed uint64) {
+		c := wireCase{kind: kindOf(response), asked: asking(a % 4), named: named, in: string(in)}
 		if c.kind == Request {
 			c.asked = askedGET
 		}

@@ -26,7 +26,9 @@
 //
 // By content. A request line ends in HTTP/0.x or HTTP/1.x, or is "GET" with a target that
 // begins with "/" or "http://" and has no version (HTTP/0.9); a status line
-// begins with HTTP/0.x or HTTP/1.x and three digits. Anything else is Lost, and so is
+// begins with HTTP/0.x or HTTP/1.x and three digits. A line that begins with a known
+// method and is none of that, nor of a protocol with such methods (RTSP, SIP), is a
+// Malformed request: its Head counts, then Lost. Anything else is Lost, and so is
 // the rest of that segment. A later segment that begins with a status line of
 // HTTP/1.x, or with a request line (without its end: with a known method),
 // ends that.
@@ -40,6 +42,7 @@
 //	a method's token                         fixed       64 bytes  Lost
 //	a chunk's size                           64 bits               Lost
 //	a body's length                          63 bits               as an invalid one
+//	User-Agent and Server, and Via's end     MaxName     160 bytes what is beyond is left out
 //	buffers for cut heads, of all Parsers    Pool.Max    16 MiB    Lost, counted in Pool.Full
 //	spare partial heads in a Pool            fixed       64        given to the garbage collector
 //

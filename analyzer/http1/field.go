@@ -18,6 +18,12 @@ const (
 	transferEncodingField
 	keepAliveField
 	hostField
+	upgradeField
+	agentField
+	serverField
+	viaField
+	forwardedField
+	forwardedForField
 )
 
 // longestName is the length of "Transfer-Encoding" and the byte after it.
@@ -38,6 +44,8 @@ func fieldOf(line []byte) field {
 		case isNameEnd(line, 14):
 			f, name = contentLengthField, "content-length"
 		}
+	case 'f':
+		f, name = forwardedField, "forwarded"
 	case 'h':
 		f, name = hostField, "host"
 	case 'k':
@@ -46,6 +54,19 @@ func fieldOf(line []byte) field {
 		f, name = transferEncodingField, "transfer-encoding"
 	case 'p':
 		f, name = proxyConnectionField, "proxy-connection"
+	case 's':
+		f, name = serverField, "server"
+	case 'u':
+		switch {
+		case isNameEnd(line, 10):
+			f, name = agentField, "user-agent"
+		case isNameEnd(line, 7):
+			f, name = upgradeField, "upgrade"
+		}
+	case 'v':
+		f, name = viaField, "via"
+	case 'x':
+		f, name = forwardedForField, "x-forwarded-for"
 	}
 	if f == noField || !isNameEnd(line, len(name)) || !isFold(line[:len(name)], name) {
 		return noField
@@ -54,7 +75,8 @@ func fieldOf(line []byte) field {
 }
 
 var nameLen = [...]int{connectionField: 10, proxyConnectionField: 16, contentLengthField: 14,
-	transferEncodingField: 17, keepAliveField: 10, hostField: 4}
+	transferEncodingField: 17, keepAliveField: 10, hostField: 4, upgradeField: 7, agentField: 10, serverField: 6,
+	viaField: 3, forwardedField: 9, forwardedForField: 15}
 
 // isNameEnd reports whether a name of length n may end in line: at a colon, or at
 // white space before it, which RFC 9112 §5.1 has recipients reject or remove.
@@ -64,15 +86,16 @@ func isNameEnd(line []byte, n int) bool {
 
 // mayMatter reports whether a line that begins with b, and has no end in it, may be of
 // a field that matters, or the empty line.
-func mayMatter(b []byte) bool {
-	if len(b) == 0 {
+func (h *head) mayMatter(b []byte) bool {
+	switch {
+	case len(b) == 0:
 		return true
+	case b[0] == '\r':
+		return len(b) == 1
+	case h.firstBytes()>>(b[0]&31)&1 == 0:
+		return false
 	}
-	switch b[0] | 0x20 {
-	case 'c', 't', 'k', 'p', 'h':
-		return len(b) < longestName || fieldOf(b) != noField
-	}
-	return len(b) == 1 && b[0] == '\r'
+	return len(b) < longestName || fieldOf(b) != noField
 }
 
 // isFold reports whether b is name, which is in lower case, in any case.
@@ -119,6 +142,46 @@ func (h *head) field(f field, line []byte) {
 		if h.Kind == Request && len(h.Host) == 0 {
 			h.Host = value
 		}
+	case upgradeField:
+		h.upgrade(value)
+	default:
+		h.software(f, value)
+	}
+}
+
+// upgrade reads an Upgrade field: a 101 names the one protocol that follows.
+func (h *head) upgrade(list []byte) {
+	if h.Kind != Response || h.Status != 101 {
+		return
+	}
+	for len(list) > 0 {
+		var protocol []byte
+		protocol, list = element(list)
+		h.H2C = h.H2C || isFold(protocol, "h2c")
+	}
+}
+
+// software reads a field that names who sent the message, or says that it was
+// passed on. Of User-Agent and Server the first counts, of Via the last.
+func (h *head) software(f field, value []byte) {
+	if !h.named {
+		return
+	}
+	switch {
+	case f == viaField:
+		h.Via = value[max(0, len(value)-http.MaxName):]
+		h.Forwarded = h.Forwarded || h.Kind == Request
+	case f == serverField:
+		if h.Kind == Response && len(h.Server) == 0 {
+			h.Server = value[:min(len(value), http.MaxName)]
+		}
+	case h.Kind == Response:
+	case f == agentField:
+		if len(h.Agent) == 0 {
+			h.Agent = value[:min(len(value), http.MaxName)]
+		}
+	default:
+		h.Forwarded = true
 	}
 }
 

@@ -13,6 +13,7 @@ type head struct {
 	*Message
 	proxy         http.Tokens // of Proxy-Connection
 	begun         bool        // the start line was read
+	named         bool        // the software is asked for: see Parser.Identify
 	hasConnection bool
 	hasLength     bool
 	badLength     bool // Content-Length is no number, or two
@@ -24,9 +25,10 @@ type head struct {
 type verdict uint8
 
 const (
-	isCut   verdict = iota // more lines follow
-	isWhole                // the head is complete
-	isBad                  // it is no head
+	isCut       verdict = iota // more lines follow
+	isWhole                    // the head is complete
+	isBad                      // it is no head
+	isMalformed                // it begins like a request, and is none
 	isPreface
 	isHeadless
 )
@@ -45,7 +47,7 @@ func (p *Parser) start(b []byte, m *Message) (int, Event) {
 		return len(b), NeedMore
 	}
 	*m = Message{Kind: p.kind}
-	h := head{Message: m}
+	h := head{Message: m, named: p.flags&identify != 0}
 	n, v := h.read(text)
 	switch v {
 	case isWhole:
@@ -60,8 +62,53 @@ func (p *Parser) start(b []byte, m *Message) (int, Event) {
 		return len(b), NeedMore
 	case isPreface:
 		return p.http2(len(b) - len(text) + n)
+	case isMalformed:
+		return len(b) - len(text) + n, p.emitMalformed(m)
 	}
 	return p.lose(b)
+}
+
+// emitMalformed reports the request that m has the method of. Lost follows.
+func (p *Parser) emitMalformed(m *Message) Event {
+	p.Release()
+	p.state = atLoss
+	p.flags &^= identify
+	*m = Message{Head: http.Head{Method: m.Method, Malformed: true}, Framing: Unframed}
+	return Head
+}
+
+// Cut reports whether a head has begun, and its start line, or as much of it as tells
+// that it is one, was read. Then *m holds what was read, Partial, and nothing more
+// of that message is reported: Next skips to a segment that begins like a message.
+// It is called before the Gap of bytes that were sent and cut off by a snaplen.
+func (p *Parser) Cut(m *Message) bool {
+	t := p.part
+	if p.state != inHead || t == nil || p.flags&headless != 0 {
+		return false
+	}
+	if !t.head.begun {
+		if !begins(p.kind, t.buf) {
+			return false
+		}
+		t.head.cutStart(t.buf)
+	}
+	if !t.head.hasConnection {
+		t.head.Connection = t.head.proxy
+	}
+	t.msg.Partial, t.msg.Framing, t.msg.ContentLength = true, Unframed, 0
+	*m = t.msg
+	p.forget()
+	p.flags &^= identify
+	return true
+}
+
+// cutStart reads a start line that was cut: begins holds of it.
+func (h *head) cutStart(b []byte) {
+	if h.Kind == Response {
+		h.statusLine(b)
+		return
+	}
+	h.Method, _ = methodOf(b)
 }
 
 // emit completes the message and makes p ready for what its head announces.
@@ -88,14 +135,14 @@ func (p *Parser) emit(h *head) Event {
 	if h.Framing != Length {
 		h.ContentLength = 0
 	}
-	p.flags &^= headless
+	p.flags &^= headless | identify
 	return Head
 }
 
 func (p *Parser) emitHeadless(m *Message) Event {
 	p.Release()
 	p.state = inClose
-	p.flags &^= headless
+	p.flags &^= headless | identify
 	*m = Message{Head: http.Head{Version: http.HTTP09}, Kind: Response, Framing: UntilClose}
 	return Head
 }
@@ -150,16 +197,33 @@ func (h *head) read(b []byte) (n int, v verdict) {
 }
 
 // firstBytes has the bit of the lower five bits of each byte that begins a name that
-// matters, in either case, or the empty line. Few other bytes share them.
-const firstBytes uint32 = 1<<('c'&31) | 1<<('h'&31) | 1<<('k'&31) | 1<<('p'&31) | 1<<('t'&31) | 1<<'\r' | 1<<'\n'
+// matters, in either case, or the empty line. Few other bytes share them. Those of
+// names that matter only where they are asked for stand apart.
+const (
+	firstBytes    uint32 = 1<<('c'&31) | 1<<('h'&31) | 1<<('k'&31) | 1<<('p'&31) | 1<<('t'&31) | 1<<'\r' | 1<<'\n'
+	softwareBytes uint32 = 1<<('f'&31) | 1<<('s'&31) | 1<<('u'&31) | 1<<('v'&31) | 1<<('x'&31)
+	upgradeBytes  uint32 = 1 << ('u' & 31)
+)
+
+func (h *head) firstBytes() uint32 {
+	set := firstBytes
+	if h.named {
+		set |= softwareBytes
+	}
+	if h.Status == 101 {
+		set |= upgradeBytes
+	}
+	return set
+}
 
 // fields does what read does, after the start line. B is not empty. A line that begins like
 // none that matters costs one search for its end; so do folds of such a line.
 func (h *head) fields(b []byte) (n int, v verdict) {
+	set := h.firstBytes()
 	for rest := b; ; rest = rest[n:] {
 		c := rest[0]
 		switch {
-		case firstBytes>>(c&31)&1 == 0:
+		case set>>(c&31)&1 == 0:
 			n = bytes.IndexByte(rest, '\n') + 1
 		case c == '\n':
 			return len(b) - len(rest) + 1, isWhole
@@ -249,18 +313,34 @@ func (h *head) requestLine(line []byte) verdict {
 			h.Version = version(v[6], v[8])
 			target := trimBlank(rest[:len(rest)-9])
 			if len(target) == 0 {
-				return isBad
+				return h.malformed(rest)
 			}
 			h.target(target)
 			return isCut
 		}
 	}
 	if method != http.GET || !isSimple(rest) {
-		return isBad
+		return h.malformed(rest)
 	}
 	h.Version = http.HTTP09
 	h.target(rest)
 	return isWhole
+}
+
+// malformed says what a line is that begins with a method, goes on with rest, and
+// is no request line. Other protocols have these methods, too: their lines end
+// with a version, such as RTSP/1.0.
+func (h *head) malformed(rest []byte) verdict {
+	last := rest[bytes.LastIndexAny(rest, " \t")+1:]
+	n := 0
+	for n < len(last) && 'A' <= last[n] && last[n] <= 'Z' {
+		n++
+	}
+	isOther := n > 0 && len(last) > n+1 && last[n] == '/' && digits(last[n+1:n+2]) && string(last[:n]) != "HTTP"
+	if h.Method == http.Other || isOther {
+		return isBad
+	}
+	return isMalformed
 }
 
 // isSimple reports whether target is that of an HTTP/0.9 request: strict, as

@@ -21,12 +21,12 @@ const (
 	Chunked
 	UntilClose
 	Tunnel   // HTTP ends here: 101, or 2xx to CONNECT; no End follows
-	Unframed // a request whose end cannot be known (RFC 9112 §6.3 items 4 and 5); Lost follows
+	Unframed // a message whose end cannot be known: a request (RFC 9112 §6.3 items 4 and 5) or a Malformed one, of which Lost follows; one that was Cut
 )
 
-// A Message is the head of a request or response. Host views the bytes given
-// to Next, or a buffer of the Pool: it is valid until the next call of any
-// Parser that has the same Pool, or until those bytes change.
+// A Message is the head of a request or response. Host, Agent, Server and Via view
+// the bytes given to Next, or a buffer of the Pool: they are valid until the next
+// call of any Parser that has the same Pool, or until those bytes change.
 type Message struct {
 	http.Head
 	Kind          Kind

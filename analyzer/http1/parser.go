@@ -30,6 +30,7 @@ const (
 	sizeDigit  flags = 1 << iota // the chunk's size has a digit
 	headless                     // the next response may be one of HTTP/0.9
 	sawPreface                   // the last Lost was the preface of HTTP/2
+	identify                     // the next Head names the software
 )
 
 // A Parser finds the messages in one direction of one connection. The zero
@@ -130,6 +131,11 @@ func (p *Parser) Tunneling() bool { return p.state == inTunnel }
 // begins with a status line after all, as servers' errors do, it is all body
 // and until close, and its Head is reported at its first byte.
 func (p *Parser) Expect09() { p.flags |= headless }
+
+// Identify asks that the next Head have Agent, Server, Via and Forwarded, where it
+// has such fields. Of a connection one request and one response are enough, and what
+// is not asked for costs nothing (BenchmarkRequest, BenchmarkRequestNamed).
+func (p *Parser) Identify() { p.flags |= identify }
 
 // Preface reports whether the last Lost was HTTP/2's connection preface. Next
 // then consumed its first line, "PRI * HTTP/2.0\r\n", and nothing after it.

@@ -76,6 +76,64 @@ func TestGapAndResync(t *testing.T) {
 	}
 }
 
+// TestCut holds what is told of a head that a snaplen cut.
+func TestCut(t *testing.T) {
+	const next = "GET / HTTP/1.1\r\nHost: b\r\n\r\n"
+	for _, c := range []struct {
+		name string
+		kind Kind
+		in   string
+		want string // "" is no head
+	}{
+		{"in a field", rq, "GET /a HTTP/1.1\r\nUser-Agent: go\r\nHost: a\r\nAccep", "GET 1.1 unframed host=a agent=go partial"},
+		{"in the host", rq, "GET /a HTTP/1.1\r\nHost: exam", "GET 1.1 unframed partial"},
+		{"after the start line", rq, "POST /a HTTP/1.0\r\n", "POST 1.0 unframed partial"},
+		{"in the target", rq, "GET /abc", "GET ? unframed partial"},
+		{"in the target of an unknown method", rq, "MKCOL /abc", ""},
+		{"in the method", rq, "GE", ""},
+		{"in the method's blank", rq, "DELETE ", "DELETE ? unframed partial"},
+		{"of a response", rs, "HTTP/1.1 200 OK\r\nServer: nginx\r\nConnection: close\r\nContent-Length: 1", "200 1.1 unframed close server=nginx partial"},
+		{"in the reason", rs, "HTTP/1.0 404 No", "404 1.0 unframed partial"},
+		{"in the status", rs, "HTTP/1.1 20", ""},
+		{"of a proxy's response", rs, "HTTP/1.1 200 OK\r\nProxy-Connection: close\r\nX", "200 1.1 unframed close partial"},
+		{"nothing", rq, "", ""},
+		{"blank lines", rq, "\r\n", ""},
+		{"in a body", rq, "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\na", ""},
+		{"whole", rq, next, ""},
+		{"lost", rq, "\x00", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := &Parser{Pool: new(Pool)}
+			p.Reset(c.kind, false)
+			p.Identify()
+			feed(p, askedGET, []byte(c.in))
+			before := *p
+			var m Message
+			got := ""
+			if p.Cut(&m) {
+				got = m.text()
+			} else if *p != before {
+				t.Errorf("without a head the parser changed from %+v to %+v", before, *p)
+			}
+			if got != c.want {
+				t.Fatalf("%q, want %q", got, c.want)
+			}
+			if got == "" {
+				return
+			}
+			if p.Cut(&m) {
+				t.Error("cut twice")
+			}
+			if ended, isLost := p.Gap(99); ended || isLost || !p.IsLost() {
+				t.Errorf("gap: ended %v, lost %v, IsLost %v", ended, isLost, p.IsLost())
+			}
+			if got := feed(p, askedGET, []byte(next)); c.kind == rq && len(got) != 2 {
+				t.Errorf("afterwards: %q", got)
+			}
+		})
+	}
+}
+
 // A gap before the End of a message without body was asked for.
 func TestGapAtEnd(t *testing.T) {
 	var p Parser
@@ -222,6 +280,8 @@ func TestAllocs(t *testing.T) {
 		{"response", Response, benchResponse, 1 << 20},
 		{"request cut", Request, benchRequest, 7},
 		{"response cut", Response, benchResponse, 7},
+		{"named request cut", Request, strings.Replace(benchRequest, "\r\n\r\n", "\r\nVia: 1.1 a\r\n\r\n", 1), 7},
+		{"malformed", Request, "GET /\r\nGET x\r\n", 3},
 		{"chunked", Response, chunkedHead + "5;x\r\nabcde\r\n0\r\nA: b\r\n\r\n", 1 << 20},
 		{"lost", Request, "\x00\x01", 1 << 20},
 	} {
@@ -231,6 +291,7 @@ func TestAllocs(t *testing.T) {
 			var m Message
 			n := testing.AllocsPerRun(100, func() {
 				p.Reset(c.kind, false)
+				p.Identify()
 				for i := 0; i < len(in); i += c.size {
 					drain(p, in[i:min(i+c.size, len(in))], &m)
 				}

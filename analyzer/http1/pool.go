@@ -39,14 +39,18 @@ func (q *Pool) Held() int64 { return q.held }
 type partial struct {
 	head head // of msg
 	msg  Message
-	buf  []byte // the cut field line with its folds, or start line
-	host []byte
-	seen int  // bytes of the head so far
-	skip bool // the cut line does not matter
+	buf  []byte    // the cut field line with its folds, or start line
+	kept [3][]byte // Host of a request or Server of a response, Agent, Via
+	seen int       // bytes of the head so far
+	skip bool      // the cut line does not matter
 	next *partial
 }
 
-func (t *partial) size() int64 { return partialSize + int64(cap(t.buf)+cap(t.host)) }
+func (t *partial) buffers() int {
+	return cap(t.buf) + cap(t.kept[0]) + cap(t.kept[1]) + cap(t.kept[2])
+}
+
+func (t *partial) size() int64 { return partialSize + int64(t.buffers()) }
 
 // get returns a partial, or nil if the Pool is full.
 func (q *Pool) get() *partial {
@@ -68,12 +72,15 @@ func (q *Pool) put(t *partial) {
 	if q == nil {
 		return
 	}
-	if cap(t.buf)+cap(t.host) > keepBuffer || q.spare == maxSpare {
+	if t.buffers() > keepBuffer || q.spare == maxSpare {
 		q.held -= t.size()
 		return
 	}
 	t.head, t.msg = head{}, Message{}
-	t.buf, t.host, t.seen, t.skip = t.buf[:0], t.host[:0], 0, false
+	t.buf, t.seen, t.skip = t.buf[:0], 0, false
+	for i := range t.kept {
+		t.kept[i] = t.kept[i][:0]
+	}
 	t.next, q.free = q.free, t
 	q.spare++
 }
@@ -122,7 +129,7 @@ func (q *Pool) add(s, b []byte) ([]byte, bool) {
 
 // hold remembers the beginning of a line.
 func (q *Pool) hold(t *partial, b []byte) (ok bool) {
-	if t.head.begun && !mayMatter(b) {
+	if t.head.begun && !t.head.mayMatter(b) {
 		t.skip = true
 		return true
 	}
@@ -130,13 +137,26 @@ func (q *Pool) hold(t *partial, b []byte) (ok bool) {
 	return ok
 }
 
-// keepHost copies the host out of bytes that will be gone.
-func (q *Pool) keepHost(t *partial) (ok bool) {
-	if len(t.head.Host) == 0 || len(t.host) != 0 {
+// keep copies the values that view bytes which will be gone.
+func (q *Pool) keep(t *partial) bool {
+	first := &t.head.Host
+	if t.head.Kind == Response {
+		if !t.head.named {
+			return true
+		}
+		first = &t.head.Server
+	}
+	return q.keepValue(&t.kept[0], first) &&
+		(!t.head.named || q.keepValue(&t.kept[1], &t.head.Agent) && q.keepValue(&t.kept[2], &t.head.Via))
+}
+
+// keepValue copies a value to kept unless it is there already.
+func (q *Pool) keepValue(kept, value *[]byte) (ok bool) {
+	if len(*value) == 0 || len(*kept) > 0 && &(*kept)[0] == &(*value)[0] {
 		return true
 	}
-	t.host, ok = q.add(t.host, t.head.Host)
-	t.head.Host = t.host
+	*kept, ok = q.add((*kept)[:0], *value)
+	*value = *kept
 	return ok
 }
 
@@ -152,7 +172,7 @@ func (p *Parser) cut(h *head, b []byte, n int) bool {
 	p.part, p.state = t, inHead
 	t.head, t.msg, t.seen = *h, *h.Message, len(b)
 	t.head.Message = &t.msg
-	return p.Pool.keepHost(t) && p.Pool.hold(t, b[n:])
+	return p.Pool.keep(t) && p.Pool.hold(t, b[n:])
 }
 
 // resume continues a head that was cut. Each byte is looked at once, however
@@ -169,14 +189,14 @@ func (p *Parser) resume(b []byte, m *Message) (int, Event) {
 		case len(t.buf) == 0:
 			n, v = t.head.fields(b[i:])
 			if v == isCut {
-				if !p.Pool.keepHost(t) || !p.Pool.hold(t, b[i+n:]) {
+				if !p.Pool.keep(t) || !p.Pool.hold(t, b[i+n:]) {
 					v = isBad
 				}
 				n = len(b) - i
 			}
 		case t.lineEnds() && !isBlank(b[i]):
 			t.head.field(fieldOf(t.buf), t.buf[:len(t.buf)-1])
-			if !p.Pool.keepHost(t) {
+			if !p.Pool.keep(t) {
 				v = isBad
 			}
 			t.buf = t.buf[:0]
@@ -190,6 +210,9 @@ func (p *Parser) resume(b []byte, m *Message) (int, Event) {
 			return p.http2(i)
 		case v == isHeadless:
 			return i, p.emitHeadless(m)
+		case v == isMalformed:
+			*m = t.msg
+			return i, p.emitMalformed(m)
 		case v == isBad || v == isWhole && t.seen+i > MaxHead:
 			return p.lose(b)
 		case v == isWhole:
@@ -227,7 +250,7 @@ func (p *Parser) append(b []byte) verdict {
 		return isWhole
 	case whole && fieldOf(t.buf) == noField:
 		t.buf = t.buf[:0]
-	case !whole && !mayMatter(t.buf):
+	case !whole && !t.head.mayMatter(t.buf):
 		t.buf, t.skip = t.buf[:0], true
 	}
 	return isCut
@@ -245,7 +268,7 @@ func (p *Parser) appendStart(whole bool) verdict {
 		return isCut
 	}
 	v := t.head.start(t.buf[:len(t.buf)-1])
-	if !p.Pool.keepHost(t) {
+	if !p.Pool.keep(t) {
 		return isBad
 	}
 	t.buf = t.buf[:0]

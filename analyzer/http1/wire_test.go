@@ -15,6 +15,7 @@ type wireCase struct {
 	name   string
 	kind   Kind
 	asked  asking // by the requests that the responses answer
+	named  bool   // the software of each message is asked for
 	in     string
 	want   []string
 	finish string // what Finish says at the end, where not NeedMore
@@ -52,21 +53,25 @@ var wireCases = []wireCase{
 	{name: "version 1.0", kind: rq, in: "GET / HTTP/1.0\r\n\r\n", want: []string{"GET 1.0 none", "end"}},
 	{name: "version 1.2 counts as 1.1", kind: rq, in: "GET / HTTP/1.2\r\n\r\n", want: []string{"GET 1.1 none", "end"}},
 	{name: "version 0.9 spelled out", kind: rq, in: "GET / HTTP/0.9\r\n\r\n", want: []string{"GET 0.9 none", "end"}},
-	{name: "version 2.0", kind: rq, in: "GET / HTTP/2.0\r\n\r\n", want: []string{"lost"}},
-	{name: "version without minor", kind: rq, in: "GET / HTTP/1\r\n\r\n", want: []string{"lost"}},
-	{name: "version in lower case", kind: rq, in: "GET / http/1.1\r\n\r\n", want: []string{"lost"}},
+	{name: "version 2.0", kind: rq, in: "GET / HTTP/2.0\r\n\r\n", want: []string{"GET ? unframed malformed", "lost"}},
+	{name: "version without minor", kind: rq, in: "GET / HTTP/1\r\n\r\n", want: []string{"GET ? unframed malformed", "lost"}},
+	{name: "version in lower case", kind: rq, in: "GET / http/1.1\r\n\r\n", want: []string{"GET ? unframed malformed", "lost"}},
+	{name: "method and version in lower case", kind: rq, in: "get / http/1.1\r\n\r\n", want: []string{"lost"}},
+	{name: "malformed after a request", kind: rq, in: "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /\x00 HTTP/x\r\n\r\n",
+		want: []string{"GET 1.1 none host=a", "end", "GET ? unframed malformed", "lost"}},
+	{name: "another protocol's version", kind: rq, in: "OPTIONS * SIP/2.0\r\n\r\n", want: []string{"lost"}},
 	{name: "0.9", kind: rq, in: "GET /index.html\r\n", want: []string{"GET 0.9 none", "end"}},
 	{name: "0.9 bare LF, absolute", kind: rq, in: "GET http://h/x\n", want: []string{"GET 0.9 none host=h", "end"}},
-	{name: "0.9 with a space in it", kind: rq, in: "GET /a b\r\n", want: []string{"lost"}},
-	{name: "0.9 is GET only", kind: rq, in: "POST /a\r\n", want: []string{"lost"}},
-	{name: "0.9 target must begin with a slash", kind: rq, in: "GET a\r\n", want: []string{"lost"}},
+	{name: "0.9 with a space in it", kind: rq, in: "GET /a b\r\n", want: []string{"GET ? unframed malformed", "lost"}},
+	{name: "0.9 is GET only", kind: rq, in: "POST /a\r\n", want: []string{"POST ? unframed malformed", "lost"}},
+	{name: "0.9 target must begin with a slash", kind: rq, in: "GET a\r\n", want: []string{"GET ? unframed malformed", "lost"}},
 	{name: "0.9 cut", kind: rq, in: "GET /a", finish: "lost"},
 	{name: "space in the target", kind: rq, in: "GET /a b c HTTP/1.1\r\n\r\n", want: []string{"GET 1.1 none", "end"}},
 	{name: "much white space", kind: rq, in: "GET \t /a \t HTTP/1.1 \t\r\n\r\n", want: []string{"GET 1.1 none", "end"}},
 	{name: "tab after the method", kind: rq, in: "POST\t/a\tHTTP/1.1\r\n\r\n", want: []string{"POST 1.1 none", "end"}},
 	{name: "high bytes in the target", kind: rq, in: "GET /\xc3\xa4 HTTP/1.1\r\n\r\n", want: []string{"GET 1.1 none", "end"}},
-	{name: "no target", kind: rq, in: "GET  HTTP/1.1\r\n\r\n", want: []string{"lost"}},
-	{name: "no target of CONNECT", kind: rq, in: "CONNECT  HTTP/1.1\r\n\r\n", want: []string{"lost"}},
+	{name: "no target", kind: rq, in: "GET  HTTP/1.1\r\n\r\n", want: []string{"GET ? unframed malformed", "lost"}},
+	{name: "no target of CONNECT", kind: rq, in: "CONNECT  HTTP/1.1\r\n\r\n", want: []string{"CONNECT ? unframed malformed", "lost"}},
 	{name: "leading blank lines", kind: rq, in: "\r\n\n\r\nGET / HTTP/1.1\r\n\r\n", want: []string{"GET 1.1 none", "end"}},
 	{name: "only blank lines", kind: rq, in: "\r\n\r\n\r\n"},
 	{name: "blank line after a body", kind: rq, in: "POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\nx\r\nGET / HTTP/1.1\r\n\r\n",
@@ -90,6 +95,29 @@ var wireCases = []wireCase{
 	{name: "Host without space, upper case", kind: rq, in: "GET / HTTP/1.1\r\nHOST:a \t\r\n\r\n", want: []string{"GET 1.1 none host=a", "end"}},
 	{name: "space before the colon", kind: rq, in: "GET / HTTP/1.1\r\nHost \t: a\r\n\r\n", want: []string{"GET 1.1 none host=a", "end"}},
 	{name: "Host in a response is nothing", kind: rs, in: "HTTP/1.1 204 x\r\nHost: a\r\n\r\n", want: []string{"204 1.1 none", "end"}},
+
+	// Who sent it.
+	{name: "not asked who it is", kind: rq, in: "GET / HTTP/1.1\r\nUser-Agent: a/1\r\nVia: 1.1 x\r\nUpgrade: h2c\r\n\r\n", want: []string{"GET 1.1 none", "end"}},
+	{name: "agent of the first request only", kind: rq, named: true, in: strings.Repeat("GET / HTTP/1.1\r\nuser-agent:  a/1 (b) \r\nHost: h\r\n\r\n", 2),
+		want: []string{"GET 1.1 none host=h agent=a/1 (b)", "end", "GET 1.1 none host=h", "end"}},
+	{name: "first of two agents", kind: rq, named: true, in: "GET / HTTP/1.1\r\nUser-Agent:\r\nUSER-AGENT: a\r\nUser-Agent: b\r\n\r\n", want: []string{"GET 1.1 none agent=a", "end"}},
+	{name: "names that begin like the agent's", kind: rq, named: true, in: "GET / HTTP/1.1\r\nUser-Agents: a\r\nUser-Agen: b\r\nServer: c\r\nUpgrade: h2c\r\nForwarded-By: d\r\nX-Forwarded-Host: e\r\n\r\n", want: []string{"GET 1.1 none", "end"}},
+	{name: "folded agent", kind: rq, named: true, in: "GET / HTTP/1.1\r\nUser-Agent: a\r\n\tb\r\nHost: h\r\n\r\n", want: []string{"GET 1.1 none host=h agent=a\r\n\tb", "end"}},
+	{name: "long agent", kind: rq, named: true, in: "GET / HTTP/1.1\r\nUser-Agent: " + strings.Repeat("ab", 100) + "\r\nHost: h\r\n\r\n",
+		want: []string{"GET 1.1 none host=h agent=" + strings.Repeat("ab", 80), "end"}},
+	{name: "forwarded", kind: rq, named: true, in: "GET / HTTP/1.1\r\nUser-Agent: a\r\nForwarded: for=1.2.3.4\r\n\r\n", want: []string{"GET 1.1 none agent=a forwarded", "end"}},
+	{name: "x-forwarded-for", kind: rq, named: true, in: "GET / HTTP/1.1\r\nX-FORWARDED-FOR: 1.2.3.4\r\n\r\n", want: []string{"GET 1.1 none forwarded", "end"}},
+	{name: "via of a request", kind: rq, named: true, in: "GET / HTTP/1.1\r\nVia: 1.1 a\r\nVia: 1.1 b (squid/5)\r\n\r\n", want: []string{"GET 1.1 none via=1.1 b (squid/5) forwarded", "end"}},
+	{name: "server and via", kind: rs, named: true, in: "HTTP/1.1 204 x\r\nServer: nginx\r\nserver: other\r\nUser-Agent: c\r\nForwarded: x\r\nvia: 1.1 v\r\n\r\n", want: []string{"204 1.1 none server=nginx via=1.1 v", "end"}},
+	{name: "end of a long via", kind: rs, named: true, in: "HTTP/1.1 204 x\r\nVia: " + strings.Repeat("1.1 a, ", 40) + "1.1 z\r\n\r\n",
+		want: []string{"204 1.1 none via=" + (strings.Repeat("1.1 a, ", 40) + "1.1 z")[125:], "end"}},
+	{name: "server of an interim response", kind: rs, named: true, in: "HTTP/1.1 100 x\r\n\r\nHTTP/1.1 204 x\r\nServer: nginx\r\n\r\n", want: []string{"100 1.1 none", "end", "204 1.1 none", "end"}},
+
+	// Upgrades.
+	{name: "upgrade to h2c", kind: rs, in: "HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", want: []string{"101 1.1 tunnel upgrade h2c"}},
+	{name: "upgrade to h2c in upper case", kind: rs, in: "HTTP/1.1 101 x\r\nUPGRADE:H2C\r\n\r\n", want: []string{"101 1.1 tunnel h2c"}},
+	{name: "upgrade to a websocket", kind: rs, in: "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nUpgrade-Insecure: h2c\r\n\r\n", want: []string{"101 1.1 tunnel"}},
+	{name: "an offer of h2c is no upgrade", kind: rs, named: true, in: "HTTP/1.1 204 x\r\nUpgrade: h2c\r\n\r\n", want: []string{"204 1.1 none", "end"}},
 
 	// Connection.
 	{name: "connection close", kind: rq, in: "GET / HTTP/1.1\r\nConnection: close\r\n\r\n", want: []string{"GET 1.1 none close", "end"}},
@@ -295,8 +323,21 @@ func (m *Message) text() string {
 	if m.HasKeepAliveMax {
 		fmt.Fprintf(&s, " max=%d", m.KeepAliveMax)
 	}
-	if len(m.Host) > 0 {
-		fmt.Fprintf(&s, " host=%s", m.Host)
+	for _, v := range []struct {
+		name  string
+		value []byte
+	}{{"host", m.Host}, {"agent", m.Agent}, {"server", m.Server}, {"via", m.Via}} {
+		if len(v.value) > 0 {
+			fmt.Fprintf(&s, " %s=%s", v.name, v.value)
+		}
+	}
+	for _, v := range []struct {
+		name string
+		is   bool
+	}{{"forwarded", m.Forwarded}, {"h2c", m.H2C}, {"malformed", m.Malformed}, {"partial", m.Partial}} {
+		if v.is {
+			s.WriteString(" " + v.name)
+		}
 	}
 	return s.String()
 }
@@ -345,6 +386,9 @@ func run(p *Parser, c wireCase, cuts ...int) (events []string, after rest) {
 	p.Reset(c.kind, false)
 	if c.asked == asked09 {
 		p.Expect09()
+	}
+	if c.named {
+		p.Identify()
 	}
 	at := 0
 	for _, cut := range append(cuts, len(c.in)) {
