@@ -1,0 +1,197 @@
+package advice
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	s "github.com/keepscope/keepscope/analyzer/software"
+)
+
+// TestCaseBook holds that the software of the case book, with the habit that it shows
+// there, gets its own setting, alone of its side.
+func TestCaseBook(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		habit          Habit
+		client, server s.ID
+		want           string // in the first sentence
+		not            string // in none
+	}{
+		{"go_body_closed_unread", BodyUnread, s.GoHTTP, s.Unknown, "io.Copy(io.Discard, resp.Body)", "EntityUtils"},
+		{"go_body_never_closed", NeverReused, s.GoHTTP, s.Unknown, "resp.Body", "requests.Session"},
+		{"go_bodies_stalled", BodyUnread, s.GoHTTP, s.Unknown, "io.Discard", "EntityUtils"},
+		{"go_transport_per_request", NeverReused, s.GoHTTP, s.Unknown, "http.Client", "Node.js"},
+		{"requests_get", ClientDiscards, s.PythonRequests, s.Unknown, "requests.Session", "nginx"},
+		{"go_disable_keepalives", ClientCloses, s.GoHTTP, s.Unknown, "DisableKeepAlives", "nginx"},
+		{"keys_client_close", ClientCloses, s.GoHTTP, s.Unknown, "DisableKeepAlives", "nginx"},
+		{"ab_http10", HTTP10NotRequested, s.ApacheBench, s.Unknown, "ab needs `-k`", "nginx"},
+		{"http10_declined", HTTP10Declined, s.ApacheBench, s.Unknown, "ApacheBench speaks HTTP/1.0 only", ""},
+		{"go_pool_too_small", PoolTooSmall, s.GoHTTP, s.Unknown, "MaxIdleConnsPerHost", "nginx"},
+		{"go_pool_queues", PoolLimits, s.GoHTTP, s.Unknown, "MaxConnsPerHost", "HttpClient"},
+		{"go_idle_timeout", ClientIdleTimeout, s.GoHTTP, s.Unknown, "IdleConnTimeout", "nginx"},
+		{"fetch_short_hint", HintTooShort, s.Node, s.Unknown, "keepAliveTimeoutThreshold", ""},
+		{"go_post_race_late_fin", IdleTimeoutOrder, s.GoHTTP, s.Unknown, "IdleConnTimeout", "timeout http-keep-alive"},
+		{"grpc_channel_per_call", ChannelPerCall, s.GRPCGo, s.Unknown, "grpc.ClientConn", "OkHttp"},
+		{"connect_tunnel_per_request", Tunnels, s.PythonRequests, s.Unknown, "requests.Session", "HttpsProxyAgent"},
+		{"client_request_limit", ClientRequestLimit, s.Nginx, s.Unknown, "keepalive_requests", "Envoy"},
+		{"many_clients_one_address", ClientRequestLimit, s.Unknown, s.Nginx, "several clients behind one address", ""},
+		{"masked_idle_timeout", ServerIdleTimeout, s.Unknown, s.Apache, "KeepAliveTimeout", "nginx"},
+		{"reload_closes_all", Restarts, s.Unknown, s.Nginx, "keepalive_min_timeout", "gunicorn"},
+		{"worker_recycling", Restarts, s.Unknown, s.Gunicorn, "--graceful-timeout", "nginx"},
+		{"timeouts_abort", ServerAborts, s.Unknown, s.Gunicorn, "`--timeout`", "FPM"},
+		{"timeouts_abort", ClientAborts, s.Nginx, s.Unknown, "proxy_read_timeout", "Envoy"},
+		{"curl_two_urls", ClientDiscards, s.Curl, s.Nginx, "several URLs in one call", "nginx"},
+		{"stale_reuse_many_names", StaleReuse, s.ApacheBench, s.Nginx, "ApacheBench does not look", "requests:"},
+		{"grpc_one_busy_of_three", GRPCSticky, s.GRPCNode, s.Unknown, "round_robin", "grpc-java"},
+		{"close_ignored", CloseIgnored, s.Unknown, s.Nginx, "RFC 9112 §9.6", "nginx"},
+		{"keys_limit_five", RequestLimit, s.Unknown, s.Unknown, "Raise the server's limit", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := For(c.habit, c.client, c.server)
+			if len(got) == 0 || !strings.Contains(got[0], c.want) {
+				t.Errorf("%q lacks %q at its beginning", got, c.want)
+			}
+			if all := strings.Join(got, "; "); c.not != "" && strings.Contains(all, c.not) {
+				t.Errorf("%q has %q", all, c.not)
+			}
+		})
+	}
+}
+
+// TestSides holds that no row names a setting of the other side. A setting that both
+// sides have, such as nginx's keepalive_timeout, has to be told by where it stands.
+func TestSides(t *testing.T) {
+	of := map[string]Side{
+		"IdleConnTimeout": Client, "MaxIdleConnsPerHost": Client, "DisableKeepAlives": Client, "pool-purge-delay": Client,
+		"http-reuse": Client, "pool-max-conn` of the server": Client, "backend_idle_timeout": Client, "server_idle_pconn_timeout": Client,
+		"server_persistent_connections": Client, "ProxyPass": Client, "proxy_http_version 1.1`, `proxy_set_header": Client, "disablereuse": Client,
+		"`upstream` block": Client, "requests.Session": Client, "keepAliveTimeoutThreshold": Client, "freeSocketTimeout": Client,
+		"http-server-close": Client, "keepalive off": Client,
+		"timeout http-keep-alive": Server, "`KeepAliveTimeout`": Server, "MaxKeepAliveRequests": Server, "server.keepAliveTimeout": Server,
+		"timeout_idle": Server, "client_idle_pconn_timeout": Server, "client_persistent_connections": Server, "`--keep-alive": Server,
+		"--timeout-keep-alive": Server, "maxKeepAliveRequests": Server, "Server.IdleTimeout": Server, "http11-socket": Server,
+		"`KeepAlive On`": Server, "keepalive_min_timeout": Server, "max-keep-alive-idle": Server,
+	}
+	seen := map[string]bool{}
+	for habit := range NumHabits {
+		for _, r := range table[habit].by {
+			for _, row := range r.list {
+				for setting, side := range of {
+					if !strings.Contains(row.Setting, setting) {
+						continue
+					}
+					seen[setting] = true
+					// Of a closing inside TLS either side may be at fault.
+					if side != r.side && habit != ClosesAfterResponse {
+						t.Errorf("habit %d: %q is a setting of the other side", habit, row.Setting)
+					}
+				}
+			}
+		}
+	}
+	for setting := range of {
+		if !seen[setting] {
+			t.Errorf("no row has %q", setting)
+		}
+	}
+}
+
+// TestTable holds what each entry has to be like.
+func TestTable(t *testing.T) {
+	const longest, longestAll = 230, 1250
+	for habit := None + 1; habit < NumHabits; habit++ {
+		e := table[habit]
+		if e.general == "" {
+			t.Errorf("habit %d: nothing in general", habit)
+		}
+		for _, r := range e.by {
+			seen := map[s.ID]bool{}
+			for _, row := range r.list {
+				n := utf8.RuneCountInString(row.String())
+				if n > longest || n < 10 || strings.HasSuffix(row.Setting, ".") || strings.Count(row.Setting, "`")%2 != 0 {
+					t.Errorf("habit %d: %q", habit, row.Setting)
+				}
+				if row.Software != s.Unknown && seen[row.Software] {
+					t.Errorf("habit %d: %s twice", habit, row.Software)
+				}
+				seen[row.Software] = true
+			}
+		}
+		all := strings.Join(For(habit, s.Unknown, s.Unknown), "; ")
+		if n := utf8.RuneCountInString(all); n > longestAll {
+			t.Errorf("habit %d: %d characters:\n%s", habit, n, all)
+		}
+	}
+}
+
+// TestKnownIsShorter holds that naming the software leaves nothing to guess on its side.
+func TestKnownIsShorter(t *testing.T) {
+	for habit := None + 1; habit < NumHabits; habit++ {
+		for _, r := range table[habit].by {
+			for _, row := range r.list {
+				if row.Software == s.Unknown {
+					continue
+				}
+				client, server := row.Software, s.Unknown
+				if r.side == Server {
+					client, server = server, client
+				}
+				got := For(habit, client, server)
+				if got[0] != row.String() {
+					t.Errorf("habit %d, %s: first %q", habit, row.Software, got[0])
+				}
+				if !Known(habit, row.Software) {
+					t.Errorf("habit %d, %s: not known", habit, row.Software)
+				}
+				if len(table[habit].by) == 1 && len(got) != 2 {
+					t.Errorf("habit %d, %s: %q", habit, row.Software, got)
+				}
+			}
+		}
+	}
+}
+
+func TestFor(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		habit          Habit
+		client, server s.ID
+		want           int // sentences
+	}{
+		{"none", None, s.GoHTTP, s.Nginx, 0},
+		{"beyond", NumHabits, s.GoHTTP, s.Nginx, 0},
+		{"unknown: in general and five", ClientCloses, s.Unknown, s.Unknown, 1 + Likely},
+		{"recognised, without a row: as unknown", ClientCloses, s.Firefox, s.Unknown, 1 + Likely},
+		{"the server's software is not the client's", ClientCloses, s.Unknown, s.Nginx, 1 + Likely},
+		{"kin", ClientCloses, s.Axios, s.Unknown, 2},
+		{"kin of a server", ServerIdleTimeout, s.Unknown, s.OpenResty, 2},
+		{"both known", IdleTimeoutOrder, s.GoHTTP, s.Nginx, 3},
+		{"of the server nothing is guessed", IdleTimeoutOrder, s.GoHTTP, s.Unknown, 2},
+		{"nobody's", ShortUpgrades, s.Node, s.Nginx, 1},
+	} {
+		if got := For(c.habit, c.client, c.server); len(got) != c.want {
+			t.Errorf("%s: %d sentences, want %d: %q", c.name, len(got), c.want, got)
+		}
+	}
+	want := []string{
+		"nginx as a proxy: `keepalive_timeout` in the `upstream` block (default 60s; since 1.15.3)",
+		"nginx: `keepalive_timeout` (default 75s)",
+		"The client's idle timeout has to be shorter than the server's, by a second or more; else requests meet the server's closing",
+	}
+	if diff := cmp.Diff(want, For(IdleTimeoutOrder, s.Nginx, s.Nginx)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func Example() {
+	for _, sentence := range For(PoolTooSmall, s.GoHTTP, s.Unknown) {
+		fmt.Println(sentence)
+	}
+	// Output:
+	// Go: `Transport.MaxIdleConnsPerHost` (default 2), and `MaxIdleConns` (100) above it
+	// Let the client's pool keep as many idle connections as it uses at once
+}
