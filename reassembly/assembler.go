@@ -3,6 +3,7 @@ package reassembly
 import (
 	"bytes"
 	"cmp"
+	"math"
 	"math/bits"
 	"slices"
 	"time"
@@ -54,23 +55,31 @@ type Stats struct {
 	Segments        uint64 // TCP segments given to Process
 	OutOfOrder      uint64 // segments that came before their turn
 	Retransmissions uint64 // segments without a new byte
+	StrayResets     uint64 // RSTs that no TCP would obey, or after which their side went on
+	StraySYNs       uint64 // SYNs of live connections that nothing answered
+	StaleACKs       uint64 // answers of an earlier incarnation to a SYN
 	Overlaps        uint64 // segments that were new in part
 	Conflicts       uint64 // segments whose bytes differ from queued ones
 	Probes          uint64 // keep-alive probes
 	MissingBytes    uint64 // stream bytes declared lost
+	SkippedBytes    uint64 // sequence numbers that jumps of more than 16 MiB passed over
+	HolesGivenUp    uint64 // holes declared lost because the out-of-order pages in total were used up
 	TruncatedBytes  uint64 // stream bytes cut by a snaplen
 	Late            uint64 // segments of closed connections
 	Copies          uint64 // segments of another interface than their direction's
 	Invalid         uint64 // segments with a sequence number that cannot be
 	TimedOut        uint64 // connections ended by the idle limit
 	Evicted         uint64 // connections ended because the table was full
+	EvictedHalfOpen uint64 // of these, the ones that no handshake and no byte was seen of
+	Resumed         uint64 // connections that went on after a RST was believed
 }
 
 // An Assembler turns segments into ordered bytes, gaps and ends. It is for one
 // goroutine.
 type Assembler struct {
 	handler Handler
-	idle    int64 // the limits, in nanoseconds
+	unseen  UnseenHandler // the handler, if it wants to know
+	idle    int64         // the limits, in nanoseconds
 	table   table
 	hasher  hasher
 	arena   arena
@@ -88,18 +97,23 @@ type Assembler struct {
 	swept     int64  // packet time up to which Sweep has visited
 	sweepHand uint32 // ID that Sweep visits next
 	evictHand uint32 // ID that eviction looks at next
+
+	newest  beginRing
+	resumes bool // the next connection goes on after a RST
 }
 
 // New returns an Assembler that tells h what happens.
 func New(cfg Config, h Handler) *Assembler {
 	cfg = cfg.withDefaults()
 	ring := uint32(1) << bits.Len32(uint32(min(cfg.MaxClosed, 1<<30)-1))
+	unseen, _ := h.(UnseenHandler)
 	return &Assembler{
 		handler:      h,
+		unseen:       unseen,
 		idle:         int64(cfg.IdleTimeout),
 		table:        newTable(),
 		hasher:       newHasher(cfg.Seed),
-		pool:         pagePool{max: cfg.MaxBuffered / pageSize, perDir: int32(min(cfg.MaxBufferedPerDirection/pageSize, 1<<30))},
+		pool:         pagePool{max: cfg.MaxBuffered / pageSize, perDir: cfg.MaxBufferedPerDirection / pageSize},
 		closed:       closedRing{mask: ring - 1},
 		gapWait:      int64(cfg.GapWait),
 		resetLinger:  int64(cfg.ResetLinger),
@@ -144,7 +158,7 @@ func (a *Assembler) Process(s *sniffer.Segment) {
 const groupLen = 64
 
 // ProcessAll takes segments in their order, and gives those that are not TCP to
-// other. It asks the table for many at once: what is in no cache is waited for
+// other, or to nobody where that is nil. It asks the table for many at once: what is in no cache is waited for
 // together, which takes 1 to 4 % off reading a file of small requests, of
 // connections of one, or of 100 000 open ones.
 func (a *Assembler) ProcessAll(segments []sniffer.Segment, other func(*sniffer.Segment)) {
@@ -172,7 +186,7 @@ func (a *Assembler) group(segments []sniffer.Segment, other func(*sniffer.Segmen
 		if s := &segments[i]; s.Protocol == sniffer.TCP {
 			a.count(s)
 			a.process(s, h)
-		} else {
+		} else if other != nil {
 			other(s)
 		}
 	}
@@ -214,17 +228,22 @@ func (a *Assembler) process(s *sniffer.Segment, hash uint32) {
 
 // segment takes a segment of a tracked connection. What nearly every segment
 // is comes first: both sides known, in order, whole, acknowledging what was
-// seen, and not one of the connection's last.
+// seen, with room for more, and not one of the connection's last.
 func (a *Assembler) segment(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
-	if c.state&(bothKnown|anyReset|ended.of(dir)) == bothKnown && c.rare == nil &&
+	if c.state&(bothKnown|anyReset|slow|ended.of(dir)) == bothKnown &&
 		s.Flags&(sniffer.SYN|sniffer.RST) == 0 &&
-		s.Seq == c.next[dir&1] && s.Time-c.Last <= a.idle &&
+		s.Seq == c.next[dir&1] && s.Time-c.Last <= a.idle && s.Window != 0 &&
 		c.owner[dir&1] == owner(s.Interface) && uint32(len(s.Payload)) == s.Length &&
 		(s.Flags&sniffer.ACK == 0 || !after(s.Ack, c.next[dir&1^1])) {
 		c.Last = max(c.Last, s.Time)
 		c.Packets[dir&1]++
-		if c.state&settled == 0 && s.Flags&sniffer.ACK != 0 {
-			c.settle(dir, s.Time)
+		if s.Flags&sniffer.ACK != 0 {
+			if after(s.Ack, c.acked[dir&1^1]) {
+				c.acked[dir&1^1] = s.Ack
+			}
+			if c.state&settled == 0 {
+				a.settle(c, dir, s)
+			}
 		}
 		if s.Length > 0 {
 			c.next[dir&1] += s.Length
@@ -232,14 +251,9 @@ func (a *Assembler) segment(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
 			a.handler.Data(c, dir, s.Payload)
 		}
 		if s.Flags&sniffer.FIN != 0 {
-			c.close(s.Time, dir, ByFIN)
+			a.close(c, dir, newClosing(s, ByFIN, c.next[dir]))
 			a.endDir(c, dir)
 		}
-		return
-	}
-	if a.expired(c, s.Time) {
-		a.expire(c)
-		a.process(s, hash)
 		return
 	}
 	a.irregular(c, dir, s, hash)
@@ -251,15 +265,20 @@ func owner(n uint32) uint16 { return uint16(n*0x9e3779b1>>16) | 1 }
 
 // irregular takes any segment of a tracked connection.
 func (a *Assembler) irregular(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
-	// A hole's deadline is judged before this packet moves the connection's
-	// clock: what Sweep would have told sooner is told with the same "now".
+	// Deadlines are judged before this packet moves the connection's clock: what
+	// Sweep would have told sooner is told with the same "now".
 	if c.rare != nil {
 		a.stopWaiting(c, s.Time)
-		if a.complete(c) || a.expired(c, s.Time) {
+		if a.complete(c) {
 			a.finish(c, EndClosed)
 			a.process(s, hash)
 			return
 		}
+	}
+	if a.expired(c, s.Time) {
+		a.expire(c)
+		a.process(s, hash)
+		return
 	}
 	switch c.owner[dir&1] {
 	case owner(s.Interface):
@@ -269,28 +288,65 @@ func (a *Assembler) irregular(c *Conn, dir Dir, s *sniffer.Segment, hash uint32)
 		a.stats.Copies++
 		return
 	}
-	if s.Flags&sniffer.SYN != 0 {
-		switch a.syn(c, dir, s) {
-		case replaces:
-			a.replace(c, s, hash)
-			return
-		case stray:
-			a.stats.Invalid++
-			return
-		case repeated:
-			a.stats.Retransmissions++
-		}
+	if c.contradicted(dir, s) {
+		a.finish(c, EndClosed)
+		a.resume(s, hash)
+		return
+	}
+	if a.proved(c, dir, s, hash) || s.Flags&sniffer.SYN != 0 && !a.synBelongs(c, dir, s, hash) {
+		return
 	}
 	c.Last = max(c.Last, s.Time)
 	a.take(c, dir, s, hash)
 }
 
+// synBelongs works a SYN in, and reports whether the segment is the
+// connection's own for the rest of its life, too.
+func (a *Assembler) synBelongs(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) bool {
+	switch a.syn(c, dir, s) {
+	case replaces:
+		a.replace(c, s, hash)
+		return false
+	case stray:
+		a.stats.StraySYNs++
+		return false
+	case waits:
+		a.open(c, dir, s)
+		c.state |= slow
+		return false
+	case another:
+		c.Last = max(c.Last, s.Time)
+		c.Packets[dir&1]++
+		c.state |= slow
+		return false
+	case repeated:
+		a.stats.Retransmissions++
+	}
+	return true
+}
+
+// resume begins what follows on a connection that was taken for closed.
+func (a *Assembler) resume(s *sniffer.Segment, hash uint32) {
+	if at, r := a.lookupClosed(s, hash); r != nil {
+		a.forget(r, at)
+	}
+	a.stats.Resumed++
+	a.resumes = true
+	a.begin(s, hash)
+}
+
 // take works a segment's acknowledgment, bytes, FIN and RST into a connection.
 func (a *Assembler) take(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
 	c.Packets[dir&1]++
-	if s.Flags&sniffer.RST != 0 {
+	switch {
+	case s.Flags&sniffer.RST != 0:
 		a.rst(c, dir, s)
-	} else {
+	case c.stale(dir, s):
+		a.stats.StaleACKs++
+	default:
+		if c.rare != nil {
+			c.rare.repeats[dir.Other()] = 0
+		}
 		if s.Flags&sniffer.ACK != 0 {
 			a.acknowledge(c, dir, s)
 		}
@@ -298,12 +354,26 @@ func (a *Assembler) take(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
 			a.replace(c, s, hash)
 			return
 		}
+		a.window(c, dir, s)
+		a.doubtReset(c, dir, s)
 	}
-	switch {
-	case a.complete(c):
+	if a.complete(c) {
 		a.finishAt(c, EndClosed, hash)
-	case c.rare != nil && c.rare.idle(c):
-		a.pool.putRare(c.rare)
+		return
+	}
+	a.mark(c)
+}
+
+// mark notes whether the next segment must be seen with what rare holds, and
+// lets go of a rare that holds nothing.
+func (a *Assembler) mark(c *Conn) {
+	c.state &^= slow
+	switch r := c.rare; {
+	case r == nil:
+	case r.pending():
+		c.state |= slow
+	case r.idle(c):
+		a.pool.putRare(r)
 		c.rare = nil
 	}
 }
@@ -349,11 +419,16 @@ func (a *Assembler) begin(s *sniffer.Segment, hash uint32) {
 	c.owner[dir] = owner(s.Interface)
 	c.Start, c.Last = s.Time, s.Time
 	c.state = live | settled
+	if a.resumes {
+		c.state |= resumed
+		a.resumes = false
+	}
 	a.table.insert(hash, c.ID+1)
 	a.stats.Connections++
 	if s.Flags&sniffer.SYN != 0 {
 		a.syn(c, dir, s)
 	}
+	a.newest.push(c.ID)
 	a.handler.Open(c)
 	a.take(c, dir, s, hash)
 }
@@ -390,7 +465,7 @@ func (a *Assembler) finish(c *Conn, e End) {
 func (a *Assembler) finishAt(c *Conn, e End, hash uint32) {
 	e = a.conclude(c, e)
 	if e == EndClosed {
-		a.bury(c, hash)
+		a.remember(c, hash)
 	} else {
 		a.table.remove(a.table.find(hash, c.ID+1))
 	}
@@ -405,6 +480,9 @@ func (a *Assembler) finishAt(c *Conn, e End, hash uint32) {
 // occasion.
 func (a *Assembler) conclude(c *Conn, e End) End {
 	if c.rare != nil {
+		if d := c.doubts(); d != nil {
+			a.concludeDoubts(c, d, e)
+		}
 		a.drain(c)
 	}
 	if c.over() {
@@ -415,9 +493,31 @@ func (a *Assembler) conclude(c *Conn, e End) End {
 		a.stats.TimedOut++
 	case EndEvicted:
 		a.stats.Evicted++
+		if c.carriesNothing() {
+			a.stats.EvictedHalfOpen++
+		}
 	}
 	a.handler.End(c, Client, e)
 	return e
+}
+
+// concludeDoubts believes the doubtful RSTs, where the side was silent after them
+// or a new connection took its place, and counts what stays unproved.
+func (a *Assembler) concludeDoubts(c *Conn, d *doubts, e End) {
+	if d.opening.flags != 0 {
+		a.stats.StraySYNs++
+	}
+	switch e {
+	case EndCapture, EndEvicted:
+		a.stopWaiting(c, a.now)
+	case EndTimeout, EndReplaced:
+		a.stopWaiting(c, math.MaxInt64)
+	}
+	for dir := range d.reset {
+		if d.reset[dir].With != NotClosed {
+			a.stats.StrayResets++
+		}
+	}
 }
 
 // late absorbs a segment of a closed connection. It reports false where the
@@ -427,13 +527,16 @@ func (a *Assembler) late(s *sniffer.Segment, i, at, hash uint32) bool {
 	if !r.is(s) {
 		return false
 	}
-	if a.absorbs(r, s) {
+	switch {
+	case a.goesOn(r, s):
+		a.resume(s, hash)
+	case a.absorbs(r, s):
 		a.stats.Late++
 		r.last = max(r.last, s.Time)
-		return true
+	default:
+		a.forget(r, at)
+		a.begin(s, hash)
 	}
-	a.forget(r, at)
-	a.begin(s, hash)
 	return true
 }
 
@@ -472,6 +575,7 @@ func (a *Assembler) Flush() {
 	// All at once: to take each out of the table costs as much as its end.
 	a.table, a.arena, a.closed = newTable(), arena{}, closedRing{mask: a.closed.mask}
 	a.now, a.swept, a.sweepHand, a.evictHand = 0, 0, 0, 0
+	a.newest = beginRing{}
 }
 
 // byAddress orders connections that began at the same time: not by ID, which

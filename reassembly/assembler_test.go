@@ -42,7 +42,7 @@ type (
 )
 
 func segment(from, to sniffer.Endpoint, seq uint32, opts []any) sniffer.Segment {
-	s := sniffer.Segment{Time: 1, Src: from, Dst: to, Seq: seq}
+	s := sniffer.Segment{Time: 1, Src: from, Dst: to, Seq: seq, Window: 64240}
 	for _, o := range opts {
 		switch o := o.(type) {
 		case string:
@@ -97,7 +97,7 @@ func (r *recorder) Open(c *Conn) {
 func (r *recorder) Data(c *Conn, dir Dir, p []byte) { r.add(c, "cs"[dir:dir+1], "data "+string(p)) }
 
 func (r *recorder) Gap(c *Conn, dir Dir, n int64, k GapKind) {
-	r.add(c, "cs"[dir:dir+1], fmt.Sprintf("%s %d", [...]string{"lost", "cut"}[k], n))
+	r.add(c, "cs"[dir:dir+1], fmt.Sprintf("%s %d", [...]string{"lost", "cut", "skipped"}[k], n))
 }
 
 func (r *recorder) End(c *Conn, dir Dir, e End) {
@@ -118,8 +118,8 @@ func handshake() []sniffer.Segment {
 }
 
 func TestConnSize(t *testing.T) {
-	if n := unsafe.Sizeof(Conn{}); n != 128 {
-		t.Errorf("Conn is %d bytes, want 128", n)
+	if n := unsafe.Sizeof(Conn{}); n != 144 {
+		t.Errorf("Conn is %d bytes, want 144", n)
 	}
 	if n := unsafe.Sizeof(page{}); n != 2040 {
 		t.Errorf("page is %d bytes, want 2040", n)
@@ -247,7 +247,7 @@ func TestProcess(t *testing.T) {
 		{name: "a jump out of all windows", after: []sniffer.Segment{c(1000+1<<30, "evil"), c(1000, "a")},
 			want: []string{"1 c data a", "1 end capture"}},
 		{name: "a jump that the stream follows", after: []sniffer.Segment{c(1000+1<<30, "a"), c(1001+1<<30, "b"), c(1002+1<<30, "c"), c(1003+1<<30, "d")},
-			want: []string{"1 c lost 1073741826", "1 c data cd", "1 end capture"}},
+			want: []string{"1 c skipped 1073741826", "1 c data cd", "1 end capture"}},
 		{name: "a new connection whose SYN was lost", after: []sniffer.Segment{c(1000, "x"), c(0xc0000000+1000, "aa"), c(0xc0000000+1002, "bb"), c(0xc0000000+1004, "cc"), c(0xc0000000+1006, "dd")},
 			want: []string{"1 c data x", "1 end replaced", "2 open 10.0.0.1:40000", "2 c data ccdd", "2 end capture"}},
 		{name: "a copy from another interface", after: []sniffer.Segment{c(1000, "a"), c(1000, "a", iface(1)), c(1001, "b", iface(1)), c(1001, "b")},

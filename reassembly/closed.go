@@ -8,8 +8,8 @@ const closedChunk = 1024
 // maxRun is how many closed records are dropped at once at most.
 const maxRun = 32
 
-// A closed is what is kept of a connection after its last word, to absorb late
-// acknowledgments, retransmissions and RSTs: those of an unknown 4-tuple would
+// A closed is what is kept of a connection after its last word, as TIME-WAIT does
+// in a host (RFC 9293 §3.6.1): to absorb late acknowledgments, retransmissions and RSTs: those of an unknown 4-tuple would
 // begin a connection. It is 64 bytes, one cache line; its hash is computed anew.
 type closed struct {
 	last     int64
@@ -23,13 +23,18 @@ type closed struct {
 type closedState uint8
 
 const (
-	buried      closedState = 1 << iota
+	remembered  closedState = 1 << iota
 	knownClient             // base and next of the direction are known
 	_                       // knownClient << Server
+	resetClient             // the direction sent the RST that closed the connection
+	_                       // resetClient << Server
 )
 
 // knows reports whether base and next of a direction are known.
 func (r *closed) knows(d Dir) bool { return r.state&(knownClient<<(d&1)) != 0 }
+
+// wasReset reports whether a direction sent a RST that was believed.
+func (r *closed) wasReset(d Dir) bool { return r.state&(resetClient<<(d&1)) != 0 }
 
 // A closedRing holds the newest closed records in order of closing. Its chunks
 // come as they are needed and stay.
@@ -60,24 +65,24 @@ func (r *closedRing) push() (*closed, uint32) {
 // full reports whether the oldest record has to go first.
 func (r *closedRing) full() bool { return r.tail-r.head > r.mask }
 
-// bury keeps a closed record of c in place of its connection.
-func (a *Assembler) bury(c *Conn, hash uint32) {
+// remember keeps a closed record of c in place of its connection.
+func (a *Assembler) remember(c *Conn, hash uint32) {
 	if a.closed.full() {
-		a.exhumeRun()
+		a.forgetOldestRun()
 	}
 	at := a.table.find(hash, c.ID+1)
 	r, i := a.closed.push()
 	r.last, r.endpoint, r.next = c.Last, c.Endpoint, c.next // in place: a literal is made elsewhere and copied
 	r.base[Client], r.base[Server] = c.base(Client), c.base(Server)
-	r.state = buried | knownClient*closedState((c.state/known|c.state/guess)&3)
+	r.state = remembered | knownClient*closedState((c.state/known|c.state/guess)&3) | resetClient*closedState(c.state/reset&3)
 	a.table.slots[at].ref = closedRef + i
 	a.closed.count++
 }
 
-// exhumeRun drops the oldest closed records of a full ring, several at a time:
+// forgetOldestRun drops the oldest closed records of a full ring, several at a time:
 // they and their slots of the table have been in no cache for long, and are
 // waited for together.
-func (a *Assembler) exhumeRun() {
+func (a *Assembler) forgetOldestRun() {
 	var hashes [maxRun]uint32
 	n := min(maxRun, a.closed.mask/64+1)
 	for i := range n {
@@ -87,7 +92,7 @@ func (a *Assembler) exhumeRun() {
 		a.touched += a.table.slots[hashes[i]&a.table.mask].ref
 	}
 	for i := range n {
-		a.exhume(hashes[i])
+		a.forgetOldest(hashes[i])
 	}
 }
 
@@ -96,8 +101,8 @@ func (a *Assembler) hashOf(r *closed) uint32 {
 	return a.hasher.hash(&r.endpoint[Client], &r.endpoint[Server])
 }
 
-// exhume drops the oldest closed record, whose hash is given.
-func (a *Assembler) exhume(hash uint32) {
+// forgetOldest drops the oldest closed record, whose hash is given.
+func (a *Assembler) forgetOldest(hash uint32) {
 	i := a.closed.head & a.closed.mask
 	r := a.closed.at(a.closed.head)
 	a.closed.head++
@@ -137,6 +142,20 @@ func (a *Assembler) absorbs(r *closed, s *sniffer.Segment) bool {
 	return s.Flags&sniffer.ACK != 0 && r.knows(d.Other()) && r.base[d.Other()] == s.Ack
 }
 
+// goesOn reports whether a segment shows that a RST was believed wrongly: the
+// side that sent it sends more.
+func (a *Assembler) goesOn(r *closed, s *sniffer.Segment) bool {
+	d := Client
+	if !same(&s.Src, &r.endpoint[Client]) {
+		d = Server
+	}
+	if s.Flags&(sniffer.SYN|sniffer.RST) != 0 || !r.wasReset(d) || !r.knows(d) || s.Time-r.last > a.closedLinger {
+		return false
+	}
+	n := diff(s.Seq+s.Length, r.next[d])
+	return s.Length > 1 && n > 0 && n <= rstWindow
+}
+
 // collectClosed drops the closed records whose time has passed.
 func (a *Assembler) collectClosed(now int64) {
 	for a.closed.head != a.closed.tail {
@@ -144,6 +163,6 @@ func (a *Assembler) collectClosed(now int64) {
 		if r.state != 0 && now-r.last <= a.closedLinger+lingerSlack {
 			return
 		}
-		a.exhume(a.hashOf(r))
+		a.forgetOldest(a.hashOf(r))
 	}
 }

@@ -2,10 +2,10 @@ package reassembly
 
 import "github.com/keepscope/keepscope/sniffer"
 
-// A Close is the first FIN or RST that was captured on a connection.
+// A Close says how a direction, or the whole connection, was closed.
 type Close uint8
 
-// The first closings.
+// The closings.
 const (
 	NotClosed Close = iota
 	ByFIN
@@ -14,23 +14,20 @@ const (
 
 // A Conn is one incarnation of a TCP 4-tuple. The Assembler owns it; a Handler
 // reads it during a call and must not keep the pointer past the last word on
-// the connection. It is 128 bytes, two cache lines: 100 000 open connections
-// have to fit a small container, so what most connections never need lives
-// behind one pointer (see rare).
+// the connection. It is 144 bytes, of which the first 96 are all that a segment
+// in order touches; what most connections never need lives behind one pointer
+// (see rare).
 type Conn struct {
-	Start       int64 // time of the first packet
-	Last        int64 // time of the newest packet: "now" during a call
-	SYN         int64 // time of the first SYN, 0 if none was seen
-	Established int64 // time of the client's first ACK after the SYN or SYN-ACK, 0 if not seen
-	ClosedAt    int64 // time of the first FIN or RST, 0 while there is none
+	Last int64 // time of the newest packet: "now" during a call
 
 	Bytes [2]uint64 // stream bytes delivered: retransmissions, gaps and cut bytes left out
 
-	rare *rare // nil for a connection whose segments all came whole and in order
-
 	Packets [2]uint32
 
-	next [2]uint32 // the sequence number that each direction delivers next
+	next  [2]uint32 // the sequence number that each direction delivers next
+	acked [2]uint32 // the peer's highest acknowledgment of each direction's bytes, where that is known
+
+	state state
 
 	// ID is a small dense number, unique among the connections tracked now and
 	// reused afterwards: an index for the Handler's own table.
@@ -40,14 +37,23 @@ type Conn struct {
 
 	owner [2]uint16 // folded interface of each direction, 0 before its first segment
 
-	state state
+	Start       int64 // time of the first packet
+	SYN         int64 // time of the first SYN, 0 if none was seen
+	Established int64 // time of the client's first ACK after the SYN or SYN-ACK, 0 if not seen
+	ClosedAt    int64 // time of the first FIN or RST that counts, 0 while there is none
+
+	rare *rare // nil for a connection whose segments all came whole and in order
+
+	synack uint32 // time of the SYN-ACK after Start, if it fits; see SYNACK
 
 	ClosedWith Close
 	ClosedBy   Dir
+
+	synRepeats uint8 // saturates
 }
 
 // A state is a set of facts about a connection.
-type state uint16
+type state uint32
 
 const (
 	synSeen state = 1 << iota
@@ -58,6 +64,8 @@ const (
 	settled     // no handshake ACK is waited for
 	live        // the record is in use
 	lastACK     // a FIN was acknowledged after both were delivered
+	slow        // rare holds something that the next segment must be seen with
+	resumed     // the 4-tuple's last connection was taken for closed, and went on
 
 	// Two of each: the second one, for Server, follows the first.
 	known       // next holds this direction's own sequence number
@@ -96,6 +104,46 @@ func (c *Conn) Refused() bool { return c.state&refused != 0 }
 // captured and the roles guessed from the ports were wrong: Server sent the SYN.
 func (c *Conn) SYNByServer() bool { return c.state&synByServer != 0 }
 
+// Resumed reports that the connection is what followed on one that was taken
+// for closed by a RST: its peer had not obeyed. It is known when the connection
+// opens, which it does in the middle of the stream.
+func (c *Conn) Resumed() bool { return c.state&resumed != 0 }
+
+// SYNs returns how often the SYN was captured, at most 256, and the time of the
+// last one; 0 and 0 if none was seen.
+func (c *Conn) SYNs() (n int, last int64) {
+	switch {
+	case c.state&synSeen == 0:
+		return 0, 0
+	case c.synRepeats == 0:
+		return 1, c.SYN
+	}
+	return 1 + int(c.synRepeats), c.rare.lastSYN
+}
+
+// SYNACK returns the time of the SYN-ACK that counts, 0 if none was seen.
+func (c *Conn) SYNACK() int64 {
+	switch {
+	case c.state&synackSeen == 0:
+		return 0
+	case c.synack == farSYNACK:
+		return c.rare.synack
+	}
+	return c.Start + int64(c.synack)
+}
+
+// farSYNACK says that the time of the SYN-ACK does not fit Conn.synack.
+const farSYNACK = 1<<32 - 1
+
+func (c *Conn) noteSYNACK(a *Assembler, t int64) {
+	if d := t - c.Start; d >= 0 && d < farSYNACK {
+		c.synack = uint32(d)
+		return
+	}
+	c.synack = farSYNACK
+	a.rareOf(c).synack = t
+}
+
 // Missing returns how many stream bytes of a direction were never captured, as
 // far as gaps were declared.
 func (c *Conn) Missing(d Dir) uint64 {
@@ -113,20 +161,56 @@ func (c *Conn) Truncated(d Dir) uint64 {
 	return c.rare.truncated[d]
 }
 
+// Position returns the sequence number of payload's first byte, during the
+// Handler's Data for direction d with that payload.
+func (c *Conn) Position(d Dir, payload []byte) uint32 { return c.next[d] - uint32(len(payload)) }
+
+// Next returns the sequence number behind the last byte of a direction that was
+// handed over, and behind its FIN once that was told.
+func (c *Conn) Next(d Dir) uint32 { return c.next[d] }
+
+// Acked returns the highest sequence number up to which d's peer acknowledged
+// d's stream, the FIN included, in the segments captured so far; that of d's
+// first byte where it acknowledged none. It is false while no segment of d was
+// captured, as nothing tells then what is its.
+func (c *Conn) Acked(d Dir) (seq uint32, ok bool) {
+	return c.acked[d], c.state&known.of(d) != 0
+}
+
+// Acknowledges returns what the segment acknowledged that first carried the
+// payload that Data hands over now for direction d, as a sequence number of the
+// other direction; false where that direction is not known. For bytes that came
+// in order it is the highest acknowledgment that d has sent so far.
+func (c *Conn) Acknowledges(d Dir) (ack uint32, ok bool) {
+	if r := c.rare; r != nil && r.fromQueue {
+		return r.queuedAck, r.hasQueuedAck
+	}
+	return c.Acked(d.Other())
+}
+
 // Behind reports whether the peer has acknowledged bytes of a direction that
-// were not delivered: it has read more than was captured so far.
+// were not delivered: it has read more than was captured so far. One number
+// alone may be a FIN that was not captured.
 func (c *Conn) Behind(d Dir) bool {
-	r := c.rare
-	return r != nil && r.hasAck[d] && c.state&ended.of(d) == 0 && diff(r.acked[d], c.next[d]) > 0
+	return c.state&(known|ended).of(d) == known.of(d) && after(c.acked[d], c.next[d])
 }
 
 // Known returns the sequence number up to which bytes of a direction are known
 // to have been sent: they were delivered, or acknowledged.
 func (c *Conn) Known(d Dir) uint32 {
 	if c.Behind(d) {
-		return c.rare.acked[d]
+		return c.acked[d]
 	}
 	return c.next[d]
+}
+
+// Unanswered returns how often the newest data of a direction was retransmitted
+// since the last packet of its peer, at most 255.
+func (c *Conn) Unanswered(d Dir) int {
+	if c.rare == nil {
+		return 0
+	}
+	return int(c.rare.repeats[d])
 }
 
 // base is the sequence number of the direction's first stream byte: ISN + 1
@@ -134,17 +218,10 @@ func (c *Conn) Known(d Dir) uint32 {
 func (c *Conn) base(d Dir) uint32 {
 	b := c.next[d] - uint32(c.Bytes[d])
 	if r := c.rare; r != nil {
-		b -= uint32(r.missing[d] + r.truncated[d])
+		b -= uint32(r.missing[d] + r.truncated[d] + r.skipped[d])
 	}
 	if c.state&ended.of(d) != 0 {
 		b--
 	}
 	return b
-}
-
-// close notes the first FIN or RST that was captured.
-func (c *Conn) close(t int64, by Dir, with Close) {
-	if c.ClosedWith == NotClosed {
-		c.ClosedAt, c.ClosedBy, c.ClosedWith = t, by, with
-	}
 }

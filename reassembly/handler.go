@@ -19,7 +19,8 @@ func (d Dir) Other() Dir { return d ^ 1 }
 type End uint8
 
 // The ends. EndFIN is told at its place in the order of bytes and EndReset when
-// the RST is captured; after either the connection goes on. EndClosed and the
+// the RST is believed, at once or after a silence ([Conn.Closing] has its time);
+// after either the connection goes on. EndClosed and the
 // ones after it are the last word on a connection, told once, with dir Client,
 // after both directions' remaining data and gaps.
 const (
@@ -37,8 +38,9 @@ type GapKind uint8
 
 // The kinds of gap.
 const (
-	Lost GapKind = iota // never captured
-	Cut                 // captured without their end: a snaplen
+	Lost    GapKind = iota // never captured
+	Cut                    // captured without their end: a snaplen
+	Skipped                // passed over by a jump of more than 16 MiB: nobody knows whether they ever were
 )
 
 // A Handler receives what happens on connections: for each, Open first, with
@@ -55,4 +57,16 @@ type Handler interface {
 	Gap(c *Conn, dir Dir, n int64, kind GapKind)
 
 	End(c *Conn, dir Dir, end End)
+}
+
+// An UnseenHandler is a Handler that wants to know at once when bytes were
+// acknowledged that were not captured: something went on there that nobody saw.
+// They may follow, where the capture swapped the two directions;
+// [Conn.Behind] tells.
+type UnseenHandler interface {
+	Handler
+
+	// Unseen says that the peer of dir acknowledged more of dir's bytes than
+	// were captured, and more than before. One number may be a FIN's.
+	Unseen(c *Conn, dir Dir)
 }

@@ -2,18 +2,15 @@ package reassembly
 
 import "github.com/keepscope/keepscope/sniffer"
 
-// rstWindow is how far from the expected sequence number a RST on an
-// established connection is believed. It is wider than RFC 5961 §3 asks, as
-// bytes before it may not have been captured.
-const rstWindow = 1 << 20
-
 // A verdict is what a SYN means on a known 4-tuple.
 type verdict uint8
 
 const (
 	joins    verdict = iota // the first SYN of its direction
 	repeated                // a retransmission
+	another                 // a SYN-ACK with another number, before the client's ACK
 	replaces                // a new connection
+	waits                   // of another incarnation, which only an answer would prove
 	stray                   // of some other incarnation, and not a beginning
 )
 
@@ -33,18 +30,23 @@ func (a *Assembler) syn(c *Conn, dir Dir, s *sniffer.Segment) verdict {
 			return stray
 		}
 		c.startAt(dir, first)
-	case !answer || !c.fits(dir.Other(), s.Ack):
+	case answer && c.fits(dir.Other(), s.Ack):
+		if c.Bytes[dir] != 0 || c.state&(ackSeen|ended.of(dir)) != 0 || dir == c.opener() {
+			return stray
+		}
+		a.doubtsOf(c).addAnswer(first, s.Time)
+		return another
+	case c.over():
 		return replaces
-	case c.Bytes[dir] != 0 || c.state&ackSeen != 0 || c.rare != nil:
-		return stray
 	default:
-		// The server answers once more, with another number (SYN cookies),
-		// before the client has acknowledged the first.
-		c.startAt(dir, first)
+		return waits
 	}
-	if answer {
-		c.answered(dir, s)
-	} else {
+	switch {
+	case answer:
+		c.answered(a, dir, s)
+	case v == repeated:
+		a.askedAgain(c, s.Time, 1)
+	default:
 		c.asked(dir, s)
 	}
 	return v
@@ -59,7 +61,7 @@ func pick(first bool, x, y state) state {
 
 // startAt sets where a direction's stream begins.
 func (c *Conn) startAt(d Dir, seq uint32) {
-	c.next[d] = seq
+	c.next[d], c.acked[d] = seq, seq
 	c.state = c.state&^guess.of(d) | known.of(d)
 }
 
@@ -85,8 +87,20 @@ func (c *Conn) asked(dir Dir, s *sniffer.Segment) {
 	c.unsettle()
 }
 
+// askedAgain notes n repetitions of the SYN, the last one at the time t.
+func (a *Assembler) askedAgain(c *Conn, t int64, n uint8) {
+	r := a.rareOf(c)
+	if c.synRepeats == 0 || t > r.lastSYN {
+		r.lastSYN = t
+	}
+	c.synRepeats += min(n, 255-c.synRepeats)
+}
+
 // answered notes a SYN-ACK, which also tells where the other side began.
-func (c *Conn) answered(dir Dir, s *sniffer.Segment) {
+func (c *Conn) answered(a *Assembler, dir Dir, s *sniffer.Segment) {
+	if c.state&synackSeen == 0 {
+		c.noteSYNACK(a, s.Time)
+	}
 	c.state |= synackSeen
 	if dir == Client && c.state&synSeen == 0 {
 		c.state |= synByServer
@@ -104,12 +118,25 @@ func (c *Conn) unsettle() {
 	}
 }
 
-// settle notes the ACK that a handshake waits for, if dir is who sends it.
-func (c *Conn) settle(dir Dir, t int64) {
-	if dir == c.opener() {
-		c.state |= settled | ackSeen
-		c.Established = t
+// settle notes the ACK that a handshake waits for, if dir is who sends it. Where
+// several SYN-ACKs had different numbers, it says which of them counts.
+func (a *Assembler) settle(c *Conn, dir Dir, s *sniffer.Segment) {
+	if dir != c.opener() {
+		return
 	}
+	c.state |= settled | ackSeen
+	c.Established = s.Time
+	d := c.doubts()
+	if d == nil {
+		return
+	}
+	if o := dir.Other(); c.Bytes[o] == 0 && c.state&ended.of(o) == 0 && s.Ack != c.next[o] {
+		if t, ok := d.answer(s.Ack); ok {
+			c.startAt(o, s.Ack)
+			c.noteSYNACK(a, t)
+		}
+	}
+	d.answers = [len(d.answers)]answer{}
 }
 
 // opener is who sent, or is taken to have sent, the SYN.
@@ -120,46 +147,108 @@ func (c *Conn) opener() Dir {
 	return Client
 }
 
-// rst works a RST in. Its payload, if any, is not the stream's (RFC 9293
-// §3.5.3).
-func (a *Assembler) rst(c *Conn, dir Dir, s *sniffer.Segment) {
-	refuses := dir != c.opener() && c.state&(synSeen|synackSeen|ackSeen) == synSeen &&
-		c.state&known.of(dir) == 0
-	if refuses && s.Flags&sniffer.ACK != 0 && !c.fits(dir.Other(), s.Ack) || !refuses && !c.believes(dir, s.Seq) {
-		a.stats.Invalid++
-		return
-	}
-	c.close(s.Time, dir, ByRST)
-	if refuses {
-		c.state |= refused
-	}
-	if c.state&(known|guess).of(dir) == 0 {
-		c.next[dir] = s.Seq
-		c.state |= guess.of(dir)
-	}
-	if c.state&reset.of(dir) == 0 {
-		c.state |= reset.of(dir)
-		a.handler.End(c, dir, EndReset)
-	}
-}
+// staleWindow is how far beyond the SYN the first captured segment of the other
+// side may acknowledge, where its SYN-ACK and the client's data were lost.
+const staleWindow = 1 << 16
 
-// believes reports whether a RST's sequence number is near enough. Before both
-// sides are known anything may be an answer to something that was not captured.
-func (c *Conn) believes(dir Dir, seq uint32) bool {
-	if c.state&bothKnown != bothKnown || near(seq, c.next[dir]) {
-		return true
-	}
-	r := c.rare
-	if r == nil {
+// stale reports whether a segment is what an earlier incarnation says to a SYN
+// that is not its own: a bare acknowledgment of something else, which the client
+// answers with a RST (half-open discovery, RFC 9293 §3.5.1).
+func (c *Conn) stale(dir Dir, s *sniffer.Segment) bool {
+	const kind = sniffer.ACK | sniffer.SYN | sniffer.RST | sniffer.FIN
+	if s.Flags&kind != sniffer.ACK || s.Length > 0 || !c.answersSYN(dir) {
 		return false
 	}
-	if t := r.queue[dir].tail; t != nil && near(seq, t.end()) {
-		return true
-	}
-	return r.hasAck[dir] && near(seq, r.acked[dir])
+	o := dir.Other()
+	return after(c.base(o), s.Ack) || after(s.Ack, c.next[o]+staleWindow)
 }
 
-func near(a, b uint32) bool {
-	d := diff(a, b)
-	return d >= -rstWindow && d <= rstWindow
+// An opening is a SYN or SYN-ACK that does not belong to the connection that its
+// 4-tuple carries. Only what answers it, or follows it, proves that it is more
+// than a forgery or a leftover (RFC 9293 §3.10.7.4, RFC 5961 §4).
+type opening struct {
+	at, last int64 // times of the first and of the last copy
+	seq, ack uint32
+	length   uint32
+	iface    uint32
+	flags    sniffer.Flags // 0: there is none
+	dir      Dir
+	repeats  uint8
+}
+
+// open keeps a SYN until it is proved.
+func (a *Assembler) open(c *Conn, dir Dir, s *sniffer.Segment) {
+	d := a.doubtsOf(c)
+	o := &d.opening
+	if o.flags == s.Flags && o.dir == dir && o.seq == s.Seq && o.ack == s.Ack {
+		o.last = max(o.last, s.Time)
+		o.repeats += min(1, 255-o.repeats)
+		a.stats.Retransmissions++
+		return
+	}
+	if o.flags != 0 {
+		a.stats.StraySYNs++
+	}
+	*o = opening{at: s.Time, last: s.Time, seq: s.Seq, ack: s.Ack, length: s.Length, iface: s.Interface, flags: s.Flags, dir: dir}
+}
+
+// proves reports whether a segment shows that an opening was a new connection's.
+func (o *opening) proves(c *Conn, dir Dir, s *sniffer.Segment) bool {
+	const kind = sniffer.SYN | sniffer.RST | sniffer.ACK
+	isSYN := o.flags&sniffer.ACK == 0
+	switch {
+	case dir == o.dir:
+		off := diff(s.Seq, o.seq+1)
+		if s.Flags&(sniffer.SYN|sniffer.RST) != 0 || s.Length == 0 || off < 0 || off > rstWindow {
+			return false
+		}
+		old := diff(s.Seq, c.next[dir])
+		return off == 0 || old > maxJump || old < -maxJump
+	case s.Flags&kind == sniffer.SYN|sniffer.ACK || s.Flags&kind == sniffer.RST|sniffer.ACK:
+		return isSYN && s.Ack-o.seq-1 <= o.length
+	case s.Flags&kind == sniffer.ACK:
+		return !isSYN && s.Seq == o.ack && s.Ack == o.seq+1
+	}
+	return false
+}
+
+// segment is the SYN or SYN-ACK that the opening was.
+func (o *opening) segment(c *Conn) sniffer.Segment {
+	return sniffer.Segment{Time: o.at, Src: c.Endpoint[o.dir&1], Dst: c.Endpoint[o.dir&1^1], Length: o.length,
+		Seq: o.seq, Ack: o.ack, Interface: o.iface, Flags: o.flags, Window: 1}
+}
+
+// proved begins the new connection that a segment proves to have been opened on
+// a live one; false where there is none.
+func (a *Assembler) proved(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) bool {
+	d := c.doubts()
+	if d == nil || d.opening.flags == 0 || !d.opening.proves(c, dir, s) {
+		return false
+	}
+	o := d.opening
+	d.opening = opening{}
+	first := o.segment(c)
+	a.replace(c, &first, hash)
+	if n := a.lookup(s, hash); n != nil && o.repeats > 0 && n.state&synSeen != 0 {
+		a.askedAgain(n, o.last, o.repeats)
+	}
+	a.process(s, hash)
+	return true
+}
+
+// lookup finds the connection of a segment's 4-tuple.
+func (a *Assembler) lookup(s *sniffer.Segment, hash uint32) *Conn {
+	for at := hash; ; at++ {
+		var ref uint32
+		at, ref = a.table.next(at, hash)
+		if ref == 0 {
+			return nil
+		}
+		if ref < closedRef {
+			if c := a.arena.get(ref - 1); same(&s.Src, &c.Endpoint[Client]) && same(&s.Dst, &c.Endpoint[Server]) ||
+				same(&s.Src, &c.Endpoint[Server]) && same(&s.Dst, &c.Endpoint[Client]) {
+				return c
+			}
+		}
+	}
 }

@@ -189,7 +189,7 @@ func chaos(rng *rand.Rand, n int) []sniffer.Segment {
 			next[e] = seqs
 		}
 		d := rng.IntN(2)
-		seg := sniffer.Segment{Time: now - rng.Int64N(int64(time.Second)), Src: e, Dst: server, Seq: seqs[d], Ack: seqs[1-d], Flags: ack}
+		seg := sniffer.Segment{Time: now - rng.Int64N(int64(time.Second)), Src: e, Dst: server, Seq: seqs[d], Ack: seqs[1-d], Flags: ack, Window: 64240}
 		if d == 1 {
 			seg.Src, seg.Dst = seg.Dst, seg.Src
 		}

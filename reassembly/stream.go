@@ -58,7 +58,7 @@ func (a *Assembler) rareOf(c *Conn) *rare {
 // or not.
 func (a *Assembler) acknowledge(c *Conn, dir Dir, s *sniffer.Segment) {
 	if c.state&settled == 0 && s.Flags&sniffer.SYN == 0 {
-		c.settle(dir, s.Time)
+		a.settle(c, dir, s)
 	}
 	o := dir.Other()
 	if c.state&bothEnded == bothEnded && s.Flags&sniffer.FIN == 0 && s.Ack == c.next[o] {
@@ -72,26 +72,32 @@ func (a *Assembler) acknowledge(c *Conn, dir Dir, s *sniffer.Segment) {
 		return
 	}
 	ahead := diff(s.Ack, c.next[o])
-	if ahead <= 0 {
-		return
-	}
-	if ahead > maxJump || c.state&ended.of(o) != 0 {
+	if ahead > maxJump || ahead > 0 && c.state&ended.of(o) != 0 {
 		a.stats.Invalid++
 		return
 	}
-	r := a.rareOf(c)
-	if !r.hasAck[o] || after(s.Ack, r.acked[o]) {
-		r.hasAck[o], r.acked[o], r.ackTime[o] = true, s.Ack, s.Time
+	if !after(s.Ack, c.acked[o]) {
+		if ahead > 0 {
+			a.loseAcked(c, o)
+		}
+		return
 	}
-	a.loseAcked(c, o)
+	c.acked[o] = s.Ack
+	if ahead > 0 {
+		a.rareOf(c).ackTime[o] = s.Time
+		a.loseAcked(c, o)
+		if a.unseen != nil && c.Behind(o) {
+			a.unseen.Unseen(c, o)
+		}
+	}
 }
 
 // loseAcked declares the holes lost that the peer has acknowledged past with
 // something waiting behind them.
 func (a *Assembler) loseAcked(c *Conn, d Dir) {
-	for {
+	for c.rare != nil {
 		first, waits := c.rare.first(d)
-		if !waits || after(first, c.rare.acked[d]) {
+		if !waits || after(first, c.acked[d]) {
 			return
 		}
 		a.lose(c, d, first)
@@ -103,8 +109,8 @@ func (a *Assembler) loseAcked(c *Conn, d Dir) {
 func (a *Assembler) bytes(c *Conn, dir Dir, s *sniffer.Segment) bool {
 	fin, isKnown := s.Flags&sniffer.FIN != 0, c.state&known.of(dir) != 0
 	if s.Length == 0 && !fin && isKnown {
-		if s.Seq == c.next[dir&1]-1 && s.Flags&sniffer.SYN == 0 {
-			a.stats.Probes++
+		if s.Seq == c.next[dir&1]-1 && s.Flags&sniffer.SYN == 0 && c.state&ended.of(dir) == 0 {
+			a.probe(c, dir)
 		}
 		return true // no more than an acknowledgment
 	}
@@ -118,19 +124,19 @@ func (a *Assembler) bytes(c *Conn, dir Dir, s *sniffer.Segment) bool {
 	}
 	d := diff(p.seq, c.next[dir])
 	if d > maxJump || d < -maxJump || c.state&ended.of(dir) != 0 && after(p.end(), c.next[dir]-1) {
-		return a.implausible(c, dir, &p)
+		return a.implausible(c, dir, &p, s)
 	}
 	if c.rare != nil {
 		c.rare.far[dir] = 0
 	}
 	end := p.end()
 	if p.len() > 0 {
-		a.stream(c, dir, p)
+		a.stream(c, dir, p, s)
 	} else if c.state&ended.of(dir) != 0 {
 		a.stats.Retransmissions++
 	}
 	if fin {
-		a.fin(c, dir, end, s.Time)
+		a.fin(c, dir, end, s)
 	}
 	return true
 }
@@ -161,7 +167,7 @@ func (a *Assembler) start(c *Conn, dir Dir, p *span, fin bool) bool {
 		c.startAt(dir, p.seq)
 		return true
 	case probe || p.len() == 1:
-		a.stats.Probes++
+		a.probe(c, dir)
 	}
 	if end := p.end(); !guessed || after(end, c.next[dir]) {
 		c.next[dir] = end
@@ -174,7 +180,7 @@ func (a *Assembler) start(c *Conn, dir Dir, p *span, fin bool) bool {
 // segment is garbage or an attack; a run of them is the stream, after a loss
 // larger than maxJump, or, behind the stream or its FIN, a new connection
 // whose SYN was lost (reported as false).
-func (a *Assembler) implausible(c *Conn, dir Dir, p *span) bool {
+func (a *Assembler) implausible(c *Conn, dir Dir, p *span, s *sniffer.Segment) bool {
 	a.stats.Invalid++
 	if p.len() == 0 {
 		return true
@@ -196,31 +202,40 @@ func (a *Assembler) implausible(c *Conn, dir Dir, p *span) bool {
 	if c.state&ended.of(dir) != 0 {
 		return false
 	}
-	a.lose(c, dir, p.seq)
-	a.stream(c, dir, *p)
+	a.skipTo(c, dir, p.seq)
+	a.stream(c, dir, *p, s)
 	return true
+}
+
+// skipTo goes on at a place so far ahead that nobody can say whether what lies
+// between was ever sent: it does not count as missing.
+func (a *Assembler) skipTo(c *Conn, dir Dir, to uint32) {
+	n := uint64(to - c.next[dir])
+	c.next[dir] = to
+	if after(to, c.acked[dir]) {
+		c.acked[dir] = to
+	}
+	c.rare.skipped[dir] += n
+	a.stats.SkippedBytes += n
+	a.handler.Gap(c, dir, int64(n), Skipped)
 }
 
 // stream works bytes in: delivers what is next, keeps what is early, drops
 // what is there already. The first copy of a byte wins.
-func (a *Assembler) stream(c *Conn, dir Dir, p span) {
+func (a *Assembler) stream(c *Conn, dir Dir, p span, s *sniffer.Segment) {
 	if c.rare != nil && !a.beforeFIN(c, dir, &p) {
 		return
 	}
 	d := diff(p.seq, c.next[dir])
 	if d < 0 {
 		if uint32(-d) >= p.len() {
-			if d == -1 {
-				a.stats.Probes++
-			} else {
-				a.stats.Retransmissions++
-			}
+			a.repetition(c, dir, &p)
 			return
 		}
 		a.stats.Overlaps++
 		p.skip(uint32(-d))
 	}
-	if c.rare != nil && a.conflicts(&c.rare.queue[dir], p) {
+	if c.rare != nil && c.rare.queue[dir] != nil && c.rare.queue[dir].conflicts(p) {
 		a.stats.Conflicts++
 	}
 	if d <= 0 {
@@ -232,14 +247,29 @@ func (a *Assembler) stream(c *Conn, dir Dir, p span) {
 	if _, waits := r.first(dir); !waits {
 		r.since[dir] = c.Last
 	}
-	a.enqueue(c, dir, p)
+	a.enqueue(c, dir, p, s)
 	a.behindAck(c, dir)
+}
+
+// repetition takes a segment without a new byte.
+func (a *Assembler) repetition(c *Conn, dir Dir, p *span) {
+	ended := c.state&ended.of(dir) != 0
+	if p.len() == 1 && p.end() == c.next[dir] && !ended && !after(c.next[dir], c.acked[dir]) {
+		a.probe(c, dir) // its byte was acknowledged: nothing else asks for that
+		return
+	}
+	a.stats.Retransmissions++
+	if p.end() == c.next[dir] && !ended {
+		if r := a.rareOf(c); r.repeats[dir] < 255 {
+			r.repeats[dir]++
+		}
+	}
 }
 
 // behindAck declares the hole in front of what just came early lost if it was
 // acknowledged long before: it was not captured, and will not be.
 func (a *Assembler) behindAck(c *Conn, dir Dir) {
-	if r := c.rare; r.hasAck[dir] && c.Last-r.ackTime[dir] >= reorderWait {
+	if r := c.rare; c.Behind(dir) && c.Last-r.ackTime[dir] >= reorderWait {
 		a.loseAcked(c, dir)
 	}
 }
@@ -264,8 +294,8 @@ func (a *Assembler) inOrder(c *Conn, dir Dir, p span) {
 	for p.len() > 0 {
 		n := p.len()
 		if c.rare != nil {
-			if h := c.rare.queue[dir].head; h != nil {
-				n = min(n, h.seq-p.seq)
+			if q := c.rare.queue[dir]; q != nil {
+				n = min(n, q.first().seq-p.seq)
 			}
 		}
 		a.deliver(c, dir, p.keep(n))
@@ -301,11 +331,17 @@ func (a *Assembler) deliver(c *Conn, dir Dir, p span) {
 // its turn. c has a rare.
 func (a *Assembler) advance(c *Conn, dir Dir) {
 	r := c.rare
-	q := &r.queue[dir]
-	for q.head != nil && q.head.seq == c.next[dir] {
-		h := q.head
-		a.deliver(c, dir, span{seq: h.seq, payload: h.data[:h.n], cut: h.cut})
-		a.pool.pop(q)
+	q := r.queue[dir]
+	for q != nil && q.first().seq == c.next[dir] {
+		e := q.first()
+		r.fromQueue, r.queuedAck, r.hasQueuedAck = true, e.page.ack, e.page.hasAck
+		a.deliver(c, dir, span{seq: e.seq, payload: e.page.data[:e.page.n], cut: e.page.cut})
+		r.fromQueue = false
+		q = a.pool.pop(q)
+		r.queue[dir] = q
+	}
+	if q != nil {
+		a.pool.younger(q)
 	}
 	if r.hasFIN[dir] && r.fin[dir] == c.next[dir] {
 		a.endDir(c, dir)
@@ -324,7 +360,7 @@ func (a *Assembler) endDir(c *Conn, dir Dir) {
 }
 
 // fin takes a FIN with the sequence number seq.
-func (a *Assembler) fin(c *Conn, dir Dir, seq uint32, t int64) {
+func (a *Assembler) fin(c *Conn, dir Dir, seq uint32, s *sniffer.Segment) {
 	if c.state&ended.of(dir) != 0 {
 		return
 	}
@@ -333,7 +369,7 @@ func (a *Assembler) fin(c *Conn, dir Dir, seq uint32, t int64) {
 		a.stats.Invalid++ // bytes behind it came first, and the first copy wins
 		return
 	}
-	c.close(t, dir, ByFIN)
+	a.close(c, dir, newClosing(s, ByFIN, seq))
 	if d == 0 {
 		a.endDir(c, dir)
 		return
@@ -342,7 +378,7 @@ func (a *Assembler) fin(c *Conn, dir Dir, seq uint32, t int64) {
 	if r.hasFIN[dir] {
 		return
 	}
-	if r.queue[dir].head == nil {
+	if r.queue[dir] == nil {
 		r.since[dir] = c.Last
 	}
 	r.hasFIN[dir], r.fin[dir] = true, seq
@@ -372,12 +408,9 @@ func (a *Assembler) drain(c *Conn) {
 		a.lose(c, d, first)
 	}
 	for d := range Dir(2) {
-		if !r.hasAck[d] || c.state&ended.of(d) != 0 {
-			continue
-		}
 		// One number beyond the last byte may be a FIN that was not captured.
-		if n := diff(r.acked[d], c.next[d]); n > 1 {
-			a.lose(c, d, r.acked[d])
+		if c.Behind(d) && diff(c.acked[d], c.next[d]) > 1 {
+			a.lose(c, d, c.acked[d])
 		}
 	}
 }
@@ -392,14 +425,18 @@ func (a *Assembler) drainDir(c *Conn, d Dir) {
 	}
 }
 
-// enqueue keeps a span that begins beyond next. At the cap the hole in front of
-// it is declared lost, which delivers the queue and makes room.
-func (a *Assembler) enqueue(c *Conn, dir Dir, p span) {
-	q := &c.rare.queue[dir]
-	for !a.store(q, &p) {
+// enqueue keeps a span that begins beyond next. At the cap in total the oldest
+// hole of all is declared lost, at the cap of a direction its own first one:
+// that delivers what waited for it, and makes room.
+func (a *Assembler) enqueue(c *Conn, dir Dir, p span, s *sniffer.Segment) {
+	for !a.store(c, dir, &p, s) {
+		if q := a.pool.oldest; a.pool.used >= a.pool.max && q != nil && q != c.rare.queue[dir] {
+			a.giveUp(q, c)
+			continue
+		}
 		to := p.seq
-		if q.head != nil && after(to, q.head.seq) {
-			to = q.head.seq
+		if q := c.rare.queue[dir]; q != nil && after(to, q.first().seq) {
+			to = q.first().seq
 		}
 		a.lose(c, dir, to)
 		if c.state&ended.of(dir) != 0 {
@@ -413,36 +450,52 @@ func (a *Assembler) enqueue(c *Conn, dir Dir, p span) {
 	}
 }
 
-// store copies what q does not hold yet of p into it. It reports false at the
-// cap, and p is then what did not find room.
-func (a *Assembler) store(q *queue, p *span) bool {
-	var prev *page
-	cur := q.head
-	if q.tail != nil && !after(q.tail.end(), p.seq) {
-		prev, cur = q.tail, nil
+// giveUp declares the first hole of a queue lost, for one of the connection c.
+func (a *Assembler) giveUp(q *queue, c *Conn) {
+	owner, dir := q.conn, q.dir
+	a.stats.HolesGivenUp++
+	a.lose(owner, dir, q.first().seq)
+	if owner != c && a.complete(owner) {
+		a.finish(owner, EndClosed)
+	}
+}
+
+// store copies what is not held yet of p. It reports false at the cap, and p is
+// then what did not find room.
+func (a *Assembler) store(c *Conn, dir Dir, p *span, s *sniffer.Segment) bool {
+	q, i := c.rare.queue[dir], 0
+	if q != nil {
+		i = q.search(p.seq)
 	}
 	for p.len() > 0 {
-		for cur != nil && !after(cur.end(), p.seq) {
-			prev, cur = cur, cur.next
-		}
 		n := p.len()
-		if cur != nil {
-			if !after(cur.seq, p.seq) {
-				p.skip(min(cur.end()-p.seq, n))
+		if q != nil {
+			live := q.live()
+			if i < len(live) {
+				if e := &live[i]; !after(e.seq, p.seq) {
+					p.skip(min(e.end-p.seq, n))
+					i++
+					continue
+				}
+				n = min(n, live[i].seq-p.seq)
+			}
+			if i > 0 && live[i-1].end == p.seq && live[i-1].page.room(p) {
+				p.skip(live[i-1].add(p.keep(n)))
 				continue
 			}
-			n = min(n, cur.seq-p.seq)
 		}
-		if prev == nil || prev.end() != p.seq || !prev.room(p) {
-			pg := a.pool.get(q)
-			if pg == nil {
-				return false
-			}
-			pg.seq = p.seq
-			q.insert(prev, pg)
-			prev = pg
+		pg := a.pool.get(q)
+		if pg == nil {
+			return false
 		}
-		p.skip(prev.add(p.keep(n)))
+		pg.ack, pg.hasAck = s.Ack, s.Flags&sniffer.ACK != 0
+		if q == nil {
+			q = a.pool.getQueue(c, dir)
+			c.rare.queue[dir] = q
+		}
+		q.insert(i, entry{seq: p.seq, end: p.seq, page: pg})
+		i++
+		p.skip(q.live()[i-1].add(p.keep(n)))
 	}
 	return true
 }
@@ -452,43 +505,32 @@ func (p *page) room(s *span) bool {
 	return len(s.payload) == 0 || p.cut == 0 && p.n < pageData
 }
 
-// add appends what fits of a span that follows the page, and returns how much.
-func (p *page) add(s span) uint32 {
+// add appends what fits of a span that follows the entry's page, and returns how
+// much.
+func (e *entry) add(s span) uint32 {
+	n := s.cut
 	if len(s.payload) == 0 {
-		p.cut += s.cut
-		return s.cut
-	}
-	n := copy(p.data[p.n:], s.payload)
-	p.n += uint16(n)
-	return uint32(n)
-}
-
-// insert puts a page behind prev, or first.
-func (q *queue) insert(prev, p *page) {
-	if prev == nil {
-		p.next, q.head = q.head, p
+		e.page.cut += n
 	} else {
-		p.next, prev.next = prev.next, p
+		k := copy(e.page.data[e.page.n:], s.payload)
+		e.page.n += uint16(k)
+		n = uint32(k)
 	}
-	if p.next == nil {
-		q.tail = p
-	}
+	e.end += n
+	return n
 }
 
 // conflicts reports whether a span's bytes differ from queued ones.
-func (a *Assembler) conflicts(q *queue, p span) bool {
-	if q.tail == nil || !after(q.tail.end(), p.seq) {
-		return false
-	}
-	for pg := q.head; pg != nil && after(p.end(), pg.seq); pg = pg.next {
-		if after(p.seq, pg.seq+uint32(pg.n)) {
-			continue
-		}
+func (q *queue) conflicts(p span) bool {
+	live := q.live()
+	for i := q.search(p.seq); i < len(live) && after(p.end(), live[i].seq); i++ {
+		e := &live[i]
 		from := p.seq
-		if after(pg.seq, from) {
-			from = pg.seq
+		if after(e.seq, from) {
+			from = e.seq
 		}
-		x, y := pg.data[from-pg.seq:pg.n], p.payload[min(from-p.seq, uint32(len(p.payload))):]
+		x := e.page.data[min(from-e.seq, uint32(e.page.n)):e.page.n]
+		y := p.payload[min(from-p.seq, uint32(len(p.payload))):]
 		n := min(len(x), len(y))
 		if !bytes.Equal(x[:n], y[:n]) {
 			return true

@@ -144,6 +144,11 @@ var notMissing = map[string]string{
 	"tcptrace__http.dmp.gz 49": "frame 1002, a FIN with 1432 bytes of data, is captured whole",
 }
 
+// notClosed are entries whose RST ends nothing.
+var notClosed = map[string]string{
+	"zeek__syn-then-ack-then-rst.pcap 0": "it answers a stale ACK (RFC 9293 §3.5.1)",
+}
+
 // canonical parses "address:port", of which IPv6 addresses may lack brackets.
 func canonical(s string) string {
 	i := strings.LastIndexByte(s, ':')
@@ -205,7 +210,11 @@ func checkStream(t *testing.T, key string, s stream, lines []line) {
 		}
 		got = l.ClosedWith + " " + by
 	}
-	check("first close", got, want)
+	if why, ok := notClosed[key]; ok && got == "nobody" {
+		t.Logf("first close of stream left out: %s", why)
+	} else {
+		check("first close", got, want)
+	}
 	if why, ok := notMissing[key]; ok {
 		t.Logf("missing bytes of stream %d left out: %s", s.Stream, why)
 	} else {
