@@ -25,12 +25,24 @@ const (
 	maxValue    = 512                 // bytes of a value that are read
 )
 
-// isRead reports whether values of the name are read.
-func (n name) isRead() bool { return n >= methodName }
+// read has the bits of the names whose values are read of what each side sends.
+var read = [2]uint16{
+	http.Client: 1<<methodName | 1<<authorityName | 1<<protocolName | 1<<hostName | 1<<contentTypeName | 1<<agentName,
+	http.Server: 1<<statusName | 1<<grpcStatusName | 1<<serverName | 1<<viaName,
+}
 
 // isText reports whether values are handed on as they are.
 func (n name) isText() bool {
 	return n == authorityName || n == hostName || n >= agentName
+}
+
+// unread returns what a name is to a side that its values are not read of.
+func (n name) unread() name {
+	switch n {
+	case otherName, hostName, contentTypeName, grpcStatusName, agentName, serverName, viaName:
+		return otherName
+	}
+	return otherPseudo
 }
 
 func nameOf(b []byte) name {

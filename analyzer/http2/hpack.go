@@ -136,14 +136,14 @@ func (q *Pool) read(d *decoder, b []byte) bool {
 // integer reads an integer with a prefix of some bits (RFC 7541 §5.1). N is 0 where b
 // does not hold it, or it has more than 9 bytes after the first.
 func integer(b []byte, prefix uint8) (v uint64, n int) {
-	if len(b) == 0 {
-		return 0, 0
+	most := byte(1)<<prefix - 1
+	if len(b) > 0 && b[0]&most != most {
+		return uint64(b[0] & most), 1
 	}
-	most := uint64(1)<<prefix - 1
-	v = uint64(b[0]) & most
-	if v < most {
-		return v, 1
-	}
+	return longInteger(b, uint64(most))
+}
+
+func longInteger(b []byte, v uint64) (uint64, int) {
 	for i, shift := 1, 0; i < len(b) && shift < 63; i, shift = i+1, shift+7 {
 		v += uint64(b[i]&0x7f) << shift
 		if b[i] < 0x80 {
@@ -256,7 +256,10 @@ func (q *Pool) literal(d *decoder, b []byte, prefix uint8) int {
 		s.unknown = true
 		return n
 	}
-	read := of.name.isRead()
+	read := read[s.from]>>of.name&1 != 0
+	if !read {
+		of.name = of.name.unread()
+	}
 	if !read && !insert {
 		s.set(of.name, 0, nil)
 		return n
