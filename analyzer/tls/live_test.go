@@ -1,9 +1,11 @@
 package tls
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	gotls "crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -86,7 +88,7 @@ func talk(t *testing.T, client, server *gotls.Config) ([]chunk, gotls.Connection
 
 // loopback returns the two ends of a TCP connection. crypto/tls would block
 // itself on net.Pipe, which has no buffer: both ends of TLS 1.3 may write at once.
-func loopback(t *testing.T) (client, server net.Conn) {
+func loopback(t testing.TB) (client, server net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -104,17 +106,31 @@ func loopback(t *testing.T) (client, server net.Conn) {
 	return client, server
 }
 
-func certificate(t *testing.T) gotls.Certificate {
+func certificate(t testing.TB) gotls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return selfSigned(t, key)
+}
+
+func rsaCertificate(t testing.TB) gotls.Certificate {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return selfSigned(t, key)
+}
+
+func selfSigned(t testing.TB, key crypto.Signer) gotls.Certificate {
+	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), DNSNames: []string{"shop.example"},
 		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0),
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}

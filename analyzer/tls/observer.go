@@ -1,14 +1,18 @@
 package tls
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/keepscope/keepscope/analyzer/http"
+)
 
 // A Dir is a direction of a connection, named for its sender.
-type Dir uint8
+type Dir = http.Side
 
 // The directions.
 const (
-	Client Dir = iota
-	Server
+	Client = http.Client
+	Server = http.Server
 )
 
 // An Event is what Next or Gap found.
@@ -24,7 +28,11 @@ const (
 	ApplicationData              // a record of application data begins; Info has Length
 	ApplicationEnd               // its last byte was consumed
 	Alert                        // an alert of any kind; close_notify is one
+	MaybeAlert                   // TLS 1.3: an encrypted record of an alert's length
 	Lost                         // not TLS, or not known where the next record begins
+	Decryptable                  // a Decrypter's: the first record authenticated; its State is Decrypted
+	Undecrypted                  // a Decrypter's: it reads the connection without keys; its State says why
+	Chosen                       // a Decrypter's: Info has ALPN, of TLS 1.3
 )
 
 // An Info takes what events tell. One serves any number of connections: only
@@ -323,7 +331,7 @@ func (o *Observer) changeCipherSpec(dir Dir) {
 // application decides what a record of type application_data is.
 func (o *Observer) application(dir Dir, length uint16) Event {
 	if o.version == VersionTLS13 && length == o.encrypted(2) {
-		return Alert
+		return MaybeAlert
 	}
 	if dir == Server {
 		return o.serverApplication(length)

@@ -103,6 +103,8 @@ func describe(dir Dir, e Event, i *Info) string {
 		return who + " end"
 	case Alert:
 		return who + " alert"
+	case MaybeAlert:
+		return who + " alert?"
 	case Lost:
 		return who + " lost"
 	}
@@ -208,7 +210,7 @@ func TestObserver(t *testing.T) {
 		}, want: []string{
 			aHelloSeen, hello13Seen, "client done version=0304 resumed=false",
 			"client data 100", "client end", "server data 1000", "server end", "server data 0", "server end",
-			"client alert", "server alert",
+			"client alert?", "server alert?",
 		}},
 		{name: "tickets after the request", chunks: []chunk{
 			c(aHello), s(hello13, data(500)), c(data(53), data(100)), s(data(200), data(1000)),
@@ -229,7 +231,7 @@ func TestObserver(t *testing.T) {
 			"client data 100", "client end", "server data 200", "server end",
 		}},
 		{name: "client refuses the certificate", chunks: []chunk{c(aHello), s(hello13, data(500)), c(data(19))}, want: []string{
-			aHelloSeen, hello13Seen, "client alert",
+			aHelloSeen, hello13Seen, "client alert?",
 		}},
 		{name: "early data", chunks: []chunk{
 			c(earlyHello, ccs, data(300)), s(psk13, data(40), data(69), data(700)), c(data(21), data(69)), s(data(100)), c(data(50)), s(data(60)),

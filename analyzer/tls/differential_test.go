@@ -1,0 +1,165 @@
+package tls
+
+import (
+	"bytes"
+	gotls "crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// A conversation is what two ends of crypto/tls said: what went over the wire,
+// the plaintext, and the key log.
+type conversation struct {
+	chunks []chunk
+	text   [2][]byte
+	keys   bytes.Buffer
+	state  gotls.ConnectionState
+}
+
+// converse makes a connection by crypto/tls, on which both ends write and read turns of random
+// lengths.
+func converse(t testing.TB, r *rand.Rand, client, server *gotls.Config, keys *bytes.Buffer, turns int) *conversation {
+	t.Helper()
+	var w wire
+	v := &conversation{}
+	client, server = client.Clone(), server.Clone()
+	client.KeyLogWriter = keys
+	a, b := loopback(t)
+	deadline := time.Now().Add(30 * time.Second)
+	if err := errors.Join(a.SetDeadline(deadline), b.SetDeadline(deadline)); err != nil {
+		t.Fatal(err)
+	}
+	cc, sc := gotls.Client(tap{a, Client, &w}, client), gotls.Server(tap{b, Server, &w}, server)
+	sizes := make([][2]int, turns)
+	for i := range sizes {
+		sizes[i] = [2]int{1 + r.IntN(2000), 1 + r.IntN(1<<r.IntN(17))}
+	}
+	served := make(chan error, 1)
+	reply := func(n int) []byte { return bytes.Repeat([]byte{byte(n) | 1}, n) }
+	go func() {
+		defer b.Close()
+		for _, size := range sizes {
+			if _, err := io.ReadFull(sc, make([]byte, size[0])); err != nil {
+				served <- err
+				return
+			}
+			if _, err := sc.Write(reply(size[1])); err != nil {
+				served <- err
+				return
+			}
+		}
+		_, err := sc.Read(make([]byte, 1))
+		sc.Close()
+		if err == io.EOF {
+			err = nil
+		}
+		served <- err
+	}()
+	for _, size := range sizes {
+		request := reply(size[0])
+		if _, err := cc.Write(request); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, size[1])
+		if _, err := io.ReadFull(cc, got); err != nil {
+			t.Fatal(err)
+		}
+		v.text[Client] = append(v.text[Client], request...)
+		v.text[Server] = append(v.text[Server], got...)
+	}
+	v.state = cc.ConnectionState()
+	cc.Close()
+	if err := <-served; err != nil {
+		t.Fatal(err)
+	}
+	a.Close()
+	v.chunks = w.chunks
+	return v
+}
+
+// TestDifferential reads connections that crypto/tls made, of random configurations, and
+// compares the plaintext, whatever pieces the bytes come in.
+func TestDifferential(t *testing.T) {
+	suites := append([]*gotls.CipherSuite(nil), gotls.CipherSuites()...)
+	suites = append(suites, gotls.InsecureCipherSuites()...)
+	cert := certificate(t)
+	rsaCert := rsaCertificate(t)
+	tickets := 0
+	for i := range 120 {
+		r := rand.New(rand.NewPCG(7, uint64(i)))
+		server := &gotls.Config{
+			Certificates: []gotls.Certificate{cert, rsaCert}, MinVersion: gotls.VersionTLS10,
+			NextProtos: []string{"http/1.1"}, SessionTicketsDisabled: r.IntN(4) == 0,
+			DynamicRecordSizingDisabled: r.IntN(2) == 0,
+		}
+		client := &gotls.Config{
+			InsecureSkipVerify: true, ServerName: "shop.example", MinVersion: gotls.VersionTLS10,
+			ClientSessionCache: gotls.NewLRUClientSessionCache(4), NextProtos: []string{"h2", "http/1.1"},
+		}
+		server.MaxVersion = []uint16{gotls.VersionTLS10, gotls.VersionTLS11, gotls.VersionTLS12, gotls.VersionTLS12, gotls.VersionTLS13}[r.IntN(5)]
+		server.SetSessionTicketKeys([][32]byte{{byte(i)}})
+		suite := suites[r.IntN(len(suites))]
+		if server.MaxVersion < gotls.VersionTLS13 {
+			server.CipherSuites = []uint16{suite.ID}
+			client.CipherSuites = server.CipherSuites
+		}
+		if r.IntN(3) == 0 {
+			server.ClientAuth = gotls.RequireAnyClientCert
+			client.Certificates = []gotls.Certificate{cert}
+		}
+		if r.IntN(4) == 0 {
+			server.CurvePreferences = []gotls.CurveID{gotls.CurveP384}
+		}
+		if !usable(suite, server.MaxVersion) {
+			continue
+		}
+		var keys bytes.Buffer
+		var talks []*conversation
+		for range 1 + r.IntN(3) {
+			talks = append(talks, converse(t, r, client, server, &keys, 1+r.IntN(5)))
+		}
+		shared := NewDecryption(storeOf(t, keys.Bytes()), 0)
+		for k, v := range talks {
+			name := fmt.Sprintf("%d.%d %s %s resumed=%t", i, k, gotls.VersionName(v.state.Version), gotls.CipherSuiteName(v.state.CipherSuite), v.state.DidResume)
+			if v.state.DidResume && v.state.Version < gotls.VersionTLS13 {
+				tickets++
+			}
+			for _, size := range []int{0, 1 + r.IntN(50), 1 + r.IntN(3000)} {
+				p := decrypt(t, shared, v.chunks, size)
+				for _, dir := range []Dir{Client, Server} {
+					if diff := diffText(v.text[dir], p.text[dir]); diff != "" || p.gaps[dir] > 0 || p.closed[dir] != 1 {
+						t.Fatalf("%s, pieces of %d, %v, closed %d times, %d bytes of gaps: %s\n%v\n%+v", name, size, dir, p.closed[dir], p.gaps[dir], diff, p.events, shared.Stats)
+					}
+				}
+			}
+		}
+		if n := shared.Stats.Failed + shared.Stats.Lost; n > 0 {
+			t.Errorf("%d: %+v", i, shared.Stats)
+		}
+	}
+	if tickets < 5 {
+		t.Errorf("only %d sessions of TLS 1.2 were resumed", tickets)
+	}
+}
+
+// usable says whether a suite is one that is read, and that the version has.
+func usable(s *gotls.CipherSuite, version uint16) bool {
+	if version == gotls.VersionTLS13 {
+		return true
+	}
+	for _, v := range s.SupportedVersions {
+		if v == version {
+			switch s.ID {
+			case gotls.TLS_RSA_WITH_RC4_128_SHA, gotls.TLS_ECDHE_ECDSA_WITH_RC4_128_SHA, gotls.TLS_ECDHE_RSA_WITH_RC4_128_SHA,
+				gotls.TLS_RSA_WITH_3DES_EDE_CBC_SHA, gotls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA:
+				return false
+			}
+			return true
+		}
+	}
+	return false
+}

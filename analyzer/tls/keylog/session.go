@@ -1,0 +1,111 @@
+package keylog
+
+import (
+	"crypto/sha256"
+	"time"
+)
+
+const (
+	maxSessions = 1 << 16
+	sessionLife = int64(2 * time.Hour)
+)
+
+// A SessionKey stands for a session id or a ticket: the first half of a hash,
+// since a ticket may have kilobytes. The zero value stands for none.
+type SessionKey [16]byte
+
+// SessionID returns the key of a session id (RFC 5246 §7.4.1.2).
+func SessionID(id []byte) SessionKey { return sessionKey(id, 1) }
+
+// Ticket returns the key of a session ticket (RFC 5077).
+func Ticket(ticket []byte) SessionKey { return sessionKey(ticket, 2) }
+
+func sessionKey(b []byte, kind byte) SessionKey {
+	if len(b) == 0 {
+		return SessionKey{}
+	}
+	sum := sha256.Sum256(b)
+	k := SessionKey(sum[:])
+	k[0] = kind // an id is never taken for a ticket
+	return k
+}
+
+type session struct {
+	master [masterSize]byte
+	at     int64
+}
+
+// sessions keeps master secrets in the order in which they came.
+type sessions struct {
+	known     map[SessionKey]*session
+	order     []SessionKey // from head, the oldest
+	head      int
+	forgotten uint64
+}
+
+// Remember keeps the master secret of a session, known by k since a packet's time.
+func (s *Store) Remember(k SessionKey, master []byte, at int64) {
+	if k == (SessionKey{}) || len(master) != masterSize {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := &s.sessions
+	if m.known == nil {
+		m.known = make(map[SessionKey]*session)
+	}
+	if old := m.known[k]; old != nil {
+		old.master, old.at = [masterSize]byte(master), at
+		return
+	}
+	for len(m.known) >= maxSessions {
+		m.pop()
+		m.forgotten++
+	}
+	m.known[k] = &session{[masterSize]byte(master), at}
+	m.order = append(m.order, k)
+}
+
+// Recall copies the master secret of a session that was remembered at most 2 h
+// before a packet's time.
+func (s *Store) Recall(k SessionKey, at int64, out *Secret) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	m := s.sessions.known[k]
+	if m == nil || m.at+sessionLife < at {
+		return false
+	}
+	out.Size, out.Data = masterSize, m.master
+	return true
+}
+
+// pop drops the oldest.
+func (m *sessions) pop() {
+	k := m.order[m.head]
+	m.head++
+	if m.head > len(m.order)/2 {
+		m.order = append(m.order[:0], m.order[m.head:]...)
+		m.head = 0
+	}
+	if old := m.known[k]; old != nil {
+		clear(old.master[:])
+		delete(m.known, k)
+	}
+}
+
+// expire drops what is too old. One that was remembered again stays where it was first,
+// and holds back those behind it until then.
+func (m *sessions) expire(at int64) {
+	for m.head < len(m.order) {
+		if m.known[m.order[m.head]].at+sessionLife >= at {
+			return
+		}
+		m.pop()
+	}
+}
+
+func (m *sessions) close() {
+	for m.head < len(m.order) {
+		m.pop()
+	}
+}
