@@ -2,6 +2,8 @@ package tls
 
 import (
 	"bytes"
+	"compress/gzip"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,8 +41,8 @@ func TestCaptures(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.file, func(t *testing.T) {
 			var got []summary
-			for _, chunks := range connections(t, tt.file) {
-				if chunks[0].dir == Client && IsClientHello(chunks[0].b) {
+			for _, c := range connections(t, "captures", tt.file) {
+				if chunks := c.chunks; chunks[0].dir == Client && IsClientHello(chunks[0].b) {
 					got = append(got, summarize(t, chunks, 0))
 				}
 			}
@@ -56,19 +58,43 @@ type reader interface {
 	LinkType() layers.LinkType
 }
 
-// connections returns what the two sides of each connection sent, in order of
-// capture; retransmissions are left out. The captures lack no bytes and do
-// not change their order.
-func connections(t *testing.T, file string) [][]chunk {
+// A captured connection has the ports that its truth is found by.
+type captured struct {
+	client, server uint16
+	chunks         []chunk
+}
+
+// shared reads a file that lies beside the project; where it is absent the test
+// is skipped.
+func shared(t testing.TB, dir, file string) []byte {
 	t.Helper()
-	dir := os.Getenv("KEEPSCOPE_CAPTURES")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "captures")
+	root := os.Getenv("KEEPSCOPE_SHARED")
+	if root == "" {
+		root = filepath.Join("..", "..", "..", "shared")
 	}
-	b, err := os.ReadFile(filepath.Join(dir, file))
+	b, err := os.ReadFile(filepath.Join(root, dir, file))
 	if err != nil {
 		t.Skipf("captures are absent: %v", err)
 	}
+	if strings.HasSuffix(file, ".gz") {
+		z, err := gzip.NewReader(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err = io.ReadAll(z); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+// connections returns what the two sides of each connection sent, in order of
+// capture; retransmissions are left out, and what is missing is a gap: captures whose order
+// changed are not for it.
+func connections(t testing.TB, dir, file string) []captured {
+	t.Helper()
+	b := shared(t, dir, file)
+	var err error
 	var r reader
 	if bytes.HasPrefix(b, []byte("\n\r\r\n")) {
 		r, err = pcapgo.NewNgReader(bytes.NewReader(b), pcapgo.DefaultNgReaderOptions)
@@ -79,7 +105,7 @@ func connections(t *testing.T, file string) [][]chunk {
 		t.Fatal(err)
 	}
 	type flow struct{ net, ports gopacket.Flow }
-	var all [][]chunk
+	var all []captured
 	index := map[flow]int{}
 	next := map[flow]uint32{}
 	var first gopacket.Decoder = r.LinkType()
@@ -96,22 +122,30 @@ func connections(t *testing.T, file string) [][]chunk {
 		if tcp.SYN {
 			next[f] = tcp.Seq + 1
 		}
-		if seq, ok := next[f]; len(tcp.Payload) == 0 || ok && int32(tcp.Seq-seq) < 0 {
+		seq, ok := next[f]
+		if len(tcp.Payload) == 0 || ok && int32(tcp.Seq-seq) < 0 {
 			continue
+		}
+		missing := int64(0)
+		if ok {
+			missing = int64(tcp.Seq - seq)
 		}
 		next[f] = tcp.Seq + uint32(len(tcp.Payload))
 		dir := Client
-		k, ok := index[f]
-		if !ok {
-			if k, ok = index[back]; ok {
+		k, known := index[f]
+		if !known {
+			if k, known = index[back]; known {
 				dir = Server
 			} else {
 				k = len(all)
 				index[f] = k
-				all = append(all, nil)
+				all = append(all, captured{client: uint16(tcp.SrcPort), server: uint16(tcp.DstPort)})
 			}
 		}
-		all[k] = append(all[k], chunk{dir: dir, b: tcp.Payload})
+		if missing > 0 {
+			all[k].chunks = append(all[k].chunks, chunk{dir: dir, gap: missing})
+		}
+		all[k].chunks = append(all[k].chunks, chunk{dir: dir, b: tcp.Payload})
 	}
 	return all
 }

@@ -297,8 +297,8 @@ func (d *Decrypter) mustWait(from Dir, h *direction) bool {
 		if kind != recordApplicationData {
 			return false
 		}
-		if !d.keyed {
-			return !d.must(h.at)
+		if !d.keyed && !d.must(h.at) {
+			return true
 		}
 		return from == Client && d.hs != nil && d.hs.early && !d.hs.answered
 	case kind == recordChangeCipherSpec, kind == recordApplicationData && h.epoch == clear0:

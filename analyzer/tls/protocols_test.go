@@ -1,0 +1,120 @@
+package tls
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/keepscope/keepscope/analyzer/http1"
+)
+
+// requests counts the requests of what a client sent: heads in HTTP/1, and HEADERS
+// that open a stream in HTTP/2.
+func requests(t testing.TB, text []byte) int {
+	t.Helper()
+	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	if rest, ok := bytes.CutPrefix(text, []byte(preface)); ok {
+		n := 0
+		for len(rest) >= 9 {
+			size := int(binary.BigEndian.Uint32(rest) >> 8)
+			if rest[3] == 1 {
+				n++
+			}
+			rest = rest[min(9+size, len(rest)):]
+		}
+		return n
+	}
+	return messages(text, http1.Request)
+}
+
+func messages(text []byte, kind http1.Kind) int {
+	var p http1.Parser
+	p.Reset(kind, false)
+	n := 0
+	var m http1.Message
+	for {
+		k, e := p.Next(text, &m)
+		text = text[k:]
+		switch e {
+		case http1.NeedMore:
+			return n
+		case http1.Head:
+			if !m.Interim() {
+				n++
+			}
+		}
+	}
+}
+
+// TestProtocols reads captures of real clients and servers, of every kind that is
+// meant to be decrypted, and counts requests as their servers' logs do.
+func TestProtocols(t *testing.T) {
+	files, _ := filepath.Glob(filepath.Join("..", "..", "..", "shared", "protocols", "*.keys"))
+	if len(files) == 0 {
+		t.Skip("captures are absent")
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".keys")
+		t.Run(name, func(t *testing.T) {
+			type truth struct {
+				Decrypted *bool
+				Requests  json.RawMessage
+				Protocol  string
+				Note      string
+			}
+			var want struct{ Conns map[string]truth }
+			if err := json.Unmarshal(shared(t, "protocols", name+".json"), &want); err != nil {
+				t.Fatal(err)
+			}
+			s := NewDecryption(storeOf(t, shared(t, "protocols", name+".keys")), 0)
+			for _, c := range connections(t, "protocols", name+".pcap") {
+				w, ok := want.Conns[fmt.Sprintf("%d-%d", c.client, c.server)]
+				chunks, before := inside(c.chunks)
+				if !ok || w.Decrypted == nil && !strings.Contains(name, "connect") || len(chunks) == 0 {
+					continue
+				}
+				p := decrypt(t, s, chunks, 0)
+				decrypted := p.state[1] == Decrypted
+				if w.Decrypted != nil && decrypted != *w.Decrypted {
+					t.Errorf("%d: decrypted=%t (%v): %v", c.client, decrypted, p.state, p.events)
+				}
+				if !decrypted || len(w.Requests) == 0 {
+					continue
+				}
+				if got := fmt.Sprint(requests(t, p.text[Client]) + before); got != string(w.Requests) {
+					t.Errorf("%d: %s requests, want %s; %v\n%q", c.client, got, w.Requests, p.events, p.text[Client][:min(300, len(p.text[Client]))])
+				}
+			}
+			t.Logf("%+v", s.Stats)
+		})
+	}
+}
+
+// inside returns the chunks of a connection from its ClientHello on, and how many requests came
+// before it: CONNECT, and the PROXY protocol's header, which is none.
+func inside(chunks []chunk) ([]chunk, int) {
+	if len(chunks) == 0 || IsApplicationData(chunks[0].b) {
+		return nil, 0
+	}
+	n := 0
+	for i, c := range chunks {
+		if c.dir != Client {
+			continue
+		}
+		if rest, ok := bytes.CutPrefix(c.b, []byte("PROXY ")); ok {
+			_, rest, _ = bytes.Cut(rest, []byte("\r\n"))
+			c.b = rest
+		}
+		if IsClientHello(c.b) {
+			return append([]chunk{c}, chunks[i+1:]...), n
+		}
+		if bytes.HasPrefix(c.b, []byte("CONNECT")) {
+			n++
+		}
+	}
+	return nil, 0
+}
