@@ -1,71 +1,99 @@
 package analyzer
 
 import (
+	"slices"
+
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/http1"
+	"github.com/keepscope/keepscope/analyzer/http2"
 	"github.com/keepscope/keepscope/analyzer/pool"
-	"github.com/keepscope/keepscope/analyzer/tls"
+	"github.com/keepscope/keepscope/analyzer/software"
+	"github.com/keepscope/keepscope/reassembly"
+	"github.com/keepscope/keepscope/sniffer"
 )
 
 // never stands for a time that has not come: captures may begin at 0.
 const never = -1
 
-// state flags of a conn.
-type flags uint16
+// flags are what is known of a conn.
+type flags uint32
 
 const (
-	opened       flags = 1 << iota // Observer.Opened was called
-	judged                         // Observer.Judged was called
+	opened       flags = 1 << iota // Watcher.Opened was called
+	judged                         // Watcher.Judged was called
 	pooled                         // the pools know the connection
 	flipped                        // see transport
 	sided                          // which side is the client is settled
+	answered                       // its first request was, so that its verdict may be told
 	upgraded                       // HTTP ended
+	tunneled                       // a CONNECT opened a way through
 	incomplete                     // bytes were lost where they mattered
 	advTimeout                     // the server advertised Keep-Alive: timeout=
 	advMax                         // and max=
 	unanswerable                   // the server's FIN was delivered, or a RST: no response will begin
 	clientReset                    // the client sent a RST
-	discharged                     // the pools know why it closed, and nothing has come since
+	ended                          // nothing more comes: its reason is final
+	joined                         // its client was seen to pool by address
+	payload                        // it carried some
+	cutHead                        // a snaplen cut a head
+	estimated                      // its exchanges are guesses from encrypted records
+	insideTLS                      // plaintext of TLS was seen
+	guessed                        // it is HTTP/2 by the lengths of TLS records
 )
 
 // A conn is what the analyzer knows of one connection. What most connections
-// never need is in rare, and what only a connection needs that is carrying
-// something in flight: 100 000 connections may be open and idle.
+// never need is in cold, and what only a connection needs on which something is under
+// way in active: 100 000 connections may be open and idle.
 type conn struct {
 	name     *string // shared by the connections of one name; nil without
-	rare     *rare
-	flight   *flight
+	cold     *cold
+	active   *active
+	tcp      *reassembly.Conn
 	lastEnd  int64 // last byte of the last response, or never
 	lastData int64 // newest server data
+	raceIdle int64 // idle time before the request that was lost with the connection, Absent for none
 
 	requests, responses uint32
+	reused              uint32 // requests that rode a connection which had carried one
 	kept                uint32 // exchanges that negotiated keep-alive
+	gen                 uint32 // tells the uses of this record apart
+	flags               flags
 
 	mark     uint16 // Connection.Mark
-	flags    flags
 	protocol fact.Protocol
 	versions uint8 // bit per http.Version seen in requests
 	verdict  fact.Verdict
 	cause    fact.Cause
 	last     fact.Reason  // announced by the last answered exchange; ReasonOpen if none was
+	why      fact.Reason  // why it is unusable, as far as is known; ReasonOpen where it is usable
 	once     fact.Outcome // one exchange had this outcome; KeepAlive for none
+	layers   [maxLayers]protocol
+	software [2]software.ID
 
 	pool pool.Conn
 }
 
-// A flight is what a connection needs while a message or an exchange is under
-// way on it.
-type flight struct {
+// active is what a connection needs while a message or an exchange is under way on
+// it.
+type active struct {
 	http1 http1.Conn
 	open  []exchange // the oldest first
-	begun int64      // first byte of the request being read, or never
-	next  *flight    // free list
+	begun begun      // of the request being read
+	next  *active    // free list
 }
 
-// idle reports whether nothing of the flight is needed any more.
+// idle reports whether nothing of the active part is needed any more.
 func (s *conn) idle() bool {
-	return s.flight != nil && len(s.flight.open) == 0 && s.flight.begun == never && s.flight.http1.Idle()
+	return s.active != nil && len(s.active.open) == 0 && s.active.begun.at == never && s.active.http1.Idle()
+}
+
+// open returns a connection's exchanges under way, the oldest first.
+func (s *conn) open() []exchange {
+	if s.active == nil {
+		return nil
+	}
+	return s.active.open
 }
 
 // count counts an exchange's outcome. Few connections have more than one that
@@ -77,23 +105,20 @@ func (t *table) count(s *conn, o fact.Outcome) {
 	case s.once == fact.KeepAlive:
 		s.once = o
 	default:
-		t.rare(s).negotiated[o]++
+		t.coldOf(s).negotiated[o]++
 	}
 }
 
 // negotiated sets n, which is 0, to how often each outcome was counted.
 func (s *conn) negotiated(n *[fact.NumOutcomes]uint32) {
-	if s.rare != nil {
-		*n = s.rare.negotiated
+	if s.cold != nil {
+		*n = s.cold.negotiated
 	}
 	n[fact.KeepAlive] = s.kept
 	if s.once != fact.KeepAlive {
 		n[s.once]++
 	}
 }
-
-// reused returns how many requests were the second or a later one.
-func (s *conn) reused() uint32 { return max(s.requests, 1) - 1 }
 
 // serverName returns the connection's name, "" if it has none.
 func (s *conn) serverName() string {
@@ -107,9 +132,10 @@ func (s *conn) is(f flags) bool { return s.flags&f != 0 }
 func (s *conn) set(f flags)     { s.flags |= f }
 func (s *conn) unset(f flags)   { s.flags &^= f }
 
-// A rare is what few connections need.
-type rare struct {
+// cold is what few connections need.
+type cold struct {
 	negotiated    [fact.NumOutcomes]uint32
+	failed        [fact.NumFailures]uint32
 	reuseIdle     []int64
 	moreReuseIdle uint32
 	unsolicited   uint32
@@ -117,38 +143,65 @@ type rare struct {
 	advertTimeout uint32
 	advertMax     uint32
 	dnsCost       int64
-	tls           tls.Observer
-	hello         fact.TLS
-	helloAt       int64
+	host          *string          // of the newest request, where it is not the connection's name
+	proxied       sniffer.Endpoint // the client that a PROXY header names
+	announced     uint32           // where in the server's stream its closing had been announced
+	notified      [2]notice        // TLS's close_notify of each side
+	tls           [maxLayers]*tlsLayer
+	h2            *http2.Conn
+	lost          uint32 // HTTP/2 requests whose heads were
+	streams       *streams
+	tunnel        *tunnel
+	upgrade       fact.Upgrade
+
+	could      fact.CouldReuse // where wasted
+	waits      *unsettled      // for the reason of the connection that it replaces
+	replacedBy *unsettled      // waits for the reason of this one
 }
 
 // A table holds a conn for each reassembly.Conn.ID, in chunks that never move.
 type table struct {
-	chunks  []*[chunkSize]conn
-	rares   []*rare // free
-	flights *flight // free
-	heads   http1.Pool
-	sink    http.Sink
+	chunks   []*[chunkSize]conn
+	colds    []*cold // free
+	actives  *active // free
+	h2s      []*http2.Conn
+	heads    http1.Pool
+	h2       http2.Pool
+	sink     http.StreamSink
+	gen      uint32
+	identify bool // software
 }
 
-// takeOff gives the connection a flight, whose parsers stand between messages, or
-// where mid is true wait for a segment that begins like one.
-func (t *table) takeOff(s *conn, mid bool) *flight {
-	f := t.flights
+// activate gives the connection its active part.
+func (t *table) activate(s *conn, start http1.Start) *active {
+	f := t.actives
 	if f == nil {
-		f = new(flight)
+		f = new(active)
 	} else {
-		t.flights, f.next = f.next, nil
+		t.actives, f.next = f.next, nil
 	}
-	s.flight = f
-	f.begun = never
-	f.http1.Reset(&t.heads, t.sink, mid, http.Stream(s.requests))
+	s.active = f
+	f.begun.at = never
+	f.http1.Reset(&t.heads, t.sink, start, http.Stream(s.requests))
 	return f
 }
 
-// land takes a connection's flight back, if it has one.
-func (t *table) land(s *conn) {
-	f := s.flight
+// activeOf returns the connection's active part, whose reader stands where the layer
+// that it reads does.
+func (l *ledger) activeOf() *active {
+	s := l.conn
+	if s.active != nil {
+		return s.active
+	}
+	if slices.Contains(s.layers[:], readHTTP1) {
+		return l.table.activate(s, http1.Between)
+	}
+	return l.table.activate(s, http1.Fresh)
+}
+
+// deactivate takes a connection's active part back, if it has one.
+func (t *table) deactivate(s *conn) {
+	f := s.active
 	if f == nil {
 		return
 	}
@@ -157,10 +210,10 @@ func (t *table) land(s *conn) {
 		f.open = nil
 	}
 	f.open = f.open[:0]
-	s.flight, f.next, t.flights = nil, t.flights, f
+	s.active, f.next, t.actives = nil, t.actives, f
 }
 
-// keptOpen is for how many exchanges a flight keeps room.
+// keptOpen is for how many exchanges an active part keeps room.
 const keptOpen = 16
 
 // chunkSize makes a chunk whole pages.
@@ -171,51 +224,87 @@ func (t *table) at(id uint32) *conn {
 	return &t.chunks[id/chunkSize][id%chunkSize]
 }
 
-// pooled returns what the pools know of a connection.
-func (t *table) pooled(id uint32) *pool.Conn { return &t.at(id).pool }
-
 // open returns a fresh record for a connection.
-func (t *table) open(id uint32) *conn {
-	for int(id/chunkSize) >= len(t.chunks) {
+func (t *table) open(c *reassembly.Conn) *conn {
+	for int(c.ID/chunkSize) >= len(t.chunks) {
 		t.chunks = append(t.chunks, new([chunkSize]conn))
 	}
-	s := t.at(id)
-	*s = conn{lastEnd: never, last: fact.ReasonOpen, once: fact.KeepAlive}
+	s := t.at(c.ID)
+	t.gen++
+	*s = conn{tcp: c, gen: t.gen, lastEnd: never, last: fact.ReasonOpen, why: fact.ReasonOpen, once: fact.KeepAlive}
 	return s
 }
 
-// rare returns the rare part of s, taking one if it has none.
-func (t *table) rare(s *conn) *rare {
-	if s.rare == nil {
-		if n := len(t.rares); n > 0 {
-			s.rare, t.rares = t.rares[n-1], t.rares[:n-1]
+// ref names a connection among all that there were.
+func (s *conn) ref() uint64 { return uint64(s.gen)<<32 | uint64(s.tcp.ID) + 1 }
+
+// byRef returns the record of a connection that is tracked still, nil otherwise.
+func (t *table) byRef(ref uint64) *conn {
+	id := uint32(ref) - 1
+	if ref == 0 || int(id/chunkSize) >= len(t.chunks) {
+		return nil
+	}
+	if s := t.at(id); s.tcp != nil && s.gen == uint32(ref>>32) {
+		return s
+	}
+	return nil
+}
+
+// coldOf returns the cold part of s, taking one if it has none.
+func (t *table) coldOf(s *conn) *cold {
+	if s.cold == nil {
+		if n := len(t.colds); n > 0 {
+			s.cold, t.colds = t.colds[n-1], t.colds[:n-1]
 		} else {
-			s.rare = new(rare)
+			s.cold = new(cold)
 		}
 	}
-	return s.rare
+	return s.cold
 }
 
 // release gives back what the record held.
 func (t *table) release(s *conn) {
-	t.land(s)
-	if r := s.rare; r != nil {
-		*r = rare{reuseIdle: r.reuseIdle[:0]}
-		if len(t.rares) < maxFreeRares && cap(r.reuseIdle) <= 64 {
-			t.rares = append(t.rares, r)
+	t.deactivate(s)
+	if c := s.cold; c != nil {
+		if c.h2 != nil {
+			t.releaseH2(c)
 		}
-		s.rare = nil
+		*c = cold{reuseIdle: c.reuseIdle[:0]}
+		if len(t.colds) < maxFreeColds && cap(c.reuseIdle) <= 64 {
+			t.colds = append(t.colds, c)
+		}
 	}
-	s.name = nil
+	s.cold, s.name, s.tcp = nil, nil, nil
 }
 
-const maxFreeRares = 4096
+// openH2 gives the connection a reader of HTTP/2.
+func (t *table) openH2(s *conn, start http2.Start) *http2.Conn {
+	c := t.coldOf(s)
+	if n := len(t.h2s); n > 0 {
+		c.h2, t.h2s = t.h2s[n-1], t.h2s[:n-1]
+	} else {
+		c.h2 = new(http2.Conn)
+	}
+	c.h2.Reset(&t.h2, t.sink, start)
+	return c.h2
+}
+
+func (t *table) releaseH2(c *cold) {
+	c.h2.Release()
+	if len(t.h2s) < maxFreeColds {
+		t.h2s = append(t.h2s, c.h2)
+	}
+	c.h2 = nil
+}
+
+// maxFreeColds is how many spare parts of a kind are kept.
+const maxFreeColds = 1024
 
 // addIdle lists an idle time, or counts it where there are most already.
-func (r *rare) addIdle(idle int64, most int) {
-	if len(r.reuseIdle) < most {
-		r.reuseIdle = append(r.reuseIdle, idle)
+func (c *cold) addIdle(idle int64, most int) {
+	if len(c.reuseIdle) < most {
+		c.reuseIdle = append(c.reuseIdle, idle)
 	} else {
-		r.moreReuseIdle++
+		c.moreReuseIdle++
 	}
 }

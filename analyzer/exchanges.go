@@ -5,12 +5,14 @@ import (
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
+	"github.com/keepscope/keepscope/analyzer/software"
 )
 
 // An exchange is a request that awaits the end of its response.
 type exchange struct {
-	start    int64 // first byte
+	begun
 	idle     int64 // response end before to start, Absent where there is none
+	name     *string
 	stream   http.Stream
 	index    uint32
 	status   uint16 // of the response, once its head is complete
@@ -18,35 +20,39 @@ type exchange struct {
 	version  http.Version
 	tokens   http.Tokens
 	outcome  fact.Outcome
+	failure  fact.Failure
 	reuse    fact.Reuse
 	headed   bool // its final response's head is complete
 	answered bool // bytes of its response were seen
+	partial  bool // its head was cut
+	ended    bool // the client has ended its side, in HTTP/2
+}
+
+// begun is where a request began.
+type begun struct {
+	at       int64  // of its first byte, or never
+	seq, ack uint32 // of the segment that carried it: its place in the client's stream, and how far the client had read the server's
+	known    bool   // seq and ack are
 }
 
 // A ledger takes what is read on the connection that a packet belongs to. It
 // knows no framing, and is the only one that keeps the ideal pool's books.
 type ledger struct {
 	*Analyzer
-	transport // of the connection
+	transport       // of the connection
+	segment   begun // of the bytes that are being read
 	conn      *conn
 }
 
-// open returns a connection's exchanges under way, the oldest first.
-func (s *conn) open() []exchange {
-	if s.flight == nil {
-		return nil
-	}
-	return s.flight.open
-}
-
 // find returns where an exchange under way is, -1 where it is not.
-func (f *flight) find(stream http.Stream) int {
-	n := len(f.open)
-	if n > 0 && f.open[0].stream == stream {
+func (s *conn) find(stream http.Stream) int {
+	open := s.open()
+	n := len(open)
+	if n > 0 && open[0].stream == stream {
 		return 0
 	}
-	i := sort.Search(n, func(i int) bool { return f.open[i].stream >= stream })
-	if i < n && f.open[i].stream == stream {
+	i := sort.Search(n, func(i int) bool { return open[i].stream >= stream })
+	if i < n && open[i].stream == stream {
 		return i
 	}
 	return -1
@@ -54,109 +60,175 @@ func (f *flight) find(stream http.Stream) int {
 
 // Begin implements [http.Sink].
 func (l *ledger) Begin(_ http.Stream, at int64) {
-	s := l.conn
-	s.flight.begun = at
-	if s.requests > 0 && s.is(pooled) {
-		l.pools.Request(&s.pool, at)
+	f := l.activeOf()
+	f.begun = l.segment
+	f.begun.at = at
+	if l.conn.requests > 0 {
+		l.again(at)
 	}
 }
 
 // Request implements [http.Sink].
 func (l *ledger) Request(stream http.Stream, m *http.Head, at int64) {
 	s := l.conn
-	f := s.flight
-	start := f.begun
-	if start == never {
-		start = at
+	f := l.activeOf()
+	if f.begun.at == never {
+		l.Begin(stream, at)
 	}
-	f.begun = never
 	q := exchange{
-		start: start, idle: fact.Absent, stream: stream, index: s.requests + 1,
-		method: m.Method, version: m.Version, tokens: m.Connection, outcome: fact.Incomplete,
+		begun: f.begun, idle: fact.Absent, stream: stream, index: s.requests + 1,
+		method: m.Method, version: m.Version, tokens: m.Connection, outcome: fact.Incomplete, partial: m.Partial && m.Version != http.HTTP2,
 	}
+	f.begun.at = never
+	q.name = l.hostOf(m)
 	switch {
-	case s.requests > 0:
-		q.reuse = fact.ReusedRequest
-	case l.midstream():
-		q.reuse = fact.UnknownReuse
-		fallthrough
+	case s.requests == 0:
+		if l.midstream() {
+			q.reuse = fact.UnknownReuse
+		}
+		l.firstRequest(m, q.name, q.at)
+	case s.is(tunneled) && s.cold.tunnel.requests == 0: // the CONNECT opened its way
 	default:
-		l.firstRequest(m, start)
+		q.reuse = fact.ReusedRequest
+		s.reused++
 	}
 	s.requests++
 	s.versions |= 1 << m.Version
+	if s.is(tunneled) {
+		s.cold.tunnel.requests++
+	}
 	if m.Pipelined {
-		l.table.rare(s).pipelined++
+		l.table.coldOf(s).pipelined++
 	}
 	if len(f.open) == 0 && s.lastEnd != never {
-		q.idle = max(start-s.lastEnd, 0)
-		l.reuseIdle(s, q.idle)
+		q.idle = max(q.at-s.lastEnd, 0)
+		l.reuseIdle(q.idle, l.cfg.MaxReuseIdle)
 	}
 	f.open = append(f.open, q)
+	if s.cold != nil && s.cold.streams != nil {
+		l.streamOpens(m, q.at)
+	}
 	if s.is(unanswerable) {
-		l.closing(at)
+		l.closing()
 	}
 }
 
-// firstRequest names the connection and confirms its verdict.
-func (l *ledger) firstRequest(m *http.Head, start int64) {
+// hostOf returns the request's own name, nil where it has none, and joins the
+// client's pools where it is another than the connection's before.
+func (l *ledger) hostOf(m *http.Head) *string {
+	s := l.conn
+	if len(m.Host) == 0 {
+		return nil
+	}
+	name := l.names.host(m.Host)
+	if s.requests > 0 && name != s.name && s.name != nil && s.flags&(joined|tunneled|pooled) == pooled && s.layers[0] != readTLS && !m.Absolute {
+		s.set(joined)
+		k := l.pair(nil, false)
+		l.pools.Join(k.Client, k.Server, k.Port)
+	}
+	return name
+}
+
+// firstRequest names the connection and has its handshake judged.
+func (l *ledger) firstRequest(m *http.Head, host *string, start int64) {
 	s := l.conn
 	s.set(sided)
-	switch m.Version {
-	case http.HTTP09:
-		s.protocol = fact.ProtocolHTTP09
-	case http.HTTP10:
-		s.protocol = fact.ProtocolHTTP10
-	default:
-		s.protocol = fact.ProtocolHTTP11
+	s.protocol = protocolOf(m.Version)
+	s.software[http.Client] = software.Client(m.Agent, m.Via, m.Forwarded)
+	origin, tls := host, false
+	if t := l.outermostTLS(); t != nil {
+		origin, tls = s.name, true
+	} else if m.Absolute {
+		origin = nil
 	}
-	if len(m.Host) > 0 {
-		s.name = l.names.host(m.Host)
+	if host != nil {
+		s.name = host
 	}
-	l.confirm(start)
+	l.judge(origin, tls, start)
 	l.opened()
 }
 
-// reuseIdle lists the idle time before a reuse.
-func (a *Analyzer) reuseIdle(s *conn, idle int64) {
-	if a.cfg.MaxReuseIdle > 0 {
-		a.table.rare(s).addIdle(idle, a.cfg.MaxReuseIdle)
+// protocolOf returns what a connection whose first request is of a version carries.
+func protocolOf(v http.Version) fact.Protocol {
+	switch v {
+	case http.HTTP09:
+		return fact.ProtocolHTTP09
+	case http.HTTP10:
+		return fact.ProtocolHTTP10
+	case http.HTTP2:
+		return fact.ProtocolH2
+	}
+	return fact.ProtocolHTTP11
+}
+
+// reuseIdle lists the idle time before a reuse, of most at the most.
+func (l *ledger) reuseIdle(idle int64, most int) {
+	if most > 0 {
+		l.table.coldOf(l.conn).addIdle(idle, most)
 	}
 }
 
 // Responds implements [http.Sink].
 func (l *ledger) Responds(stream http.Stream, _ int64) {
-	if i := l.conn.flight.find(stream); i >= 0 {
-		l.conn.flight.open[i].answered = true
+	if i := l.conn.find(stream); i >= 0 {
+		l.conn.active.open[i].answered = true
 	}
 }
 
 // Response implements [http.Sink].
-func (l *ledger) Response(stream http.Stream, m *http.Head, _ int64) {
+func (l *ledger) Response(stream http.Stream, m *http.Head, at int64) {
+	s := l.conn
+	i := s.find(stream)
+	if m.H2C && m.Status == 101 && i >= 0 {
+		s.active.open[i].stream = 1 // HTTP/2's
+		return
+	}
 	if m.Interim() {
 		return
 	}
-	s := l.conn
 	s.responses++
-	i := s.flight.find(stream)
+	if s.software[http.Server] == software.Unknown {
+		s.software[http.Server] = software.Server(m.Server, m.Via)
+	}
 	if i < 0 {
-		l.table.rare(s).unsolicited++
+		l.table.coldOf(s).unsolicited++
 		return
 	}
-	q := &s.flight.open[i]
+	q := &s.active.open[i]
 	l.advertised(m)
-	q.headed, q.status = true, m.Status
+	q.headed, q.answered, q.status = true, true, m.Status
 	q.outcome = negotiate(q, m)
-	if q.outcome != fact.KeepAlive {
-		s.last = announced(q.outcome, m.Status, s.kept)
-		l.unusable(s.last)
-	} else {
-		s.last = fact.ReasonOpen
-	}
 	l.table.count(s, q.outcome)
-	if q.outcome == fact.Upgraded {
-		s.set(upgraded)
+	switch {
+	case q.outcome == fact.KeepAlive:
+		if s.last != fact.ReasonOpen && q.version != http.HTTP2 { // only the last exchange's word counts
+			s.last = fact.ReasonOpen
+			l.usable()
+		}
+	case q.outcome == fact.Upgraded && q.method == http.CONNECT:
+		l.openTunnel(q)
+	case q.outcome == fact.UnknownOutcome:
+	default:
+		s.last = announced(q.outcome, m.Status, s.kept)
+		l.table.coldOf(s).announced = l.tcp.Next(l.dir(http.Server))
+		l.unusable(s.last, at)
 	}
+}
+
+// openTunnel notes where a CONNECT that was granted leads.
+func (l *ledger) openTunnel(q *exchange) {
+	t := &tunnel{}
+	if q.name != nil {
+		t.target = *q.name
+	}
+	l.table.coldOf(l.conn).tunnel = t
+}
+
+// A tunnel is what a CONNECT opened.
+type tunnel struct {
+	target   string
+	requests uint32
+	cost     int64 // of the CONNECT exchange
 }
 
 // advertised notes what the server's Keep-Alive field offers: the newest
@@ -164,11 +236,11 @@ func (l *ledger) Response(stream http.Stream, m *http.Head, _ int64) {
 func (l *ledger) advertised(m *http.Head) {
 	s := l.conn
 	if m.HasKeepAliveTimeout {
-		l.table.rare(s).advertTimeout = m.KeepAliveTimeout
+		l.table.coldOf(s).advertTimeout = m.KeepAliveTimeout
 		s.set(advTimeout)
 	}
 	if m.HasKeepAliveMax && !s.is(advMax) {
-		l.table.rare(s).advertMax = m.KeepAliveMax
+		l.table.coldOf(s).advertMax = m.KeepAliveMax
 		s.set(advMax)
 	}
 }
@@ -176,72 +248,94 @@ func (l *ledger) advertised(m *http.Head) {
 // End implements [http.Sink].
 func (l *ledger) End(stream http.Stream, from http.Side, at int64) {
 	s := l.conn
-	i := s.flight.find(stream)
-	if i < 0 || from != http.Server {
+	i := s.find(stream)
+	if i < 0 {
 		return
+	}
+	q := &s.active.open[i]
+	if from == http.Client {
+		q.ended = true
+		return
+	}
+	if c := s.cold; c != nil && c.tunnel != nil && c.tunnel.cost == 0 {
+		c.tunnel.cost = max(at-q.at, 0)
 	}
 	s.lastEnd = at
-	l.tellExchange(&s.flight.open[i], at)
+	l.tellExchange(q, at)
 	l.judged()
-	s.flight.take(i)
-	if len(s.flight.open) > 0 {
-		return
-	}
-	l.idle(at)
-	if s.flags&(pooled|upgraded) == pooled && l.isClosed() {
-		l.closing(l.now())
+	l.over(i, at)
+	if s.is(pooled) && len(s.open()) == 0 && l.isClosed() {
+		l.closing()
 	}
 }
 
-// Reset implements [http.Sink].
-func (l *ledger) Reset(stream http.Stream, _ http.Side, _ http.Code, at int64) {
-	l.Unanswered(stream, at)
+// over ends an exchange under way.
+func (l *ledger) over(i int, at int64) {
+	s := l.conn
+	f := s.active
+	f.open = append(f.open[:i], f.open[i+1:]...)
+	l.done(at)
+	if s.cold != nil && s.cold.streams != nil {
+		l.streamEnds(at)
+		if len(f.open) == 0 && f.begun.at == never && f.http1.Idle() {
+			l.table.deactivate(s)
+		}
+	}
 }
 
 // Unanswered implements [http.Sink].
 func (l *ledger) Unanswered(stream http.Stream, at int64) {
-	f := l.conn.flight
-	i := f.find(stream)
-	if i < 0 {
-		return
-	}
-	l.unanswered(i)
-	if len(f.open) == 0 {
-		l.idle(at)
+	if i := l.conn.find(stream); i >= 0 {
+		l.unanswered(i)
+		l.over(i, at)
 	}
 }
 
-// unanswered gives up an exchange under way.
+// unanswered tells an exchange under way that is given up.
 func (l *ledger) unanswered(i int) {
-	q := &l.conn.flight.open[i]
+	s := l.conn
+	q := &s.active.open[i]
 	if !q.headed {
-		l.table.count(l.conn, fact.Incomplete)
+		l.table.count(s, q.outcome)
+	}
+	if q.failure != fact.NotFailed {
+		l.table.coldOf(s).failed[q.failure]++
 	}
 	l.tellExchange(q, 0)
-	l.conn.flight.take(i)
 }
 
 // Lost implements [http.Sink].
-func (l *ledger) Lost(from http.Side, _ uint32) {
-	l.conn.set(incomplete)
-	if from == http.Client {
-		l.conn.flight.begun = never
+func (l *ledger) Lost(from http.Side, requests uint32) {
+	s := l.conn
+	s.set(incomplete)
+	if requests > 0 {
+		l.table.coldOf(s).lost += requests
+	}
+	if from == http.Client && s.active != nil {
+		s.active.begun.at = never
 	}
 }
-
-// take takes an exchange out.
-func (f *flight) take(i int) { f.open = append(f.open[:i], f.open[i+1:]...) }
 
 func (l *ledger) tellExchange(q *exchange, end int64) {
 	s := l.conn
 	e := &l.exchange // every field is written, in place: see fill
 	client, server := l.sides()
 	e.Client, e.Server = l.tcp.Endpoint[client], l.tcp.Endpoint[server]
-	e.Mark, e.ServerName = s.mark, s.serverName()
-	e.Opened, e.Index, e.Stream = l.tcp.Start, q.index, q.stream
-	e.Start, e.End, e.Idle = q.start, end, q.idle
+	e.Mark, e.Connection, e.Opened = s.mark, l.id(), l.tcp.Start
+	e.ServerName = s.serverName()
+	if q.name != nil {
+		e.ServerName = *q.name
+	}
+	e.Index, e.Stream = q.index, q.stream
+	e.Start, e.End, e.Idle = q.at, end, q.idle
 	e.Method, e.Version, e.Status = q.method, q.version, q.status
-	e.Outcome, e.Reuse, e.GivenUp = q.outcome, q.reuse, fact.Absent
+	e.Outcome, e.Reuse, e.Failure, e.GivenUp = q.outcome, q.reuse, q.failure, fact.Absent
+	if q.failure != fact.NotFailed {
+		e.GivenUp = max(l.now()-q.at, 0)
+		if _, k, closed := l.closer(); closed {
+			e.GivenUp = max(k.at-q.at, 0)
+		}
+	}
 	for _, o := range l.obs {
 		o.Exchange(e)
 	}

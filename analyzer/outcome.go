@@ -11,19 +11,23 @@ func negotiate(q *exchange, m *http.Head) fact.Outcome {
 	switch {
 	case m.EndsHTTP:
 		return fact.Upgraded
+	case q.version == http.HTTP2: // its connection persists whatever a response says (RFC 9113 §8.2.2)
+		return fact.KeepAlive
+	case q.partial || m.Partial:
+		return fact.UnknownOutcome
 	case q.tokens&http.Close != 0:
 		return fact.ClientClose
 	case q.version == http.HTTP09,
 		q.version == http.HTTP10 && q.tokens&http.KeepAlive == 0:
 		return fact.HTTP10NotRequested
+	case q.version == http.HTTP10 && (m.Connection&http.Close != 0 || m.Connection&http.KeepAlive == 0):
+		return fact.HTTP10Declined
 	case m.Connection&http.Close != 0:
 		return fact.ServerClose
-	case q.version == http.HTTP10 && m.Connection&http.KeepAlive == 0:
-		return fact.HTTP10Declined
-	case m.UntilClose:
-		return fact.NoLength
 	case m.Version == http.HTTP10 && m.Connection&http.KeepAlive == 0:
 		return fact.HTTP10Declined // whatever the request's version
+	case m.UntilClose:
+		return fact.NoLength
 	}
 	return fact.KeepAlive
 }

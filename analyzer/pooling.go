@@ -8,125 +8,169 @@ import (
 	"github.com/keepscope/keepscope/sniffer"
 )
 
-// syn lets the pools judge a SYN and looks for the look-up that led to it.
-func (l *ledger) syn() {
+// lookedUp notes the look-up that led to the connection, if it is known.
+func (l *ledger) lookedUp() {
+	if l.dns.Len() == 0 {
+		return
+	}
 	s := l.conn
-	from, to := l.sides()
-	client, server := &l.tcp.Endpoint[from], &l.tcp.Endpoint[to]
-	if l.dns.Len() > 0 {
-		l.lookedUp(s, client.Addr, server.Addr, l.tcp.SYN)
-	}
-	if l.pools != nil {
-		s.verdict, s.cause = verdict(l.pools.SYN(&s.pool, l.tcp.ID, l.pairOf(client, server, 0), l.tcp.SYN))
-		s.set(pooled)
-	}
-}
-
-// lookedUp notes the look-up that led to a connection of time t, if it is known.
-func (a *Analyzer) lookedUp(s *conn, client, server sniffer.Addr, t int64) {
-	name, cost, ok := a.dns.Lookup(client, server, t)
+	client, server := l.sides()
+	name, cost, ok := l.dns.Lookup(l.tcp.Endpoint[client].Addr, l.tcp.Endpoint[server].Addr, l.tcp.SYN)
 	if ok && s.name == nil {
-		s.name = a.names.host([]byte(name))
+		s.name = l.names.host([]byte(name))
 	}
 	if cost > 0 {
-		a.table.rare(s).dnsCost = cost
+		l.table.coldOf(s).dnsCost = cost
 	}
 }
 
-// pairOf returns the pair of two endpoints, until it is called again.
-func (a *Analyzer) pairOf(client, server *sniffer.Endpoint, name uint32) *pool.Pair {
-	k := &a.pair
-	k.Client, k.Server, k.Port, k.Name = client.Addr, server.Addr, server.Port, name
+// pair returns whose pool the connection belongs to: the client's address, or the one
+// that a PROXY header names together with the address that sent it, for a balancer's
+// connections cannot be had from another; the server; and the origin.
+func (l *ledger) pair(origin *string, tls bool) pool.Pair {
+	client, server := l.sides()
+	to := &l.tcp.Endpoint[server]
+	k := pool.Pair{Client: l.tcp.Endpoint[client].Addr, Server: to.Addr, Port: to.Port, TLS: tls}
+	if c := l.conn.cold; c != nil && c.proxied != (sniffer.Endpoint{}) {
+		k.Client = mixed(k.Client, c.proxied.Addr)
+	}
+	if origin != nil {
+		k.Origin = hashOf(*origin)
+	}
 	return k
 }
 
-// verdict translates the pools' words.
-func verdict(v pool.Verdict, cause pool.Reason) (fact.Verdict, fact.Cause) {
-	switch {
-	case v == pool.None: // it was too late to judge
-		return fact.VerdictNone, fact.NoCause
-	case v == pool.Needed:
-		return fact.VerdictNeeded, fact.NoCause
-	case cause == pool.PoolMiss:
-		return fact.VerdictWasted, fact.PoolMiss
+// hashOf is a number for a name (FNV-1a), never 0.
+func hashOf(name string) uint32 {
+	h := uint32(2166136261)
+	for i := range len(name) {
+		h = (h ^ uint32(name[i])) * 16777619
 	}
-	return fact.VerdictWasted, fact.Cause(cause)
+	return h | 1
 }
 
-// move puts a connection whose name the ClientHello tells into its name's pool.
-func (l *ledger) move(name uint32) {
+// mixed makes one address of two.
+func mixed(a, b sniffer.Addr) sniffer.Addr {
+	for i := range a {
+		a[i] = a[i]*31 ^ b[i] + 0x9e
+	}
+	return a
+}
+
+// judge tells the pools of a connection's first request, which judges its handshake.
+func (l *ledger) judge(origin *string, tls bool, at int64) {
+	if l.pools == nil {
+		return
+	}
 	s := l.conn
-	if s.is(pooled) {
-		client, server := &l.tcp.Endpoint[reassembly.Client], &l.tcp.Endpoint[reassembly.Server]
-		s.verdict, s.cause = verdict(l.pools.Move(&s.pool, l.pairOf(client, server, name), l.tcp.SYN))
+	s.set(pooled)
+	s.pool.Ref, s.pool.Seen = s.ref(), &l.tcp.Last
+	syn := fact.Absent
+	if l.tcp.SYNSeen() && !l.shared() {
+		syn = l.tcp.SYN
+	}
+	j := l.pools.First(&s.pool, l.pair(origin, tls), syn, at)
+	switch j.Verdict {
+	case pool.Needed:
+		s.verdict = fact.VerdictNeeded
+	case pool.Wasted:
+		s.verdict = fact.VerdictWasted
+		l.replace(&j)
 	}
 }
 
-// confirm tells the pools of a connection's first request.
-func (l *ledger) confirm(t int64) {
-	s := l.conn
-	switch {
-	case l.pools == nil:
-	case s.is(pooled):
-		l.pools.Request(&s.pool, t)
-	case l.tcp.SYNSeen(): // captured after the SYN-ACK
-		l.syn()
-		l.pools.Request(&s.pool, t)
-	default:
-		s.set(pooled)
-		client, server := l.sides()
-		l.pools.Midstream(&s.pool, l.tcp.ID, l.pairOf(&l.tcp.Endpoint[client], &l.tcp.Endpoint[server], 0), t)
+// shared says whether the client's address is known to hide many (Config.SharedClients).
+func (l *ledger) shared() bool {
+	if len(l.cfg.SharedClients) == 0 {
+		return false
 	}
+	client, _ := l.sides()
+	a := l.tcp.Endpoint[client].Addr.Netip()
+	for _, p := range l.cfg.SharedClients {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
 }
 
-// unusable tells the pools that the connection takes no further request.
-func (l *ledger) unusable(why fact.Reason) {
+// again tells the pools of a later request.
+func (l *ledger) again(at int64) {
 	if l.conn.is(pooled) {
-		l.pools.Unusable(&l.conn.pool, pool.Reason(why))
+		l.pools.Request(&l.conn.pool, at)
 	}
 }
 
-// idle tells the pools that nothing is under way on the connection any more.
-func (l *ledger) idle(at int64) {
-	if l.conn.flags&(pooled|upgraded) == pooled {
-		l.pools.Idle(&l.conn.pool, at)
+// done tells the pools of an exchange's end.
+func (l *ledger) done(at int64) {
+	if l.conn.is(pooled) {
+		l.pools.End(&l.conn.pool, at)
+	}
+}
+
+// unusable notes why the connection takes no further request, as far as is known.
+func (l *ledger) unusable(why fact.Reason, at int64) {
+	s := l.conn
+	s.why = why
+	if s.cold != nil && s.cold.replacedBy != nil {
+		s.cold.replacedBy.learn(why, s.is(ended), l.now())
+	}
+	if !s.is(pooled) {
+		return
+	}
+	client, _ := l.sides()
+	l.pools.Lost(&s.pool, at, why == fact.ReasonClientIdle || why == fact.ReasonServerIdle, pool.Note{
+		ID: l.id(), Start: l.tcp.Start, Port: l.tcp.Endpoint[client].Port, Reason: uint8(why), Over: s.is(ended),
+	})
+}
+
+// usable takes unusable back: only the last exchange's word counts.
+func (l *ledger) usable() {
+	s := l.conn
+	s.why = fact.ReasonOpen
+	if s.is(pooled) {
+		l.pools.Usable(&s.pool)
 	}
 }
 
 // closing tells the pools that a connection is no longer open, or why anew
 // where a request crossed the closing. Until the server's FIN, or a RST, a
 // response may come on a connection that its client has half closed.
-func (l *ledger) closing(at int64) {
+func (l *ledger) closing() {
 	s := l.conn
-	waiting := l.waiting() > 0
-	if s.flags&(pooled|discharged) != pooled || waiting && !s.is(unanswerable) {
+	_, k, closed := l.closer()
+	if !s.is(pooled) || !closed {
 		return
 	}
-	if !waiting {
-		s.set(discharged)
+	l.unusable(l.reason(reassembly.EndClosed), k.at)
+	if l.waiting() == 0 || s.is(unanswerable) {
+		l.pools.Close(&s.pool, k.at)
 	}
-	l.pools.Closed(&s.pool, at, pool.Reason(l.reason(reassembly.EndClosed)))
 }
 
-// leavePool ends the connection's part in the pools.
+// leavePool ends the connection's part in the pools. One that the tracker gave up is
+// lost for nobody: when it does so is no fact of the connection.
 func (l *ledger) leavePool(reason fact.Reason) {
 	s := l.conn
-	if !s.is(pooled) {
-		return
+	s.set(ended)
+	_, k, closed := l.closer()
+	if closed {
+		l.unusable(reason, k.at)
+	} else {
+		s.why = reason
 	}
-	t := l.tcp.ClosedAt
-	if !l.isClosed() || l.waiting() > 0 {
-		t = l.now()
+	if s.is(pooled) {
+		l.pools.Release(&s.pool, l.now())
 	}
-	if !s.is(discharged) {
-		l.pools.Closed(&s.pool, t, pool.Reason(reason))
-	}
-	l.pools.Release(&s.pool, t)
 }
 
-// mayJudge says whether the connection's handshake can be needed or wasted.
-func (l *ledger) mayJudge() bool {
-	return l.pools != nil && !l.conn.is(upgraded) && l.established()
+// Unseen implements [reassembly.UnseenHandler]: something is under way that was not
+// captured, so that the connection is busy. One number alone may be a FIN's.
+func (a *Analyzer) Unseen(c *reassembly.Conn, dir reassembly.Dir) {
+	s := a.table.at(c.ID)
+	l := a.on(c, s)
+	acked, _ := c.Acked(dir)
+	if s.is(pooled) && l.side(dir) == http.Client && !l.isClosed() && acked-c.Next(dir) > 1 {
+		a.pools.Busy(&s.pool, c.Last)
+	}
 }
-
-var _ http.Sink = (*ledger)(nil)

@@ -5,51 +5,54 @@ import (
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
-
 	"github.com/keepscope/keepscope/reassembly"
 )
 
-const (
-	// discardLimit parts a connection that was thrown away after use from one
-	// that idled until somebody gave it up.
-	discardLimit = int64(time.Second)
-	// raceSlack is what a race may take beyond one handshake time.
-	raceSlack = int64(10 * time.Millisecond)
-)
+// discardLimit parts a connection that was thrown away after use from one
+// that idled until somebody gave it up.
+const discardLimit = int64(time.Second)
 
 // waiting returns how many requests await the end of their response.
 func (l *ledger) waiting() int { return len(l.conn.open()) }
-
-// oldest returns the oldest request that awaits the end of its response; there is
-// one.
-func (l *ledger) oldest() *exchange { return &l.conn.flight.open[0] }
 
 // reason says why the connection stopped being reusable: the first rule that
 // holds. end is why the tracker gave it up.
 func (l *ledger) reason(end reassembly.End) fact.Reason {
 	s := l.conn
-	by, closed := l.closer()
-	hs := l.handshake()
-	used := s.requests > 0 || s.responses > 0
-	switch {
+	_, _, closed := l.closer()
+	switch hs := l.handshake(); {
 	case hs == fact.HandshakeUnanswered || hs == fact.HandshakeRefused:
 		return fact.ReasonHandshakeFailed
-	case !used && closed:
-		return fact.ReasonNeverUsed
-	case s.is(upgraded):
+	case closed && !l.used():
+		return l.unused()
+	case s.is(upgraded), s.is(tunneled) && s.cold.tunnel.requests == 0:
 		return fact.ReasonUpgraded
-	case l.raced():
-		return fact.ReasonRace
+	}
+	failure := l.failure()
+	switch {
+	case failure == fact.FailPathDropped:
+		return fact.ReasonPathDropped
 	case s.last != fact.ReasonOpen:
 		return s.last
+	case failure == fact.FailRace:
+		return fact.ReasonRace
+	case failure == fact.FailStaleReuse:
+		return fact.ReasonStaleReuse
 	case !closed:
 		return given(end)
 	}
+	return l.unannounced()
+}
+
+// unannounced is the reason of a closing that nothing had announced.
+func (l *ledger) unannounced() fact.Reason {
+	s := l.conn
+	by, k, _ := l.closer()
 	fromClient, fromServer := fact.ReasonClientAbort, fact.ReasonServerAbort
 	switch {
 	case l.waiting() > 0 && !l.endLost():
-	case s.is(clientReset) && by == http.Client && s.lastEnd > l.tcp.ClosedAt: // its RST answers the response
-	case l.tcp.ClosedAt-l.idleSince() < discardLimit:
+	case s.is(clientReset) && by == http.Client && s.lastEnd > k.at: // its RST answers the response
+	case k.at-l.idleSince() < discardLimit:
 		fromClient, fromServer = fact.ReasonClientDiscard, fact.ReasonServerDiscard
 	default:
 		fromClient, fromServer = fact.ReasonClientIdle, fact.ReasonServerIdle
@@ -58,6 +61,29 @@ func (l *ledger) reason(end reassembly.End) fact.Reason {
 		return fromServer
 	}
 	return fromClient
+}
+
+// used says whether the client sent a request, as far as can be known.
+func (l *ledger) used() bool {
+	s := l.conn
+	if s.requests > 0 {
+		return true
+	}
+	client := l.dir(http.Client)
+	unseen := l.midstream() || l.tcp.Packets[client] == 0 || l.tcp.Missing(client) > 0 || l.tcp.Behind(client)
+	t := l.outermostTLS()
+	return s.responses > 0 && unseen || t != nil && t.http2 && t.asked() ||
+		s.cold != nil && s.cold.lost > 0 || s.is(incomplete) && s.protocol == fact.ProtocolH2
+}
+
+// unused is the reason of a connection that carried no request: nobody used it, or
+// what it carried is no HTTP.
+func (l *ledger) unused() fact.Reason {
+	switch {
+	case l.carried() == fact.ProtocolNotHTTP, l.midstream() && l.conn.is(payload):
+		return fact.ReasonNotHTTP
+	}
+	return fact.ReasonNeverUsed
 }
 
 // given returns the reason of a connection that the tracker gave up unclosed.
@@ -74,7 +100,7 @@ func given(end reassembly.End) fact.Reason {
 // endLost says that all that is known of the end of the last response is that
 // it was not captured.
 func (l *ledger) endLost() bool {
-	return l.conn.flight != nil && l.conn.flight.http1.EndLost()
+	return l.conn.active != nil && l.conn.active.http1.EndLost()
 }
 
 // idleSince returns the last response's last byte; where it was not captured,
@@ -84,18 +110,4 @@ func (l *ledger) idleSince() int64 {
 		return l.conn.lastEnd
 	}
 	return l.conn.lastData
-}
-
-// raced says whether the oldest outstanding request crossed the server's
-// closing: it is a reused one, no byte of its response was seen, and the
-// server's FIN or RST was captured before its first byte or at most one
-// handshake time and raceSlack after it.
-func (l *ledger) raced() bool {
-	by, closed := l.closer()
-	if !closed || by != http.Server || l.waiting() == 0 {
-		return false
-	}
-	q := l.oldest()
-	return q.reuse == fact.ReusedRequest && !q.answered &&
-		l.tcp.ClosedAt <= q.start+max(l.handshakeTime(), 0)+raceSlack
 }

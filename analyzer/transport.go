@@ -34,6 +34,21 @@ func (t transport) sides() (client, server reassembly.Dir) {
 	return t.dir(http.Client), t.dir(http.Server)
 }
 
+// id names the connection in all outputs: a hash of its 4-tuple and of the time of its
+// first packet, the same wherever it is read.
+func (t transport) id() uint64 {
+	h := uint64(t.tcp.Start)
+	for d := range t.tcp.Endpoint {
+		e := &t.tcp.Endpoint[d]
+		for _, b := range e.Addr {
+			h = (h ^ uint64(b)) * 0x100000001b3
+		}
+		h = (h ^ uint64(e.Port)) * 0x9e3779b97f4a7c15
+		h ^= h >> 29
+	}
+	return h ^ h>>32
+}
+
 // now returns the time of the connection's newest packet.
 func (t transport) now() int64 { return t.tcp.Last }
 
@@ -47,11 +62,6 @@ func (t transport) established() bool {
 
 // isClosed says whether a closing was captured.
 func (t transport) isClosed() bool { return t.tcp.ClosedWith != reassembly.NotClosed }
-
-// closer returns which side's closing was captured first.
-func (t transport) closer() (by http.Side, closed bool) {
-	return t.side(t.tcp.ClosedBy), t.isClosed()
-}
 
 // handshake says how much of the handshake was captured.
 func (t transport) handshake() fact.Handshake {
@@ -75,4 +85,59 @@ func (t transport) handshakeTime() int64 {
 		return fact.Absent
 	}
 	return max(t.tcp.Established-t.tcp.SYN, 0)
+}
+
+// halfTrips returns the round trips from the capture point to the client and to the
+// server, 0 where they are not known.
+func (t transport) halfTrips() (client, server int64) {
+	_, syn := t.tcp.SYNs()
+	synack := t.tcp.SYNACK()
+	if synack == 0 {
+		return 0, 0
+	}
+	if t.established() {
+		client = max(t.tcp.Established-synack, 0)
+	}
+	if syn != 0 {
+		server = max(synack-syn, 0)
+	}
+	return client, server
+}
+
+// A closing is the first closing of a side.
+type closing struct {
+	at       int64
+	seq, ack uint32 // its number, behind the last byte, and what it acknowledges
+	with     fact.ClosedWith
+	hasAck   bool
+}
+
+// closingOf returns a side's first closing: its FIN or RST, or the close_notify before
+// that; with is WithNothing where there is none.
+func (l *ledger) closingOf(side http.Side) closing {
+	k := l.tcp.Closing(l.dir(side))
+	if k.With == reassembly.NotClosed {
+		return closing{}
+	}
+	c := closing{at: k.At, seq: k.Seq, ack: k.Ack, hasAck: k.HasAck, with: fact.ClosedWith(k.With)}
+	if l.conn.cold != nil {
+		if n := l.conn.cold.notified[side]; n.at != 0 {
+			c = closing{at: n.at, seq: n.seq - 1, ack: n.ack, hasAck: n.hasAck, with: fact.WithCloseNotify}
+		}
+	}
+	return c
+}
+
+// closer returns which side's closing was captured first, and that.
+func (l *ledger) closer() (by http.Side, k closing, closed bool) {
+	if !l.isClosed() {
+		return 0, closing{}, false
+	}
+	by = l.side(l.tcp.ClosedBy)
+	k = l.closingOf(by)
+	if other := l.closingOf(by.Other()); other.with != fact.WithNothing && other.at < k.at &&
+		(other.with == fact.WithCloseNotify || k.with == fact.WithCloseNotify) {
+		return by.Other(), other, true
+	}
+	return by, k, true
 }

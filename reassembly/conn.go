@@ -225,3 +225,7 @@ func (c *Conn) base(d Dir) uint32 {
 	}
 	return b
 }
+
+// Unusual reports whether a connection has anything for SYNs, Probes, Stall or
+// Closing to tell.
+func (c *Conn) Unusual() bool { return c.rare != nil }

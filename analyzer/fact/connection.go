@@ -2,6 +2,7 @@ package fact
 
 import (
 	"github.com/keepscope/keepscope/analyzer/http"
+	"github.com/keepscope/keepscope/analyzer/software"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -34,6 +35,7 @@ type Connection struct {
 	Protocol       Protocol
 	Guessed        bool                   // Protocol is HTTP/2 by the lengths of TLS records alone
 	Versions       [http.NumVersions]bool // seen in requests
+	Software       [2]software.ID         // of client and server, by their own words
 
 	Requests, Responses, Reused, Unsolicited, Pipelined uint32
 	Estimated                                           bool   // requests and responses are guesses from encrypted records

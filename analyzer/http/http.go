@@ -51,6 +51,7 @@ type Head struct {
 	Server                               []byte // of a response: Server, its first MaxName bytes
 	Via                                  []byte // Via, its last MaxName bytes: those of who sent the message come last (RFC 9110 §7.6.3)
 	Forwarded                            bool   // a request has Forwarded (RFC 7239), X-Forwarded-For or Via: Agent is not that of who sent it
+	Absolute                             bool   // HTTP/1: a request to a proxy, whose target is a whole URI (RFC 9112 §3.2.2)
 	H2C                                  bool   // a 101 to HTTP/2: Upgrade: h2c (RFC 7540 §3.2)
 	Malformed                            bool   // HTTP/1: a request line of which nothing is known but its method
 	GRPC                                 bool   // a request's content-type begins with application/grpc

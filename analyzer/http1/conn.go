@@ -22,6 +22,18 @@ type asked struct {
 	after  bool // when it was sent, the client had read responses that were not captured
 }
 
+// An Ending is how HTTP/1 ends on a connection that goes on.
+type Ending uint8
+
+// The endings.
+const (
+	NotEnded  Ending = iota
+	ByPreface        // the client sent the first line of HTTP/2's preface, "PRI * HTTP/2.0\r\n"
+	ByH2C            // a 101 to HTTP/2 (RFC 7540 §3.2); the request is stream 1, and its End is not told
+	ByTunnel         // a 2xx to CONNECT
+	ByUpgrade        // any other 101
+)
+
 // A Sight is how far the client had read when it sent what it sends: a
 // position in the server's stream, and whether that is beyond what was captured.
 type Sight struct {
@@ -43,26 +55,44 @@ type Conn struct {
 	front   asked   // the oldest outstanding request
 	waiting []asked // behind it
 
-	rest        []byte      // what followed a preface, during Data
+	rest        []byte // what followed its end, during Data
+	ended       Ending
 	requests    http.Stream // number of the newest
 	outstanding uint16
-	responses   bool // one was told
-	begun       bool // the first byte of the next request was told
-	answered    bool // bytes of the oldest outstanding request's response were seen
-	final       bool // the response being read is final and belongs to the oldest outstanding request
-	unsynced    bool // since the last response's head bytes were lost, maybe responses
-	last09      bool // an HTTP/0.9 request was read: nothing may follow
+	doubtfulAt  int64
+	doubtful    http.Method // of a first request that is malformed
+	asked       bool        // a request was told
+	responses   bool        // a response was told
+	begun       bool        // the first byte of the next request was told
+	answered    bool        // bytes of the oldest outstanding request's response were seen
+	final       bool        // the response being read is final and belongs to the oldest outstanding request
+	unsynced    bool        // since the last response's head bytes were lost, maybe responses
+	last09      bool        // an HTTP/0.9 request was read: nothing may follow
 }
 
-// Reset makes c ready for another connection. Mid says that its beginning was not
-// captured. N is how many requests were told of the connection before.
-func (c *Conn) Reset(pool *Pool, sink http.Sink, mid bool, n http.Stream) {
+// A Start says where in a connection's life a Conn begins to read.
+type Start uint8
+
+// The starts.
+const (
+	Fresh     Start = iota // at its beginning, or behind that of a tunnel
+	Between                // between two messages
+	Midstream              // anywhere: a segment is waited for that begins like a message
+)
+
+// Reset makes c ready for another connection, or another part of one. N is how many
+// requests were told of it before.
+func (c *Conn) Reset(pool *Pool, sink http.Sink, start Start, n http.Stream) {
 	c.Release()
 	for kind := range c.parser {
 		c.parser[kind].Pool = pool
-		c.parser[kind].Reset(Kind(kind), mid)
+		c.parser[kind].Reset(Kind(kind), start == Midstream)
 	}
-	*c = Conn{sink: sink, pool: pool, parser: c.parser, waiting: c.waiting[:0], requests: n, responses: n > 0}
+	*c = Conn{sink: sink, pool: pool, parser: c.parser, waiting: c.waiting[:0], requests: n, asked: start == Between, responses: start == Between}
+	if n == 0 {
+		c.parser[Request].Identify()
+		c.parser[Response].Identify()
+	}
 }
 
 // Release gives back what c has of the Pool.
@@ -81,10 +111,9 @@ func (c *Conn) Idle() bool {
 	return c.outstanding == 0 && !c.unsynced && !c.last09 && c.parser[Request].Idle() && c.parser[Response].Idle()
 }
 
-// Preface reports whether the client sent the first line of HTTP/2's connection
-// preface, "PRI * HTTP/2.0\r\n", in what Data was given last, and what follows it
-// there.
-func (c *Conn) Preface() (rest []byte, ok bool) { return c.rest, c.rest != nil }
+// Ended says whether HTTP/1 ended in what Data was given last, and how, and
+// returns what followed there: its next reader's.
+func (c *Conn) Ended() (how Ending, rest []byte) { return c.ended, c.rest }
 
 // EndLost says that all that is known of the end of the last response is that it
 // was not captured.
@@ -110,8 +139,9 @@ func (c *Conn) readRequests(b []byte, at int64) {
 		b = b[n:]
 		switch ev {
 		case Head:
-			if m.Malformed && c.requests == 0 {
-				continue // of a protocol that is not known to be HTTP
+			if m.Malformed && !c.asked { // or it is no HTTP: the answer will tell
+				c.doubtful, c.doubtfulAt = m.Method, at
+				continue
 			}
 			c.begin(at)
 			c.begun = false
@@ -123,10 +153,10 @@ func (c *Conn) readRequests(b []byte, at int64) {
 		case Lost:
 			c.begun = false
 			if p.Preface() {
-				c.rest = b
+				c.ended, c.rest = ByPreface, b
 				return
 			}
-			if c.requests > 0 {
+			if c.asked {
 				c.sink.Lost(http.Client, 0)
 			}
 		default:
@@ -149,6 +179,7 @@ func (c *Conn) begin(at int64) {
 // request takes a request whose head is complete.
 func (c *Conn) request(m *Message, at int64) {
 	c.requests++
+	c.asked = true
 	q := asked{stream: c.requests, method: m.Method, v09: m.Version == http.HTTP09, read: c.Sight.Read}
 	q.after = c.parser[Response].IsLost() || c.Sight.Beyond
 	m.Pipelined = c.outstanding > 0 && (!q.after || q.read == c.newest().read)
@@ -226,7 +257,10 @@ func (c *Conn) readResponses(b []byte, at int64) {
 		b = b[n:]
 		switch ev {
 		case Head:
-			c.response(m, at)
+			if c.response(m, at); c.ended != NotEnded {
+				c.rest = b
+				return
+			}
 		case End:
 			c.responseEnds(at)
 			if len(b) == 0 { // see readRequests
@@ -257,7 +291,10 @@ func (c *Conn) responds(at int64) {
 
 // response takes a response whose head is complete.
 func (c *Conn) response(m *Message, at int64) {
-	if m.Interim() {
+	if m.Interim() || m.H2C && m.Status == 101 && c.outstanding == 1 {
+		if m.H2C && m.Status == 101 {
+			c.ended = ByH2C
+		}
 		if c.outstanding > 0 {
 			c.sink.Response(c.front.stream, &m.Head, at)
 		}
@@ -265,6 +302,9 @@ func (c *Conn) response(m *Message, at int64) {
 	}
 	if c.unsynced {
 		c.realign(at)
+	}
+	if c.doubtful != http.Other && !c.asked {
+		c.confirm(m)
 	}
 	c.responses = true
 	q := &c.front
@@ -288,7 +328,21 @@ func (c *Conn) response(m *Message, at int64) {
 	if m.EndsHTTP {
 		c.parser[Request].TunnelFrom()
 		c.responseEnds(at)
+		if c.ended = ByUpgrade; m.Status != 101 {
+			c.ended = ByTunnel
+		}
 	}
+}
+
+// confirm tells the malformed request that a first response answers: m.
+func (c *Conn) confirm(m *Message) {
+	response := *m
+	*m = Message{Head: http.Head{Method: c.doubtful, Malformed: true}}
+	c.begin(c.doubtfulAt)
+	c.begun = false
+	c.request(m, c.doubtfulAt)
+	c.doubtful = http.Other
+	*m = response
 }
 
 // realign gives up the requests whose responses were lost, so that the one
@@ -333,6 +387,24 @@ func (c *Conn) responseEnds(at int64) {
 	c.sink.End(s, http.Server, at)
 }
 
+// Cut says that a side sent more than a snaplen left, which Gap is about to tell: a head
+// whose start line was read counts. It reports whether there was one.
+func (c *Conn) Cut(from http.Side, at int64) bool {
+	m := &c.pool.msg
+	if !c.parser[from].Cut(m) {
+		return false
+	}
+	if from == http.Client {
+		c.begin(at)
+		c.begun = false
+		c.request(m, at)
+		return true
+	}
+	c.response(m, at)
+	c.responseEnds(at)
+	return true
+}
+
 // Gap implements [http.Conn].
 func (c *Conn) Gap(from http.Side, n int64, at int64) {
 	if from == http.Server {
@@ -351,6 +423,13 @@ func (c *Conn) Gap(from http.Side, n int64, at int64) {
 	} else {
 		c.unsynced, c.final = true, false
 	}
+}
+
+// Skippable returns how many of the coming bytes of a side are of a body: they need not be
+// seen, and a Gap of as many is as good.
+func (c *Conn) Skippable(from http.Side) int64 {
+	rest, _ := c.parser[from].InBody()
+	return int64(min(rest, 1<<62))
 }
 
 // Close implements [http.Conn]: the side's FIN was delivered.

@@ -369,6 +369,7 @@ func (h *head) target(t []byte) {
 			return
 		}
 		t = t[i+3:]
+		h.Absolute = true
 	}
 	if i := bytes.IndexAny(t, "/?#"); i >= 0 {
 		t = t[:i]

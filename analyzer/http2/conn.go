@@ -398,3 +398,12 @@ func (c *Conn) data(from http.Side, h *frameHead) {
 		s.flags |= responded
 	}
 }
+
+// Skippable returns how many of the coming bytes of a side are of a payload of which only
+// the length matters: they need not be seen, and a Gap of as many is as good.
+func (c *Conn) Skippable(from http.Side) int64 {
+	if d := &c.sides[from]; d.state == inSkip {
+		return int64(d.rest)
+	}
+	return 0
+}

@@ -6,160 +6,296 @@ import (
 )
 
 // A model is the definition in the package doc, written down again with lists and
-// linear scans. Nothing is shared with the code under test but the types of the
-// events.
+// linear scans. Nothing is shared with the code under test but the types of what
+// goes in and out.
 type model struct {
-	window int64
-	limit  int64 // a connection silent for longer is not open; 0 for none
+	window, limit int64
+	pools         []*modelPool
+	conns         map[uint64]*modelConn
+	turn          int
+}
+
+type modelPool struct {
+	keys   []Pair
+	joined bool
 	slots  []*modelSlot
-	conns  map[uint32]*modelConn
-	turn   int
+	losses []*modelLoss
+	syns   []int64
+	reuses []int64
 }
 
 type modelConn struct {
-	pair                Pair
-	syn, last           int64
-	slot                *modelSlot
-	why                 Reason
-	provisional, closed bool
+	ref          uint64
+	pool         *modelPool
+	own          *modelSlot
+	exchanges    []*modelSlot // where each of those outstanding is
+	room         int
+	told         int64 // when room was
+	idle         int64
+	seen         int64
+	over, unseen bool
+	lost         bool
 }
 
 type modelSlot struct {
-	pair          Pair
-	since         int64
-	turn          int
-	rider, holder *modelConn
+	exchanges   []*modelConn // whose each is
+	rider       *modelConn
+	room        int
+	since, idle int64
+	turn        int
 }
 
-func (m *model) open(c *modelConn, now int64) bool {
-	return !c.closed && (m.limit == 0 || now-c.last <= m.limit)
+type modelLoss struct {
+	ref           uint64
+	from, since   int64
+	idle, crowded bool
 }
 
-func (m *model) alive(s *modelSlot, now int64) bool {
-	return now-s.since <= m.window || m.open(s.rider, now)
+func (s *modelSlot) free() bool { return len(s.exchanges) < s.room }
+
+func (m *model) alive(s *modelSlot, t int64) bool {
+	open := !s.rider.over && (m.limit == 0 || t-s.rider.seen <= m.limit)
+	return len(s.exchanges) > 0 || t-s.idle <= m.window || open
 }
 
-func (m *model) remove(s *modelSlot) {
-	m.slots = slices.DeleteFunc(m.slots, func(o *modelSlot) bool { return o == s })
-}
-
-// take finds the most recently used slot for a connection.
-func (m *model) take(c *modelConn, now int64) bool {
-	var idle []*modelSlot
-	for _, s := range m.slots {
-		if s.pair == c.pair && s.holder == nil && s.since <= now {
-			idle = append(idle, s)
+func (m *model) pool(key Pair) *modelPool {
+	for _, p := range m.pools {
+		if slices.Contains(p.keys, key) {
+			return p
+		}
+		at := p.keys[0]
+		if at.Origin = key.Origin; p.joined && at == key {
+			return p
 		}
 	}
-	slices.SortFunc(idle, func(a, b *modelSlot) int {
+	p := &modelPool{keys: []Pair{key}}
+	m.pools = append(m.pools, p)
+	return p
+}
+
+// newest returns the slot of a pool that became free last as of t.
+func (m *model) newest(p *modelPool, t int64) *modelSlot {
+	var free []*modelSlot
+	for _, s := range p.slots {
+		if s.free() && s.since <= t {
+			free = append(free, s)
+		}
+	}
+	slices.SortFunc(free, func(a, b *modelSlot) int {
 		return cmp.Or(cmp.Compare(b.since, a.since), cmp.Compare(b.turn, a.turn))
 	})
-	for _, s := range idle {
-		if m.alive(s, now) {
-			c.slot, s.holder = s, c
-			return true
+	for _, s := range free {
+		if m.alive(s, t) {
+			return s
 		}
-		m.remove(s)
+		p.slots = slices.DeleteFunc(p.slots, func(o *modelSlot) bool { return o == s })
 	}
-	return false
+	return nil
 }
 
-func (m *model) grow(c *modelConn) {
-	c.slot = &modelSlot{pair: c.pair, holder: c}
-	m.slots = append(m.slots, c.slot)
-}
-
-func (m *model) judge(c *modelConn) (Verdict, Reason) {
-	c.provisional = true
-	if m.take(c, c.syn) {
-		return Wasted, c.slot.rider.why
+// put puts an exchange of a connection on a slot, a new one where s is nil.
+func (m *model) put(c *modelConn, s *modelSlot) {
+	if s == nil {
+		s = &modelSlot{room: 1}
+		c.pool.slots = append(c.pool.slots, s)
 	}
-	m.grow(c)
-	return Needed, 0
+	s.exchanges = append(s.exchanges, c)
+	s.rider, c.own = c, s
+	c.exchanges = append(c.exchanges, s)
 }
 
-func (m *model) withdraw(c *modelConn) {
-	if c.slot.rider == nil {
-		m.remove(c.slot)
+// changed looks at a slot of which room or load have changed at t.
+func (m *model) changed(s *modelSlot, wasFree bool, t int64) {
+	if s.free() && !wasFree {
+		m.turn++
+		s.since, s.turn = t, m.turn
 	}
-	c.slot.holder, c.slot, c.provisional = nil, nil, false
 }
 
-func (m *model) SYN(id uint32, pair Pair, t int64) (Verdict, Reason) {
-	c := &modelConn{pair: pair, syn: t, last: t, why: PoolMiss}
-	m.conns[id] = c
-	return m.judge(c)
-}
-
-func (m *model) Midstream(id uint32, pair Pair, t int64) {
-	m.conns[id] = &modelConn{pair: pair, last: t, why: PoolMiss}
-	m.Request(id, t)
-}
-
-func (m *model) Move(id uint32, pair Pair) (Verdict, Reason) {
-	c := m.conns[id]
-	if !c.provisional {
-		return None, 0
-	}
-	m.withdraw(c)
-	c.pair = pair
-	return m.judge(c)
-}
-
-func (m *model) Request(id uint32, t int64) {
-	c := m.conns[id]
-	defer func() { c.last = t }()
-	c.provisional = false
-	if !c.closed {
-		c.why = PoolMiss
-	}
-	own := c.slot
-	switch {
-	case own != nil && own.holder == c:
-	case own != nil && own.holder == nil && slices.Contains(m.slots, own) && (own.rider == c && !c.closed || m.alive(own, t)):
-		own.holder = c
-	case m.take(c, t):
-	default:
-		m.grow(c)
-	}
-	c.slot.rider = c
-}
-
-func (m *model) rest(c *modelConn, t int64) {
-	m.turn++
-	c.slot.since, c.slot.turn, c.slot.holder = t, m.turn, nil
-}
-
-func (m *model) Idle(id uint32, t int64) {
-	c := m.conns[id]
-	defer func() { c.last = t }()
-	if c.slot == nil || c.provisional {
+func (m *model) tellRoom(c *modelConn, t int64) {
+	if c.room == 0 || !slices.Contains(c.pool.slots, c.own) {
 		return
 	}
-	again := c.slot.holder == nil && c.slot.rider == c && t > c.slot.since &&
-		slices.Contains(m.slots, c.slot) && (!c.closed || m.alive(c.slot, t))
-	if c.slot.holder == c || again {
-		m.rest(c, t)
+	wasFree := c.own.free()
+	c.own.room = c.room
+	m.changed(c.own, wasFree, t)
+}
+
+func (m *model) First(ref uint64, key Pair, syn, t int64) Judgement {
+	c := m.conns[ref]
+	c.pool = m.pool(key)
+	if syn < 0 {
+		m.put(c, m.newest(c.pool, t))
+		m.tellRoom(c, t)
+		return Judgement{}
+	}
+	c.pool.syns = append(c.pool.syns, syn)
+	for _, l := range c.pool.losses {
+		l.crowded = l.crowded || l.from < syn && syn < l.since
+	}
+	j := Judgement{Verdict: Needed}
+	s := m.newest(c.pool, syn)
+	if s != nil {
+		j = m.cause(c.pool, syn, s.rider.ref)
+	}
+	// The slot of a needed handshake is as full as its exchange makes it until its
+	// room was told, which may have been before.
+	m.put(c, s)
+	m.tellRoom(c, c.told)
+	return j
+}
+
+func (m *model) cause(p *modelPool, syn int64, rider uint64) Judgement {
+	leaks := !slices.ContainsFunc(p.reuses, func(t int64) bool { return syn-t <= m.window })
+	var found *modelLoss
+	for _, l := range p.losses {
+		if l.since > syn || syn-l.since > m.window || leaks && l.idle && l.crowded {
+			continue
+		}
+		if found == nil || l.since >= found.since {
+			found = l
+		}
+	}
+	if found == nil {
+		return Judgement{Verdict: Wasted, Miss: true, Ref: rider}
+	}
+	p.losses = slices.DeleteFunc(p.losses, func(o *modelLoss) bool { return o == found })
+	return Judgement{Verdict: Wasted, Ref: found.ref, Since: found.since}
+}
+
+func (m *model) Request(ref uint64, t int64) {
+	c := m.conns[ref]
+	c.pool.reuses = append(c.pool.reuses, t)
+	if c.unseen {
+		c.unseen = false
+		return
+	}
+	m.again(c, t)
+}
+
+func (m *model) Busy(ref uint64, t int64) {
+	if c := m.conns[ref]; len(c.exchanges) == 0 {
+		c.unseen = true
+		m.again(c, t)
 	}
 }
 
-func (m *model) Unusable(id uint32, why Reason) { m.conns[id].why = why }
-
-func (m *model) Closed(id uint32, t int64, why Reason) {
-	m.conns[id].why = why
-	m.end(m.conns[id], t)
+func (m *model) again(c *modelConn, t int64) {
+	s := c.own
+	run := 0 // of exchanges put on this slot one after the other
+	for i := len(c.exchanges) - 1; i >= 0 && c.exchanges[i] == s; i-- {
+		run++
+	}
+	alone := run > 0 && run == len(s.exchanges)
+	if alone || slices.Contains(c.pool.slots, s) && s.free() && m.alive(s, t) {
+		m.put(c, s)
+		return
+	}
+	m.put(c, m.newest(c.pool, t))
+	m.tellRoom(c, t)
 }
 
-func (m *model) end(c *modelConn, t int64) {
-	c.closed = true
-	if c.provisional {
-		m.withdraw(c)
-	} else if c.slot != nil && c.slot.holder == c {
-		m.rest(c, t)
+func (m *model) End(ref uint64, t int64) {
+	c := m.conns[ref]
+	c.unseen = false
+	n := len(c.exchanges) - 1
+	if n < 0 {
+		return
+	}
+	s := c.exchanges[n]
+	c.exchanges = c.exchanges[:n]
+	wasFree := s.free()
+	i := slices.Index(s.exchanges, c)
+	s.exchanges = slices.Delete(s.exchanges, i, i+1)
+	if len(s.exchanges) == 0 {
+		s.idle = t
+	}
+	m.changed(s, wasFree, t)
+	if n > 0 {
+		c.own = c.exchanges[n-1]
+	} else {
+		c.idle = t
 	}
 }
 
-func (m *model) Release(id uint32, t int64) {
-	m.end(m.conns[id], t)
-	delete(m.conns, id)
+func (m *model) Room(ref uint64, n int, t int64) {
+	c := m.conns[ref]
+	c.room, c.told = max(n, 1), t
+	if c.pool != nil {
+		m.tellRoom(c, t)
+	}
+}
+
+func (m *model) Lost(ref uint64, t int64, idle bool) {
+	c := m.conns[ref]
+	if c.lost {
+		for _, l := range c.pool.losses {
+			if l.ref == ref {
+				l.idle = idle
+			}
+		}
+		return
+	}
+	c.lost = true
+	l := &modelLoss{ref: ref, from: t, since: t, idle: idle}
+	if len(c.exchanges) == 0 {
+		l.from = c.idle
+	}
+	l.crowded = slices.ContainsFunc(c.pool.syns, func(syn int64) bool { return l.from < syn && syn < t })
+	c.pool.losses = append(c.pool.losses, l)
+	c.pool.shorten()
+}
+
+// shorten leaves the newest 64 losses, in the order of their times.
+func (p *modelPool) shorten() {
+	slices.SortStableFunc(p.losses, func(a, b *modelLoss) int { return cmp.Compare(a.since, b.since) })
+	p.losses = p.losses[max(0, len(p.losses)-64):]
+}
+
+func (m *model) Usable(ref uint64) {
+	if c := m.conns[ref]; c.lost {
+		c.lost = false
+		c.pool.losses = slices.DeleteFunc(c.pool.losses, func(l *modelLoss) bool { return l.ref == ref })
+	}
+}
+
+func (m *model) Close(ref uint64, t int64) {
+	c := m.conns[ref]
+	c.over = true
+	for len(c.exchanges) > 0 {
+		m.End(ref, t)
+	}
+	c.unseen = false
+}
+
+func (m *model) Release(ref uint64, t int64) {
+	m.Close(ref, t)
+	delete(m.conns, ref)
+}
+
+func (m *model) Join(key Pair) {
+	var into *modelPool
+	for _, p := range slices.Clone(m.pools) {
+		at := p.keys[0]
+		if at.Origin = key.Origin; at != key {
+			continue
+		}
+		if into == nil {
+			into = p
+			into.joined = true
+			continue
+		}
+		into.keys = append(into.keys, p.keys...)
+		into.slots = append(into.slots, p.slots...)
+		into.losses = append(into.losses, p.losses...)
+		into.syns = append(into.syns, p.syns...)
+		into.reuses = append(into.reuses, p.reuses...)
+		into.shorten()
+		for _, c := range m.conns {
+			if c.pool == p {
+				c.pool = into
+			}
+		}
+		m.pools = slices.DeleteFunc(m.pools, func(o *modelPool) bool { return o == p })
+	}
 }

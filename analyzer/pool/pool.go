@@ -1,87 +1,95 @@
-// Package pool tells which TCP handshakes a client could have saved. Beside the
-// traffic that was seen it runs the connection pool that an ideal client would
-// have had: one that keeps every connection, towards a server that lets it.
+// Package pool tells which TCP handshakes a client could have saved, and what each
+// of those replaced. Beside the traffic that was seen it runs the connection pool
+// that an ideal client would have had: one that keeps every connection, towards a
+// server that lets it.
 //
-// # Definition
+// # Pools and slots
 //
-// There is a pool for each [Pair] of client and server. It has slots; a slot
-// stands for a connection that the ideal client would have.
+// There is a pool for each [Pair] of a client, a server and an origin. It has
+// slots. A slot stands for a connection that the ideal client would have.
 //
-//   - A slot is held by at most one connection: from its SYN, or on a reused
-//     connection from the request's first byte, until nothing is outstanding on
-//     it any more. Then the slot is idle. Pipelined requests hold it together.
-//   - The rider of a slot is the connection whose request held it last.
-//   - An idle slot is alive up to and including Window after it became idle, and
-//     for as long as its rider is really open. A slot found dead is gone.
-//   - A SYN takes the alive slot that became idle last: the handshake is Wasted,
-//     and its cause is why the rider of that slot could not be used: what closed
-//     it or, before that is seen, what announced the closing; [PoolMiss] where
-//     it could have been used. Without an alive slot the handshake is Needed and
-//     the pool grows by one.
-//   - A later request takes the slot that its connection held last. Where another
-//     connection holds that one, or it is gone, it takes the alive slot that
-//     became idle last, else the pool grows; no handshake is counted for it, so
-//     the pool never needs more handshakes than were seen. The first request that
-//     is seen of a midstream connection does the same.
-//   - A connection that ends without a request is withdrawn: the slot goes back
-//     to its place among the idle ones, with the rider and the idle time that it
-//     had; if the pool grew for it, the slot vanishes. Verdicts that others were
-//     given in between stay as they are: they may have been reported.
+//   - A slot carries exchanges, and has room for a number of them at once: one,
+//     until [Pools.Room] says otherwise. It is free while it has room for one more.
+//     It is idle while it carries none.
+//   - An idle slot is alive up to and including Window after it became idle, and for
+//     as long as the connection that took it last, its rider, is really open. A
+//     slot found dead is gone.
+//   - A handshake is judged at its connection's first request, as of its SYN: of
+//     the slots that have been free without a break since the SYN or longer, and
+//     were alive then, it takes the one that became free last, and is Wasted. With
+//     room for one that is the most recently used slot. Else the handshake is
+//     Needed, and the pool grows by a slot. A connection that carries nothing never
+//     enters a pool.
+//   - A later request takes the slot that its connection took last, if that is free,
+//     or carries nothing but what this connection has put there since: what one real
+//     connection carries at once, pipelined requests, say, one slot carries. Else it
+//     takes the slot that became free last, else the pool grows. No handshake is
+//     counted for that, so the pool never needs more of them than were seen.
+//   - A connection without a verdict takes a slot in the same way.
+//   - Where a connection has exchanges on several slots, one on the slot taken last
+//     ends first.
 //   - An exchange that is never completed ends with its connection.
-//   - A TLS connection names its server only after the SYN: [Pools.Move]
-//     withdraws it from the nameless pair and judges it in the right one as of its
-//     SYN: of the slots idle now, it may take one that was idle and alive then.
+//   - A slot keeps its room when its connection is lost, for the ideal client's is
+//     not.
 //
-// In random streams a longer window never made more handshakes needed where each
-// connection carries one request, closed with it or later. It can where
-// connections are reused (TestLongerWindowMayNeedMoreWithReuse: 5 become 6): whose
-// slot a SYN takes depends on the window, so in the one pool a reused request
-// finds its slot held and makes the pool grow uncounted, in the other it does not.
+// # Cause
+//
+// A wasted handshake replaces what was lost: of the connections of the pool that
+// carried a request the one that became unusable last, at its SYN or within Window
+// before, and that no earlier wasted handshake has replaced. Without one the client
+// opened a connection though all were usable (Miss), and the judgement names the
+// rider of the slot that it took.
+//
+// A client that leaks its connections loses none by the server's idle timeout, which
+// only clears up. So an idle closing does not count where no connection of the pool
+// has carried a second request within Window before the SYN, if the pool's client
+// sent a SYN between the start of that idling and its end.
+//
+// # Joined pools
+//
+// No client shares connections between origins, but one that pools by address, a
+// proxy, say, does. [Pools.Join] makes one pool of those of a client at an address:
+// slots and losses stay as they are, and so do verdicts. From then on the origin
+// parts nothing there, until a cap forgets the pool. Join concerns clear connections,
+// whose origin came from a Host. Those with TLS (Pair.TLS) stay apart by their SNI,
+// for a certificate does not serve every name, and apart from clear ones.
 //
 // # Cost and limits
 //
-// A request and its end cost a constant, for the slot of a connection that is
-// reused stays where it is in the pairing heap of its pair's slots until one is
-// asked for, and so does one that is alone there when a SYN takes it; taking a slot
-// out of the heap is O(log n), amortised. A Move also steps past the slots that
-// became idle since its SYN. Each SYN looks at two slots for dead ones, until all
-// were seen; an eighth of Window later that begins anew. Nothing is allocated in
-// the steady state.
+// A request and its end cost a constant, expected: a tree ordered by time is changed
+// at its newest end, or where the slot is. A first request costs O(log n) of the
+// pool's n free slots, amortised, and a walk over at most 64 losses and, where one
+// client uses several, 256 origins of the address, of which the one found last is
+// near. It looks at two slots and a pair more, and drops what was dead a window ago.
+// Joining moves each slot once. Nothing is allocated in the steady state. A
+// connection takes 72 bytes, a slot 96, a pair 136 and its place in the map, a loss
+// 48. BenchmarkChurn, BenchmarkReuse and BenchmarkFirst measure growth.
 //
-// Instructions on amd64, counted where captures of nginx are read: 250 for the
-// five events of a one-request connection (BenchmarkChurn), 90 for the two of a
-// reused request (BenchmarkReuse), and 85 and 15 in their caller. The CPU time of
-// reading a file for a report, over that without verdicts (BenchmarkCostOfVerdicts
-// of package exporter, medians of several runs): 1.045 where a connection carries 17
-// small requests, 1.00 with large bodies, 1.044 where it carries one, 1.045 with
-// 100 000 of those open; single runs are 0.01 to 0.02 off. Of the whole program, over
-// one built without verdicts, where the rest of the code lies elsewhere, too: 1.05,
-// 1.00, 1.02 to 1.06 and 1.04 to 1.06.
-// The time of a connection withdrawn among 50 000 slots is BenchmarkWithdraw's.
-// A connection takes 24 bytes, a slot 48.
+//	what                     cap           default  when full
+//	pairs                    MaxPairs       65 536  one of 8 taken at random is forgotten (Evicted)
+//	slots of all pairs       MaxSlots      262 144  an idle one of 8 taken at random is forgotten (SlotsEvicted), else Slotless
+//	slots of one pair        MaxPairSlots   65 536  the handshake is needed, the exchange has no slot (Slotless)
+//	origins of an address    256                    they are joined (JoinedByCap), those of TLS, too
+//	losses of one pair       64                     the oldest is forgotten (LossesForgotten)
+//	losses of all pairs      MaxSlots               the pair's oldest is forgotten, or that of one taken at random, else the new one (LossesForgotten)
+//	slots left with          MaxSlots               the exchange has no slot (Slotless)
+//	exchanges for others
 //
-//	what                  cap           default  when full
-//	pairs                 MaxPairs       65 536  a pair not used lately is forgotten, counted
-//	slots of all pairs    MaxSlots      262 144  the same; with no other pair left, as in the next line
-//	slots of one pair     MaxPairSlots   65 536  the handshake is needed, the exchange rides no slot, counted
-//	slots that Move skips lookBack        1 024  the handshake is needed
-//	slots out of place    maxStale        1 024  all are put in their places
-//
-// Which pair is forgotten is a second chance's choice, O(1) amortised: they stand
-// in the order in which they were made, the first goes, and one in which an
-// exchange has ended since it was made or last spared is spared and goes to the
-// end. A forgotten pair starts again with an empty pool. Its open connections keep
-// their verdicts, and their next request counts in the new pool.
-//
-// HTTP/2 fits in where a slot has one holder: a slot that carries n exchanges at
-// once counts its holders, and stays in the heap until it has n.
+// Taken at random, victims degrade the verdicts gradually: of clients that come back
+// in turn, a few more than the cap, nearly all are found again, where an order by age
+// would forget each just before it returns (TestEvictionIsGradual). Of the 8 pairs
+// the first goes that no request concerned within Window; else the first on which
+// none but first requests did since it was last among 8; else the first. A forgotten
+// pair begins again with an empty pool. Its open connections keep their verdicts, and
+// their next requests count in the new pool.
 package pool
 
-// A Pair is a client and a server as it is known to that client.
+// A Pair is a client and a server, and what the client calls it.
 type Pair struct {
 	Client, Server [16]byte
-	Port           uint16
-	Name           uint32 // the caller's number for the SNI, 0 without
+	Port           uint16 // of the server
+	TLS            bool   // the origin is an SNI; else it is a Host or a target
+	Origin         uint32 // the caller's number for the name, 0 for none
 }
 
 // A Verdict says whether the ideal pool needed a handshake.
@@ -94,55 +102,101 @@ const (
 	Wasted
 )
 
-// A Reason is the caller's number for why a connection cannot be reused, and so
-// the cause of a wasted handshake.
-type Reason uint8
+func (v Verdict) String() string {
+	switch v {
+	case Needed:
+		return "needed"
+	case Wasted:
+		return "wasted"
+	default:
+		return "none"
+	}
+}
 
-// PoolMiss is the cause where the connection could have been reused.
-const PoolMiss Reason = 255
+// A Note is what the caller has to say of a lost connection, for who replaces it. The
+// pools do not look at it.
+type Note struct {
+	ID     uint64
+	Start  int64
+	Port   uint16
+	Reason uint8
+	Over   bool
+}
+
+// A Judgement is the verdict on a handshake. Of a Wasted one it names the connection
+// that could have carried the request: the lost one that the handshake replaced, or
+// where none was lost (Miss) the rider of the slot that it took.
+type Judgement struct {
+	Verdict Verdict
+	Miss    bool
+	Ref     uint64 // Conn.Ref of that connection; 0 where it is Needed
+	Since   int64  // ns, from when the lost one was unusable; 0 for a Miss
+	Note    Note   // of the lost one, as it was told last
+}
 
 // A Config sets up Pools. A number that is not positive has its default.
 type Config struct {
 	Window       int64 // ns that an idle slot lives whose rider is closed, default 60 s
+	IdleLimit    int64 // ns without a packet after which a connection is not open any more; never by default
 	MaxPairs     int
 	MaxSlots     int
 	MaxPairSlots int
-
-	// Conn returns the Conn of a connection that is not released. It must be set.
-	Conn func(id uint32) *Conn
-
-	// Open says whether a connection that was not reported Closed is really open
-	// at time now, so that a lazy tracker need not time connections out at once;
-	// one that is not open must have no other event than Closed and Release. It
-	// is asked of idle slots past Window only, and must not call Pools. Without
-	// it they all are.
-	Open func(conn uint32, now int64) bool
+	Seed         uint64 // of what is chosen at random; equal seeds give equal verdicts
 }
 
 // Stats says how large the pools are, and how often a cap was met.
 type Stats struct {
-	Pairs, Slots int    // now, dead slots not swept yet included
-	Evicted      uint64 // pairs forgotten
-	Slotless     uint64 // exchanges that got no slot
+	Pairs, Slots    int    // now, what is dead and not dropped yet included
+	Evicted         uint64 // pairs forgotten
+	SlotsEvicted    uint64 // idle slots forgotten
+	Slotless        uint64 // exchanges that got no slot
+	JoinedByCap     uint64 // addresses whose origins were joined for their number
+	LossesForgotten uint64 // lost connections forgotten within Window
 }
 
-// Pools are the ideal pools of all pairs. A connection has a number that is its own
-// from SYN or Midstream to Release, and a Conn, which lies where its owner has it at
-// hand: to look for it took a sixth of all. Times are nanoseconds. An event of an
-// unknown connection is ignored. Pools keep no pointer that they are given, and are
-// not safe for concurrent use.
+// A Conn is what Pools know of a connection. Its owner keeps it at a fixed address,
+// zero until its first request but for the fields below and its room, and again
+// after Release. Pools may read it after Release, to find that it is another's.
+type Conn struct {
+	// Ref names the connection in judgements. It is not 0, and no other connection
+	// of the same Pools ever has it. It is set before First.
+	Ref uint64
+	// Seen points to the time of the connection's newest packet, with which
+	// Config.IdleLimit is compared. Nil is for one that is open until Close.
+	Seen *int64
+
+	pair     *pair
+	slot     *slot    // that it took last
+	left     *holding // slots that it took before and still has exchanges on
+	since    int64    // when it became idle; until its first request, when its room was told
+	gen      uint32   // of slot
+	load     int32    // its exchanges on slot
+	slotless int32    // its exchanges on none
+	room     int32    // 0 until told
+	closed   bool
+	unseen   bool // one of load was not captured
+	lost     bool // it is, or was, among the losses of its pair
+}
+
+// Pools are the ideal pools of all pairs. Times are nanoseconds, and not negative;
+// they need not be in order, but a time that was long passed may find what is dead
+// dropped. What is told of a connection before First, but for Room, or after
+// Release is ignored. Pools are not safe for concurrent use.
 type Pools struct {
 	cfg      Config
+	random   random
+	first    map[address]*pair // of the list of each address
+	listed   []*pair           // all of these lists
+	nextPair int               // of listed, to look at
+	nextSlot int               // of slots, to look at
+	now      int64             // of the newest First
+	turn     uint64
+	stats    Stats
+
+	pairs    arena[pair]
 	slots    arena[slot]
-	pairs    arena[pair] // pairs[0] is the head of the ring
-	byKey    map[Pair]int32
-	near     [64]*pair // found last, by a cheap hash
-	stale    []int32   // slots that are, or were since this was empty
-	seq      uint32    // of the last slot that became idle
-	hand     int32     // the slot swept last, 0 between rounds
-	next     int64     // when the next round begins
-	evicted  uint64
-	slotless uint64
+	holdings arena[holding]
+	losses   arena[loss]
 }
 
 // New returns empty pools.
@@ -151,10 +205,7 @@ func New(cfg Config) *Pools {
 	cfg.MaxPairs = orDefault(cfg.MaxPairs, 1<<16)
 	cfg.MaxSlots = orDefault(cfg.MaxSlots, 1<<18)
 	cfg.MaxPairSlots = orDefault(cfg.MaxPairSlots, 1<<16)
-	p := &Pools{cfg: cfg, byKey: make(map[Pair]int32), stale: make([]int32, 0, maxStale)}
-	*p.slots.at(p.slots.get()) = slot{rider: gone, held: true} // in place of none
-	p.pairs.get()
-	return p
+	return &Pools{cfg: cfg, random: random(cfg.Seed), first: map[address]*pair{}}
 }
 
 func orDefault[T int | int64](v, def T) T {
@@ -166,179 +217,150 @@ func orDefault[T int | int64](v, def T) T {
 
 // Stats returns the sizes and counts of now.
 func (p *Pools) Stats() Stats {
-	return Stats{Pairs: len(p.byKey), Slots: p.slots.len(), Evicted: p.evicted, Slotless: p.slotless}
+	s := p.stats
+	s.Pairs, s.Slots = len(p.listed), p.slots.live
+	return s
 }
 
-// SYN opens a connection. The verdict is provisional: it holds if a request comes
-// before Closed. The reason is the cause of a Wasted handshake.
-func (p *Pools) SYN(c *Conn, id uint32, key *Pair, t int64) (Verdict, Reason) {
-	p.begin(c, id, t)
-	return p.judge(c, p.enter(c, key), t)
-}
-
-// Move puts a connection that has had no request yet into another pair and
-// returns the verdict that replaces the one of its SYN, which was at time syn;
-// None, and nothing is changed, if it has had a request or is closed.
-func (p *Pools) Move(c *Conn, key *Pair, syn int64) (Verdict, Reason) {
-	if !c.provisional {
-		return None, 0
+// First is the first byte, at t, of the first request of a connection, whose SYN was
+// sent at syn. It judges the handshake. Where syn is negative there is no verdict
+// (None): the connection was joined midstream, say. It takes a slot all the same.
+func (p *Pools) First(c *Conn, key Pair, syn, t int64) Judgement {
+	p.Release(c, t)
+	p.sweep(t)
+	p.now = max(p.now, t)
+	r := p.enter(c, &key)
+	r.active = max(r.active, t)
+	if syn < 0 {
+		p.take(c, r, t)
+		return Judgement{}
 	}
-	p.withdraw(c)
-	old := c.pair
-	r := p.enter(c, key)
-	p.leave(old)
-	return p.judge(c, r, syn)
-}
-
-// judge gives a connection a slot of its pair r as of its SYN.
-func (p *Pools) judge(c *Conn, r *pair, syn int64) (Verdict, Reason) {
-	c.provisional = true
-	i, s := r.idle, p.slots.at(r.idle) // slot 0 is held
-	switch {
-	case s.held || s.since > syn || syn-s.since > p.cfg.Window || len(p.stale) > 0: // rarely
-		i, s = p.newest(r, syn)
-	case s.child != 0:
-		p.pop(i, s, r)
+	r.opened(syn)
+	s := p.newest(r, syn)
+	if s == nil {
+		p.hold(c, p.grow(r))
+		p.tellRoom(c, c.since)
+		return Judgement{Verdict: Needed}
 	}
-	if i != 0 {
-		c.hold(i, s)
-		return Wasted, p.why(s)
+	j := Judgement{Verdict: Wasted, Miss: true, Ref: s.ref}
+	if l := p.replaced(r, syn); l != nil {
+		j.Miss, j.Ref, j.Since, j.Note = false, l.ref, l.since, l.note
+		p.forgetLoss(r, l)
 	}
-	c.hold(p.grow(c.pair))
-	return Needed, 0
+	p.hold(c, s)
+	p.tellRoom(c, c.since)
+	return j
 }
 
-// Midstream is the first request that is seen of a connection without a SYN.
-func (p *Pools) Midstream(c *Conn, id uint32, key *Pair, t int64) {
-	p.begin(c, id, t)
-	p.enter(c, key)
-	p.Request(c, t)
-}
-
-// Request is the first byte of a request. It confirms a provisional verdict, and
-// takes back what Unusable said: only the last exchange's word counts.
+// Request is the first byte, at t, of a later request.
 func (p *Pools) Request(c *Conn, t int64) {
-	if !c.closed {
-		c.reason = PoolMiss
+	if c.pair == nil {
+		return
 	}
-	c.provisional = false
-	if !c.holds {
-		p.again(c, t)
+	r := p.pairOf(c)
+	r.active, r.reused = max(r.active, t), max(r.reused, t)
+	r.busy = true
+	if c.unseen { // it was the one under way
+		c.unseen = false
+		return
 	}
+	p.again(c, r, t)
 }
 
-// again gives a connection that holds none a slot for a request.
-func (p *Pools) again(c *Conn, t int64) {
-	s := p.slots.at(c.slot)
+// Busy says that something is under way at t that was not captured: the server
+// acknowledged bytes that are missing. If the connection has nothing outstanding it
+// has one exchange from then on, which the next Request, End or Close is about.
+func (p *Pools) Busy(c *Conn, t int64) {
+	if c.pair == nil || c.outstanding() {
+		return
+	}
+	c.unseen = true
+	p.again(c, p.pairOf(c), t)
+}
+
+// End is the last byte, at t, of one exchange. One too many is ignored.
+func (p *Pools) End(c *Conn, t int64) {
+	c.unseen = false
 	switch {
-	case s.rider == c.me && !s.held && !c.closed: // nearly every reused request
-		s.held, c.holds = true, true
-	case c.pair != 0:
-		p.find(c, s, t)
-	}
-}
-
-// find finds a slot for a request of a connection that cannot simply have its own,
-// the one that it held last.
-func (p *Pools) find(c *Conn, own *slot, t int64) {
-	r := p.pairs.at(c.pair)
-	if !r.listed {
-		old := c.pair
-		r = p.enter(c, &r.key) // anew
-		p.leave(old)
-	}
-	if c.slot != 0 && own.gen == c.gen && !own.held && p.alive(own, t) {
-		c.hold(c.slot, own)
-		return
-	}
-	i, s := p.newest(r, t)
-	if i == 0 {
-		i, s = p.grow(c.pair)
-	}
-	if own.rider == c.me { // and is no more than lent to who holds it
-		p.lend(c.slot, c)
-	}
-	c.hold(i, s)
-}
-
-// Idle is the last byte of a response that leaves no exchange outstanding. Saying
-// so again later, with no request between, moves the time.
-func (p *Pools) Idle(c *Conn, t int64) {
-	if c.provisional {
-		return
-	}
-	s := p.slots.at(c.slot)
-	if !c.holds && (s.rider != c.me || s.held || s.since >= t || c.closed && !p.alive(s, t)) {
-		return
-	}
-	c.holds = false
-	p.rest(c, s, t)
-}
-
-// Unusable records why a connection will not take another request, as soon as
-// that is known. The latest reason counts.
-func (p *Pools) Unusable(c *Conn, why Reason) { c.reason = why }
-
-// Reason returns why a connection will not take another request, as was said
-// last; PoolMiss if nothing was.
-func (p *Pools) Reason(c *Conn) Reason { return c.reason }
-
-// Closed is the end of a connection: its first FIN or RST, or the tracker's. It
-// ends what is outstanding, or withdraws the connection if it had no request.
-// Both a request that crosses the closing and the rest of a response may follow.
-func (p *Pools) Closed(c *Conn, t int64, why Reason) {
-	c.reason = why
-	p.end(c, t)
-}
-
-// Release closes a connection, if it is not yet, for the reason last given, and
-// frees its number.
-func (p *Pools) Release(c *Conn, t int64) {
-	if c.pair == 0 {
-		return
-	}
-	if c.holds {
-		p.letGo(c, t)
-	}
-	if s := p.slots.at(c.slot); s.rider == c.me {
-		s.rider, s.why = gone, c.reason
-	}
-	if c.lent != 0 {
-		p.unlend(c)
-	}
-	p.leave(c.pair)
-	*c = Conn{}
-}
-
-func (p *Pools) end(c *Conn, t int64) {
-	c.closed = true
-	if c.holds {
-		p.letGo(c, t)
-	}
-	c.provisional = false
-}
-
-func (p *Pools) letGo(c *Conn, t int64) {
-	if c.provisional {
-		p.withdraw(c)
-		return
-	}
-	c.holds = false
-	p.rest(c, p.slots.at(c.slot), t)
-}
-
-// withdraw undoes judge.
-func (p *Pools) withdraw(c *Conn) {
-	i := c.slot
-	c.slot, c.holds = 0, false
-	switch s := p.slots.at(i); {
-	case i == 0: // the pool was full
-	case s.rider == 0:
-		p.drop(i, s)
+	case c.slotless > 0:
+		c.slotless--
+	case c.load > 0:
+		p.letGo(c, 1, t)
 	default:
-		s.held = false
-		if s.heap == outside {
-			p.push(i, s, p.pairs.at(s.pair))
+		return
+	}
+	c.since = t // if it idles
+}
+
+// Room says that the connection's server takes n exchanges at once from t on, when
+// that was captured (RFC 9113 §6.5.2); 0 counts as 1. It may be told before First,
+// and anew at any time.
+func (p *Pools) Room(c *Conn, n uint32, t int64) {
+	c.room = int32(min(max(n, 1), 1<<30))
+	if c.pair == nil {
+		c.since = t
+		return
+	}
+	p.tellRoom(c, t)
+}
+
+// Lost says that a connection became unusable at t: it was closed, or its closing
+// was announced; idle, that it is an idle closing. Told again, it changes idle
+// and note alone: the first time stands until Usable takes it back.
+func (p *Pools) Lost(c *Conn, t int64, idle bool, note Note) {
+	if c.pair == nil {
+		return
+	}
+	switch r := c.pair.joined(); {
+	case !r.listed:
+	case !c.lost:
+		c.lost = true
+		p.remember(c, r, t, idle, note)
+	default:
+		if l := r.lossOf(c); l != nil {
+			l.idle, l.note = idle, note
 		}
+	}
+}
+
+// Usable takes Lost back: a later exchange negotiated that the connection persists.
+func (p *Pools) Usable(c *Conn) {
+	if !c.lost {
+		return
+	}
+	c.lost = false
+	r := c.pair.joined()
+	if l := r.lossOf(c); l != nil {
+		p.forgetLoss(r, l)
+	}
+}
+
+// Close says that a connection is over at t, which ends what is outstanding. It says
+// nothing about what the connection was lost for: that is Lost's to tell. A request
+// that crosses the closing may follow.
+func (p *Pools) Close(c *Conn, t int64) {
+	if c.pair == nil {
+		return
+	}
+	c.closed = true
+	p.endAll(c, t)
+}
+
+// Release closes a connection, if it is not yet, and forgets all but Ref and Seen;
+// its owner may use it for another. What the pools keep are its slot and its loss.
+func (p *Pools) Release(c *Conn, t int64) {
+	if c.pair == nil {
+		return
+	}
+	p.endAll(c, t)
+	p.unref(c.pair)
+	*c = Conn{Ref: c.Ref, Seen: c.Seen}
+}
+
+// Join makes one pool of the pairs of a client at a server's address that TLS does
+// not name.
+func (p *Pools) Join(client, server [16]byte, port uint16) {
+	if first := p.first[address{client: client, server: server, port: port}]; first != nil {
+		p.join(first)
 	}
 }

@@ -165,9 +165,9 @@ func newFacts(t *testing.T) *facts {
 func (f *facts) key(c *fact.Connection) string { return fmt.Sprint(c.Client, c.Server, c.Start) }
 
 // of checks that a fact has the mark that Opened left on its connection.
-func (f *facts) of(mark uint16, client, server sniffer.Endpoint, name string, start int64) {
+func (f *facts) of(mark uint16, client, server sniffer.Endpoint, start int64) {
 	f.t.Helper()
-	if got := fmt.Sprint(client, server, name, start); got != f.open[mark] {
+	if got := fmt.Sprint(client, server, start); got != f.open[mark] {
 		f.t.Errorf("fact of %q, opened as %q", got, f.open[mark])
 	}
 }
@@ -178,11 +178,11 @@ func (f *facts) Opened(c *fact.Connection) {
 	}
 	f.marks++
 	c.Mark = f.marks
-	f.open[c.Mark] = fmt.Sprint(c.Client, c.Server, c.ServerName, c.Start)
+	f.open[c.Mark] = fmt.Sprint(c.Client, c.Server, c.Start)
 }
 
 func (f *facts) Judged(c *fact.Connection) {
-	f.of(c.Mark, c.Client, c.Server, c.ServerName, c.Start)
+	f.of(c.Mark, c.Client, c.Server, c.Start)
 	if _, twice := f.outstanding[f.key(c)]; twice {
 		f.t.Errorf("%s judged twice", f.key(c))
 	}
@@ -190,18 +190,18 @@ func (f *facts) Judged(c *fact.Connection) {
 }
 
 func (f *facts) Exchange(e *fact.Exchange) {
-	f.of(e.Mark, e.Client, e.Server, e.ServerName, e.Opened)
+	f.of(e.Mark, e.Client, e.Server, e.Opened)
 	copied := *e
 	copied.Mark = 0 // each worker has its own
 	f.lines = append(f.lines, fmt.Sprintf("%+v", copied))
 }
 
 func (f *facts) Connection(c *fact.Connection) {
-	f.of(c.Mark, c.Client, c.Server, c.ServerName, c.Start)
+	f.of(c.Mark, c.Client, c.Server, c.Start)
 	delete(f.open, c.Mark)
 	judged, told := f.outstanding[f.key(c)]
 	delete(f.outstanding, f.key(c))
-	upgraded := c.Negotiated[fact.Upgraded] > 0
+	upgraded := c.Upgrade != nil
 	judgeable := c.Handshake == fact.HandshakeComplete && c.Requests > 0 && !upgraded
 	switch {
 	case judgeable != (c.Verdict != fact.VerdictNone):
@@ -220,7 +220,7 @@ func (f *facts) Connection(c *fact.Connection) {
 	case fact.VerdictWasted:
 		f.wasted++
 		switch fact.Reason(c.Cause) {
-		case fact.ReasonNeverUsed, fact.ReasonHandshakeFailed, fact.ReasonOpen:
+		case fact.ReasonNone, fact.ReasonNeverUsed, fact.ReasonHandshakeFailed, fact.ReasonOpen:
 			f.t.Errorf("cause %v of %v", c.Cause, f.key(c))
 		}
 		if c.Cause >= fact.NumCauses {
@@ -234,10 +234,22 @@ func (f *facts) Connection(c *fact.Connection) {
 	if sum != c.Requests {
 		f.t.Errorf("%d outcomes of %d requests on %v", sum, c.Requests, f.key(c))
 	}
-	copied := *c
-	copied.Mark = 0
-	copied.ReuseIdle = slices.Clone(c.ReuseIdle)
-	f.lines = append(f.lines, fmt.Sprintf("%+v", copied))
+	f.lines = append(f.lines, line(c))
+}
+
+// line shows a connection but for its Mark, of which each worker has its own.
+func line(c *fact.Connection) string {
+	k := *c
+	k.Mark = 0
+	k.TLS, k.CouldReuse, k.Tunnel, k.Upgrade, k.Streams, k.Path = nil, nil, nil, nil, nil, nil
+	return fmt.Sprintf("%+v", k) + shown(c.TLS) + shown(c.CouldReuse) + shown(c.Tunnel) + shown(c.Upgrade) + shown(c.Streams) + shown(c.Path)
+}
+
+func shown[T any](p *T) string {
+	if p == nil {
+		return " -"
+	}
+	return fmt.Sprintf(" %+v", *p)
 }
 
 // A liveSource gives frames as a live capture does: in small batches, empty

@@ -25,8 +25,7 @@ import (
 // sweepEvery is how often, in packet time, every worker collects what is past
 // its deadline. The sweep has its place in the order of packets, so that it
 // finds the same connections for any number of workers and any batch size.
-// A sweep visits every connection once this much time has passed.
-const sweepEvery = int64(4 * time.Second)
+const sweepEvery = int64(time.Second)
 
 // yieldEvery is how many batches a goroutine that does all takes on end. After
 // 10 ms the runtime's monitor would interrupt it, and then look after it every
@@ -57,8 +56,13 @@ func (w *Worker) Do(f func()) {
 func NewWorker(rc reassembly.Config, ac analyzer.Config, obs ...fact.Observer) *Worker {
 	w := &Worker{Analyzer: analyzer.New(ac, obs...)}
 	w.Assembler = reassembly.New(rc, w.Analyzer)
-	w.Analyzer.Tracked = w.Assembler.IsOpen
 	return w
+}
+
+// sweep lets time pass, up to that of a packet.
+func (w *Worker) sweep(now int64) {
+	w.Assembler.Sweep(now)
+	w.Analyzer.Sweep(now)
 }
 
 // Flush ends the connections that are still open. Another capture may follow.
@@ -71,7 +75,7 @@ func (w *Worker) Flush() {
 func (w *Worker) Process(segments ...sniffer.Segment) {
 	w.Assembler.ProcessAll(segments, func(s *sniffer.Segment) {
 		if s.Protocol == sweep {
-			w.Assembler.Sweep(s.Time)
+			w.sweep(s.Time)
 		} else {
 			w.Analyzer.Datagram(s)
 		}
@@ -113,7 +117,7 @@ func (r *Reader) Run(ctx context.Context) error {
 func (r *Reader) Flush() {
 	for _, w := range r.Workers {
 		w.Do(func() {
-			w.Assembler.Sweep(r.Progress.Last.Load())
+			w.sweep(r.Progress.Last.Load())
 			w.Flush()
 		})
 	}
@@ -184,7 +188,7 @@ func (r *Reader) inline(ctx context.Context) error {
 		w.Do(func() {
 			r.frames(w, b.Frames)
 			if b.Now != 0 && r.due(b.Now) {
-				w.Assembler.Sweep(b.Now)
+				w.sweep(b.Now)
 			}
 
 		})
@@ -200,7 +204,7 @@ func (r *Reader) frames(w *Worker, frames []sniffer.Frame) {
 		if r.due(f.Time) {
 			w.Process(r.decoded[:n]...)
 			n = 0
-			w.Assembler.Sweep(f.Time)
+			w.sweep(f.Time)
 		}
 		if s := &r.decoded[n]; r.Decoder.Decode(f, s) && (len(r.Ports) == 0 || r.wanted(s)) {
 			n++

@@ -1,0 +1,102 @@
+package analyzer
+
+import (
+	"time"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/http"
+	"github.com/keepscope/keepscope/reassembly"
+)
+
+// crossSlack is what crossing may take beyond the trips between capture point and
+// sides.
+const crossSlack = int64(10 * time.Millisecond)
+
+// failure says how the requests under way failed: that of the oldest that did, for
+// it is the one that the connection was lost with.
+func (l *ledger) failure() fact.Failure {
+	for i := range l.conn.open() {
+		if f := l.failureOf(&l.conn.active.open[i]); f != fact.NotFailed {
+			return f
+		}
+	}
+	return fact.NotFailed
+}
+
+// failureOf says how a request that has no complete response failed; the first that
+// holds. One whose connection is open may be answered still.
+func (l *ledger) failureOf(q *exchange) fact.Failure {
+	s := l.conn
+	server := l.closingOf(http.Server)
+	switch {
+	case q.failure != fact.NotFailed:
+		return q.failure
+	case q.stream == 0 && s.is(tunneled) || l.endLost():
+		return fact.NotFailed
+	case l.pathDropped(q, server):
+		return fact.FailPathDropped
+	case server.with == fact.WithNothing:
+	case q.answered:
+	case s.last != fact.ReasonOpen && !q.headed:
+		return l.ignored(q)
+	case q.reuse == fact.ReusedRequest && l.unreceived(q, server):
+		return l.crossed(q, server)
+	}
+	by, _, closed := l.closer()
+	switch {
+	case !closed:
+		return fact.NotFailed
+	case by == http.Server:
+		return fact.FailServerAbort
+	case !q.answered && (s.is(unanswerable) || s.is(clientReset)):
+		return fact.FailClientAbort
+	}
+	return fact.NotFailed
+}
+
+// ignored says whether a request that follows on an announced closing was sent by a
+// client that had read the announcement.
+func (l *ledger) ignored(q *exchange) fact.Failure {
+	if c := l.conn.cold; q.known && c != nil && c.announced != 0 && int32(q.ack-c.announced) >= 0 {
+		return fact.FailCloseIgnored
+	}
+	return fact.FailRace
+}
+
+// unreceived says whether the server had not received a request when it closed: its
+// closing acknowledges no byte of it. Where that is not known, time decides.
+func (l *ledger) unreceived(q *exchange, k closing) bool {
+	if k.hasAck && q.known {
+		return int32(k.ack-q.seq) <= 0
+	}
+	_, s := l.halfTrips()
+	return k.at <= q.at+s+crossSlack
+}
+
+// crossed says whether a request that the server had not received and its closing
+// crossed, or the client used a connection that it could have known to be closed.
+func (l *ledger) crossed(q *exchange, k closing) fact.Failure {
+	c, _ := l.halfTrips()
+	if q.known && int32(q.ack-k.seq) <= 0 || q.at <= k.at+c+crossSlack {
+		return fact.FailRace
+	}
+	return fact.FailStaleReuse
+}
+
+// pathDropped says whether something between the two has forgotten the connection: a
+// request on a used one is retransmitted in vain, or answered by the RST of a stack
+// that knows no such connection (RFC 9293 §3.10.7.1).
+func (l *ledger) pathDropped(q *exchange, server closing) bool {
+	if q.answered || q.reuse != fact.ReusedRequest && !l.midstream() || l.conn.responses == 0 {
+		return false
+	}
+	client, from := l.sides()
+	switch {
+	case server.with == fact.WithNothing:
+		return l.tcp.Unanswered(client) >= 2
+	case server.with == fact.WithRST && !server.hasAck:
+		k := l.tcp.Closing(client)
+		return (k.With == reassembly.NotClosed || k.At > server.at) && l.tcp.Missing(from) == 0 && !l.tcp.Behind(from)
+	}
+	return false
+}

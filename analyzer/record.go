@@ -1,0 +1,285 @@
+package analyzer
+
+import (
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/http"
+	"github.com/keepscope/keepscope/reassembly"
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+// opened tells of the connection, once.
+func (l *ledger) opened() {
+	s := l.conn
+	if len(l.watchers) == 0 || s.is(opened) {
+		return
+	}
+	s.set(opened)
+	o := &l.told
+	l.identify(o)
+	for _, w := range l.watchers {
+		w.Opened(o)
+	}
+	s.mark = o.Mark
+}
+
+// mayJudge says whether the connection's handshake can be needed or wasted: not where
+// its first request ended HTTP, for something else.
+func (l *ledger) mayJudge() bool {
+	return l.conn.verdict != fact.VerdictNone && !l.conn.is(upgraded) && l.established()
+}
+
+// judged tells the verdict, once. It waits for the first answer, for that may be an
+// upgrade, and for its cause.
+func (l *ledger) judged() {
+	s := l.conn
+	s.set(answered)
+	if len(l.watchers) == 0 || s.is(judged) || !l.mayJudge() || s.cold != nil && s.cold.waits != nil {
+		return
+	}
+	s.set(judged)
+	o := &l.told
+	l.identify(o)
+	o.Verdict, o.Cause = s.verdict, s.cause
+	for _, w := range l.watchers {
+		w.Judged(o)
+	}
+}
+
+// judgedLate tells the verdict of a connection that is over.
+func (a *Analyzer) judgedLate(o *fact.Connection) {
+	for _, w := range a.watchers {
+		w.Judged(o)
+	}
+}
+
+// finish tells everything about a connection that has ended and forgets it.
+func (l *ledger) finish(end reassembly.End) {
+	s := l.conn
+	l.endTLS()
+	reason := l.reason(end)
+	unread := l.waiting() > 0 && s.active.http1.InFinal() && s.active.open[0].outcome == fact.KeepAlive
+	l.giveUp(reason)
+	l.leavePool(reason)
+	if s.requests == 0 || !l.mayJudge() {
+		s.verdict = fact.VerdictNone
+	}
+	l.opened()
+	l.judged()
+	o := &l.told
+	l.fill(o)
+	o.Reason = reason
+	l.ending(o, end)
+	o.BodyUnread = unread && o.ClosedBy == fact.ByClient
+	if u := l.waits(); u != nil && s.verdict == fact.VerdictWasted {
+		u.record = keep(o)
+	} else {
+		l.tell(o)
+	}
+	l.table.release(s)
+}
+
+// waits returns what the connection's verdict waits for, nil for nothing.
+func (l *ledger) waits() *unsettled {
+	if l.conn.cold == nil {
+		return nil
+	}
+	return l.conn.cold.waits
+}
+
+// tell tells the Observers of a connection that is over.
+func (a *Analyzer) tell(o *fact.Connection) {
+	for _, obs := range a.obs {
+		obs.Connection(o)
+	}
+}
+
+// giveUp ends the requests under way, each with how it failed.
+func (l *ledger) giveUp(reason fact.Reason) {
+	s := l.conn
+	s.raceIdle = fact.Absent
+	for i := range s.open() {
+		q := &s.active.open[i]
+		q.failure = l.failureOf(q)
+		if (reason == fact.ReasonRace || reason == fact.ReasonStaleReuse) && s.raceIdle == fact.Absent {
+			s.raceIdle = max(q.idle, 0) // where pipelined, none
+		}
+	}
+	for range s.open() {
+		if s.active.open[0].stream == 0 { // estimated ones are never told one by one
+			if f := s.active.open[0].failure; f != fact.NotFailed && !s.is(tunneled) {
+				l.table.coldOf(s).failed[f]++
+			}
+		} else {
+			l.unanswered(0)
+		}
+		s.active.open = s.active.open[:copy(s.active.open, s.active.open[1:])]
+	}
+}
+
+// ending writes who ended the connection, when and how.
+func (l *ledger) ending(o *fact.Connection, end reassembly.End) {
+	s := l.conn
+	o.End = l.now()
+	by, k, closed := l.closer()
+	switch {
+	case closed:
+		o.ClosedBy, o.ClosedWith = fact.ClosedBy(by), k.with // ByClient, ByServer
+	case end == reassembly.EndEvicted:
+		o.ClosedBy = fact.ByEviction
+	case end == reassembly.EndTimeout, end == reassembly.EndReplaced:
+		o.ClosedBy = fact.ByTimeout
+	default:
+		o.ClosedBy = fact.ByEnd
+	}
+	at := k.at
+	if s.cold != nil && s.cold.streams != nil {
+		for _, g := range s.cold.streams.Goaway {
+			if g.Seen && (!closed || g.At < at) {
+				at, closed = g.At, true
+			}
+		}
+	}
+	if closed && s.lastEnd != never {
+		o.CloseIdle = max(at-s.lastEnd, 0)
+	}
+	if s.raceIdle != fact.Absent {
+		o.Race, o.RaceIdle = o.Reason == fact.ReasonRace, s.raceIdle
+	}
+}
+
+// identify writes into o what is known of a connection when it opens, and its
+// costs. Other fields may be of an earlier connection.
+func (l *ledger) identify(o *fact.Connection) {
+	s := l.conn
+	client, server := l.sides()
+	o.ID = l.id()
+	o.Client = l.tcp.Endpoint[client] // one by one: both at once would be copied twice
+	o.Server = l.tcp.Endpoint[server]
+	o.Mark, o.ServerName, o.Start, o.End = s.mark, s.serverName(), l.tcp.Start, l.now()
+	o.Handshake, o.HandshakeTime, o.Cost = fact.HandshakeComplete, l.handshakeTime(), fact.Cost{}
+	if o.HandshakeTime < 0 {
+		o.Handshake = l.handshake()
+	} else {
+		o.Cost.TCP = o.HandshakeTime
+	}
+	n, _ := l.tcp.SYNs()
+	o.SYNs = uint8(min(n, 255))
+	o.Software = s.software
+	o.Estimated, o.TLS, o.Keys, o.Proxied, o.CouldReuse = s.is(estimated), nil, fact.KeysNone, sniffer.Endpoint{}, nil
+	if s.cold != nil {
+		l.identifyCold(o)
+	}
+}
+
+// identifyCold writes what was seen of a look-up, of TLS and of a PROXY header,
+// where there were any.
+func (l *ledger) identifyCold(o *fact.Connection) {
+	c := l.conn.cold
+	o.Cost.DNS = c.dnsCost
+	o.Proxied = c.proxied
+	if t := c.tls[0]; t != nil && !(l.conn.is(tunneled)) {
+		o.TLS, o.Keys = &t.hello, t.keys
+		o.Cost.TLS = max(t.hello.Handshake, 0)
+	}
+	if c.tunnel != nil {
+		o.Cost.Connect = c.tunnel.cost
+		if t := l.outermostTLS(); t != nil {
+			o.Cost.TLS = max(t.hello.Handshake, 0)
+		}
+	}
+	if l.conn.verdict == fact.VerdictWasted && c.could.ID != 0 {
+		o.CouldReuse = &c.could
+	}
+}
+
+// fill writes what is known of a connection so far into o. It is written field
+// by field: a composite literal would be made elsewhere and then copied
+// (BenchmarkVerdicts, BenchmarkExchange).
+func (l *ledger) fill(o *fact.Connection) {
+	s, c := l.conn, l.tcp
+	client, server := l.sides()
+	*o = fact.Connection{}
+	l.identify(o)
+	o.Protocol, o.Guessed = l.carried(), s.is(guessed)
+	o.Requests, o.Responses, o.Reused = s.requests, s.responses, s.reused
+	s.negotiated(&o.Negotiated)
+	o.CloseIdle, o.RaceIdle = fact.Absent, fact.Absent
+	o.Incomplete = s.is(incomplete) || c.Resumed()
+	o.Missing = c.Missing(0) + c.Missing(1)
+	o.Truncated = c.Truncated(0) + c.Truncated(1)
+	o.Bytes[0], o.Bytes[1] = c.Bytes[client], c.Bytes[server]
+	o.Packets[0], o.Packets[1] = c.Packets[client], c.Packets[server]
+	o.Verdict, o.Cause = s.verdict, s.cause
+	if o.Verdict != fact.VerdictWasted {
+		o.Cause, o.CouldReuse = fact.NoCause, nil
+	}
+	for v := http.HTTP09; v < http.NumVersions; v++ {
+		o.Versions[v] = s.versions&(1<<v) != 0
+	}
+	o.Path = l.path()
+	if s.cold != nil {
+		l.fillCold(o)
+	}
+}
+
+// carried says what the connection carried, as far as was seen at its end.
+func (l *ledger) carried() fact.Protocol {
+	s := l.conn
+	switch {
+	case s.protocol == fact.ProtocolUnknown && s.is(payload) && s.responses == 0 && !l.midstream(),
+		s.protocol == fact.ProtocolTLS && s.is(insideTLS) && s.requests == 0:
+		return fact.ProtocolNotHTTP
+	}
+	return s.protocol
+}
+
+// fillCold writes what few connections have.
+func (l *ledger) fillCold(o *fact.Connection) {
+	s := l.conn
+	r := s.cold
+	o.Unsolicited, o.Pipelined, o.RequestsLost, o.Failed = r.unsolicited, r.pipelined, r.lost, r.failed
+	o.ReuseIdle, o.MoreReuseIdle = r.reuseIdle, r.moreReuseIdle
+	o.HasAdvertisedTimeout, o.AdvertisedTimeout = s.is(advTimeout), r.advertTimeout
+	o.HasAdvertisedMax, o.AdvertisedMax = s.is(advMax), r.advertMax
+	if r.streams != nil {
+		o.Streams = r.streams.told(l.now())
+	}
+	if s.is(upgraded) {
+		o.Upgrade = &r.upgrade
+	}
+	if r.tunnel != nil {
+		o.Tunnel = &fact.Tunnel{Target: r.tunnel.target, Requests: r.tunnel.requests}
+		if t := l.outermostTLS(); t != nil {
+			o.Tunnel.TLS, o.Keys = &t.hello, t.keys
+		}
+	}
+}
+
+// path tells what was unusual about TCP, nil where nothing was.
+func (l *ledger) path() *fact.Path {
+	c := l.tcp
+	if !c.Unusual() {
+		return nil
+	}
+	p := &l.unusual
+	*p = fact.Path{Interval: fact.Absent, Dropped: fact.Absent}
+	if n, last := c.SYNs(); n > 1 {
+		p.SYNRetries = max(last-c.SYN, 0)
+	}
+	for _, side := range []http.Side{http.Client, http.Server} {
+		d := l.dir(side)
+		probes, stall := c.Probes(d), c.Stall(d)
+		p.Probes[side] = uint32(probes.Count)
+		if probes.Gaps > 0 {
+			p.Interval = probes.Gap
+		}
+		p.Stalled[side], p.StalledAtEnd[side] = stall.Longest, stall.Since != 0
+	}
+	if l.conn.why == fact.ReasonPathDropped {
+		p.Dropped = max(l.conn.raceIdle, 0)
+	}
+	if *p == (fact.Path{Interval: fact.Absent, Dropped: fact.Absent}) {
+		return nil
+	}
+	return p
+}

@@ -1,0 +1,120 @@
+package analyzer
+
+import (
+	"slices"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/pool"
+)
+
+const (
+	// settleWait is how long a wasted handshake waits to be told why the connection
+	// that it replaces was lost: for as long as that may change.
+	settleWait = int64(5e9)
+	// maxUnsettled is how many wait at most; the oldest is then told what is known.
+	maxUnsettled = 1 << 14
+)
+
+// An unsettled is a wasted handshake that replaces a connection whose end may be told
+// otherwise still: that one is not over.
+type unsettled struct {
+	at     int64            // when it was judged
+	ref    uint64           // of the connection that it opened
+	reason fact.Reason      // for which the other was lost, as far as is known
+	final  bool             // that is settled
+	record *fact.Connection // what is to be told of the connection, once it is over; nil before
+}
+
+// learn takes what is known of the lost connection at a packet time. What comes too
+// late changes nothing, whenever the wait is found to be over.
+func (u *unsettled) learn(why fact.Reason, final bool, now int64) {
+	if !u.final && now-u.at < settleWait {
+		u.reason, u.final = why, final
+	}
+}
+
+// replace notes which connection the handshake of this one replaces, or could have
+// been saved with.
+func (l *ledger) replace(j *pool.Judgement) {
+	s := l.conn
+	c := l.table.coldOf(s)
+	other := l.table.byRef(j.Ref)
+	if j.Miss {
+		s.cause = fact.PoolMiss
+		if other != nil {
+			t := transport{tcp: other.tcp, flipped: other.is(flipped)}
+			client, _ := t.sides()
+			c.could = fact.CouldReuse{ID: t.id(), Port: t.tcp.Endpoint[client].Port, Start: t.tcp.Start, UsableUntil: fact.Absent, Reason: fact.ReasonOpen}
+		}
+		return
+	}
+	why := fact.Reason(j.Note.Reason)
+	s.cause = fact.Cause(why)
+	c.could = fact.CouldReuse{ID: j.Note.ID, Port: j.Note.Port, Start: j.Note.Start, UsableUntil: j.Since, Reason: why}
+	if other == nil || j.Note.Over {
+		return
+	}
+	u := &unsettled{at: l.now(), ref: s.ref(), reason: why}
+	c.waits = u
+	l.table.coldOf(other).replacedBy = u
+	l.unsettled = append(l.unsettled, u)
+	if len(l.unsettled) > maxUnsettled {
+		l.limits.unsettled++
+		l.settle(l.unsettled[0])
+		l.unsettled = slices.Delete(l.unsettled, 0, 1)
+	}
+}
+
+// Sweep tells what waited long enough at a packet time.
+func (a *Analyzer) Sweep(now int64) {
+	n := 0
+	for _, u := range a.unsettled {
+		if !u.final && now-u.at < settleWait {
+			break // those after it were judged later
+		}
+		a.settle(u)
+		n++
+	}
+	if n > 0 {
+		a.unsettled = slices.Delete(a.unsettled, 0, n)
+	}
+}
+
+// settle tells why a handshake was wasted, and its connection, if it is over.
+func (a *Analyzer) settle(u *unsettled) {
+	u.final = true
+	if o := u.record; o != nil {
+		o.Cause, o.CouldReuse.Reason = fact.Cause(u.reason), u.reason
+		a.judgedLate(o)
+		a.tell(o)
+		return
+	}
+	s := a.table.byRef(u.ref)
+	if s == nil {
+		return
+	}
+	s.cause, s.cold.could.Reason, s.cold.waits = fact.Cause(u.reason), u.reason, nil
+	if s.is(answered) {
+		a.on(s.tcp, s).judged()
+	}
+}
+
+// keep makes a record that outlives the call that tells it.
+func keep(o *fact.Connection) *fact.Connection {
+	k := *o
+	k.ReuseIdle = slices.Clone(o.ReuseIdle)
+	k.TLS, k.CouldReuse, k.Tunnel = copied(o.TLS), copied(o.CouldReuse), copied(o.Tunnel)
+	k.Upgrade, k.Streams, k.Path = copied(o.Upgrade), copied(o.Streams), copied(o.Path)
+	if k.Tunnel != nil {
+		k.Tunnel.TLS = copied(o.Tunnel.TLS)
+	}
+	return &k
+}
+
+func copied[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	c := *p
+	return &c
+}

@@ -1,0 +1,365 @@
+package analyzer
+
+import (
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/http"
+	"github.com/keepscope/keepscope/analyzer/http2"
+	"github.com/keepscope/keepscope/analyzer/tls"
+)
+
+// A tlsLayer is a TLS connection on a layer. With keys it is decrypted, and what is
+// inside is the next layer; without, exchanges are estimated: a burst of the client's
+// application data that a burst of the server's answers.
+type tlsLayer struct {
+	observer  tls.Observer
+	decrypter *tls.Decrypter // nil without a key log
+	hello     fact.TLS
+	helloAt   int64
+	keys      fact.Keys
+	http2     bool      // by ALPN: nothing is estimated
+	spoke     [2]bool   // the side sent application data
+	sent      int       // records that can hold a request or a response of HTTP/2
+	alert     [2]notice // the side's last record may be one, close_notify say
+}
+
+// A notice is a TLS closing: an alert.
+type notice struct {
+	at       int64 // never where there is none: 0 says that too
+	seq, ack uint32
+	hasAck   bool
+}
+
+// openTLS makes a layer one of TLS.
+func (l *ledger) openTLS(layer int, b []byte) {
+	s := l.conn
+	s.layers[layer] = readTLS
+	if layer == 0 {
+		s.protocol = fact.ProtocolTLS
+	}
+	l.table.deactivate(s)
+	t := &tlsLayer{hello: fact.TLS{Handshake: fact.Absent}}
+	l.table.coldOf(s).tls[layer] = t
+	mid := !tls.IsClientHello(b)
+	if l.decryption == nil {
+		if mid {
+			t.observer.Midstream()
+		}
+		return
+	}
+	t.decrypter = l.decryption.New(&l.inside[layer], &l.inside[layer])
+	if mid {
+		t.decrypter.Midstream(l.now())
+	}
+}
+
+// inside is what a layer of TLS hides, of the connection that the ledger is of.
+type inside struct {
+	*ledger
+	layer int
+}
+
+// Data implements [http.Conn].
+func (i *inside) Data(from http.Side, b []byte, at int64) {
+	i.conn.set(insideTLS)
+	i.ledger.data(i.layer+1, from, b, at)
+}
+
+// Gap implements [http.Conn].
+func (i *inside) Gap(from http.Side, n int64, at int64) {
+	i.ledger.gap(i.layer+1, from, n, false, at)
+}
+
+// Close implements [http.Conn].
+func (i *inside) Close(from http.Side, at int64) { i.ledger.close(i.layer+1, from, at) }
+
+// Skippable implements [tls.Skipper].
+func (i *inside) Skippable(from http.Side) int64 {
+	s := i.conn
+	switch s.layers[i.layer+1] {
+	case readHTTP1:
+		if s.active != nil {
+			return s.active.http1.Skippable(from)
+		}
+	case readHTTP2:
+		return s.cold.h2.Skippable(from)
+	}
+	return 0
+}
+
+// Skip implements [tls.Skipper].
+func (i *inside) Skip(from http.Side, n int64, at int64) { i.Gap(from, n, at) }
+
+// TLS implements [tls.Listener].
+func (i *inside) TLS(from http.Side, e tls.Event, info *tls.Info, at int64) {
+	i.record(i.layer, from, e, info, at)
+}
+
+// outermostTLS returns the connection's first layer of TLS, nil without.
+func (l *ledger) outermostTLS() *tlsLayer {
+	if c := l.conn.cold; c != nil {
+		for _, t := range c.tls {
+			if t != nil {
+				return t
+			}
+		}
+	}
+	return nil
+}
+
+func (l *ledger) tlsData(layer int, from http.Side, b []byte, at int64) {
+	t := l.conn.cold.tls[layer]
+	if t.decrypter != nil {
+		t.decrypter.Data(from, b, at)
+		return
+	}
+	for {
+		n, ev := t.observer.Next(from, b, &l.info)
+		b = b[n:]
+		if ev == tls.NeedMore {
+			return
+		}
+		l.record(layer, from, ev, &l.info, at)
+	}
+}
+
+func (l *ledger) tlsGap(layer int, from http.Side, n int64, at int64) {
+	t := l.conn.cold.tls[layer]
+	if t.decrypter != nil {
+		t.decrypter.Gap(from, n, at)
+		return
+	}
+	for {
+		used, ev := t.observer.Gap(from, n, &l.info)
+		n -= used
+		if ev == tls.NeedMore {
+			return
+		}
+		l.record(layer, from, ev, &l.info, at)
+	}
+}
+
+func (l *ledger) tlsClose(layer int, from http.Side, at int64) {
+	t := l.conn.cold.tls[layer]
+	if t.decrypter != nil {
+		t.decrypter.Close(from, at)
+	}
+	l.noticed(from)
+}
+
+// noticed makes a side's last record a closing, if it was an alert: its FIN or RST
+// followed.
+func (l *ledger) noticed(from http.Side) {
+	if l.conn.cold == nil {
+		return
+	}
+	for _, t := range l.conn.cold.tls {
+		if t != nil && t.alert[from].at != 0 {
+			l.conn.cold.notified[from] = t.alert[from]
+		}
+	}
+}
+
+// endTLS tells the decrypters that the connection is over.
+func (l *ledger) endTLS() {
+	if l.conn.cold == nil {
+		return
+	}
+	for _, t := range l.conn.cold.tls {
+		if t != nil && t.decrypter != nil {
+			t.decrypter.End(l.now())
+		}
+	}
+}
+
+// record takes what a record showed.
+func (l *ledger) record(layer int, from http.Side, ev tls.Event, info *tls.Info, at int64) {
+	s := l.conn
+	t := s.cold.tls[layer]
+	switch ev {
+	case tls.ClientHello:
+		if t.helloAt == 0 {
+			t.helloAt = at
+			l.clientHello(layer, t, info)
+		}
+	case tls.ServerHello, tls.Chosen:
+		l.serverHello(t, info)
+	case tls.HandshakeDone:
+		t.hello.Version, t.hello.Resumed = info.Version, info.Resumed
+		if t.helloAt != 0 {
+			t.hello.Handshake = max(at-t.helloAt, 0)
+		}
+	case tls.Decryptable:
+		t.keys = fact.KeysDecrypted
+		if t.hello.ALPN == "h2" && s.layers[layer+1] == unrecognised {
+			l.openHTTP2(layer+1, http2.Prior)
+		}
+	case tls.Undecrypted:
+		if t.keys = fact.KeysMissing; t.decrypter.State() == tls.Mismatched {
+			t.keys = fact.KeysMismatched
+		}
+	case tls.ApplicationData:
+		t.alert[from] = notice{}
+		l.applicationData(t, from, info.Length, at)
+	case tls.ApplicationEnd:
+		if from == http.Server && !t.http2 {
+			l.answers(at)
+		}
+	case tls.Alert, tls.MaybeAlert:
+		t.alert[from] = l.noticeOf(from, at)
+	case tls.Lost:
+		s.set(incomplete)
+	}
+}
+
+// noticeOf returns where a side stands that may have sent its last.
+func (l *ledger) noticeOf(from http.Side, at int64) notice {
+	dir := l.dir(from)
+	n := notice{at: at, seq: l.tcp.Next(dir)}
+	n.ack, n.hasAck = l.tcp.Acknowledges(dir)
+	return n
+}
+
+// clientHello names the connection.
+func (l *ledger) clientHello(layer int, t *tlsLayer, info *tls.Info) {
+	s := l.conn
+	if sni := info.SNI; len(sni) > 0 {
+		name := l.names.host(sni)
+		t.hello.SNI = *name
+		if layer == 0 {
+			s.name = name
+		}
+	}
+	l.opened()
+}
+
+// serverHello notes what was chosen.
+func (l *ledger) serverHello(t *tlsLayer, info *tls.Info) {
+	if info.Version != 0 {
+		t.hello.Version, t.hello.Resumed = info.Version, info.Resumed
+	}
+	if len(info.ALPN) == 0 {
+		return
+	}
+	t.hello.ALPN = l.alpn(info.ALPN)
+	if t.hello.ALPN != "h2" {
+		return
+	}
+	t.http2 = true
+	if s := l.conn; s.protocol == fact.ProtocolTLS {
+		s.protocol = fact.ProtocolH2
+	}
+}
+
+// alpn returns the name of a protocol (RFC 7301 §6) fit to be shown; unlike a
+// host's it may have a slash.
+func (a *Analyzer) alpn(name []byte) string {
+	switch string(name) {
+	case "h2":
+		return "h2"
+	case "http/1.1":
+		return "http/1.1"
+	case "http/1.0":
+		return "http/1.0"
+	}
+	return *a.names.intern(name)
+}
+
+// applicationData takes the beginning of a record that carries it.
+func (l *ledger) applicationData(t *tlsLayer, from http.Side, length uint16, at int64) {
+	switch {
+	case t.http2: // what it carries is not known
+		l.conn.lastEnd = at
+		t.sends(from, length)
+	case from == http.Client:
+		l.asks(at)
+	default:
+		l.answers(at)
+	}
+}
+
+// minEstimatedIdle is how many idle times an encrypted connection lists at least:
+// no exchange of it is told, so they would be known from nowhere else.
+const minEstimatedIdle = 32
+
+// asks takes application data of the client: the first of a burst begins an
+// exchange.
+func (l *ledger) asks(at int64) {
+	s := l.conn
+	if l.waiting() > 0 {
+		return
+	}
+	q := exchange{begun: l.segment, idle: fact.Absent}
+	q.at = at
+	switch {
+	case s.is(tunneled): // what is inside is not counted with the CONNECT that opened the way
+		s.cold.tunnel.requests++
+		if q.reuse = fact.ReusedRequest; s.cold.tunnel.requests == 1 {
+			q.reuse = fact.FirstRequest
+		}
+		l.again(at)
+	case s.requests > 0:
+		q.reuse, q.idle = fact.ReusedRequest, max(at-s.lastEnd, 0)
+		l.reuseIdle(q.idle, max(l.cfg.MaxReuseIdle, minEstimatedIdle))
+		s.requests++
+		s.reused++
+		l.again(at)
+	default:
+		s.set(estimated)
+		s.requests++
+		l.opened()
+		l.judge(s.name, true, at)
+	}
+	f := l.activeOf()
+	f.open = append(f.open, q)
+	if s.is(unanswerable) {
+		l.closing()
+	}
+}
+
+// answers takes application data of the server: the exchange ends with the
+// last of it before the client's next.
+func (l *ledger) answers(at int64) {
+	s := l.conn
+	if s.requests == 0 {
+		return
+	}
+	s.lastEnd = at
+	if l.waiting() > 0 {
+		l.table.deactivate(s)
+		if !s.is(tunneled) {
+			s.responses++
+		}
+		l.judged()
+		l.done(at)
+		return
+	}
+	if s.is(pooled) { // it was not the response's end yet
+		l.pools.Busy(&s.pool, at)
+		l.pools.End(&s.pool, at)
+	}
+}
+
+// The lengths up to which a record of the client holds no request of HTTP/2: the first
+// one has its preface, SETTINGS and WINDOW_UPDATE, later ones an acknowledgement, a PING
+// or a WINDOW_UPDATE (RFC 9113 §3.4, §6.5, §6.7, §6.9), each with what encryption adds.
+const (
+	maxFirstControl = 128
+	maxControl      = 17 + 24
+)
+
+// sends counts a record that can hold a request or a response of HTTP/2. The first
+// that a server sends has its SETTINGS.
+func (t *tlsLayer) sends(from http.Side, length uint16) {
+	most := uint16(maxControl)
+	if !t.spoke[from] {
+		if t.spoke[from], most = true, maxFirstControl; from == http.Server {
+			return
+		}
+	}
+	if length > most {
+		t.sent++
+	}
+}
+
+// asked says whether the client sent what may be a request of HTTP/2.
+func (t *tlsLayer) asked() bool { return t.sent > 0 }
