@@ -91,6 +91,7 @@ type Assembler struct {
 	gapWait      int64
 	resetLinger  int64
 	closedLinger int64
+	soonest      int64 // silence before which no connection is overdue
 	max          int
 
 	touched   uint32 // what was loaded before it was needed, so that the loads are not left out
@@ -118,6 +119,7 @@ func New(cfg Config, h Handler) *Assembler {
 		gapWait:      int64(cfg.GapWait),
 		resetLinger:  int64(cfg.ResetLinger),
 		closedLinger: int64(cfg.ClosedLinger),
+		soonest:      min(int64(cfg.ResetLinger)+lingerSlack, int64(cfg.IdleTimeout)+idleSlack),
 		max:          min(cfg.MaxConnections, 1<<28),
 	}
 }
@@ -267,7 +269,7 @@ func owner(n uint32) uint16 { return uint16(n*0x9e3779b1>>16) | 1 }
 func (a *Assembler) irregular(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
 	// Deadlines are judged before this packet moves the connection's clock: what
 	// Sweep would have told sooner is told with the same "now".
-	if c.rare != nil {
+	if c.state&slow != 0 {
 		a.stopWaiting(c, s.Time)
 		if a.complete(c) {
 			a.finish(c, EndClosed)
@@ -288,12 +290,12 @@ func (a *Assembler) irregular(c *Conn, dir Dir, s *sniffer.Segment, hash uint32)
 		a.stats.Copies++
 		return
 	}
-	if c.contradicted(dir, s) {
+	if c.state&anyReset != 0 && c.contradicted(dir, s) {
 		a.finish(c, EndClosed)
 		a.resume(s, hash)
 		return
 	}
-	if a.proved(c, dir, s, hash) || s.Flags&sniffer.SYN != 0 && !a.synBelongs(c, dir, s, hash) {
+	if c.state&slow != 0 && a.proved(c, dir, s, hash) || s.Flags&sniffer.SYN != 0 && !a.synBelongs(c, dir, s, hash) {
 		return
 	}
 	c.Last = max(c.Last, s.Time)
@@ -341,7 +343,7 @@ func (a *Assembler) take(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
 	switch {
 	case s.Flags&sniffer.RST != 0:
 		a.rst(c, dir, s)
-	case c.stale(dir, s):
+	case c.state&(synackSeen|ackSeen) == 0 && c.stale(dir, s):
 		a.stats.StaleACKs++
 	default:
 		if c.rare != nil {
@@ -354,8 +356,10 @@ func (a *Assembler) take(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
 			a.replace(c, s, hash)
 			return
 		}
-		a.window(c, dir, s)
-		a.doubtReset(c, dir, s)
+		if s.Window == 0 || c.state&slow != 0 {
+			a.window(c, dir, s)
+			a.doubtReset(c, dir, s)
+		}
 	}
 	if a.complete(c) {
 		a.finishAt(c, EndClosed, hash)

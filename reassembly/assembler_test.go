@@ -91,7 +91,11 @@ func (r *recorder) Open(c *Conn) {
 	}
 	r.opened++
 	r.number[c.ID] = r.opened
-	r.add(c, "open", c.Endpoint[Client].String())
+	what := c.Endpoint[Client].String()
+	if c.Resumed() {
+		what += " resumed"
+	}
+	r.add(c, "open", what)
 }
 
 func (r *recorder) Data(c *Conn, dir Dir, p []byte) { r.add(c, "cs"[dir:dir+1], "data "+string(p)) }

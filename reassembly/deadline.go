@@ -29,7 +29,7 @@ func (c *Conn) over() bool {
 
 // expired reports whether a connection was over before its own packet of time t.
 func (a *Assembler) expired(c *Conn, t int64) bool {
-	if c.over() || a.silentReset(c, t) {
+	if c.over() || c.state&slow != 0 && a.silentReset(c, t) {
 		return t-c.Last > a.resetLinger
 	}
 	return t-c.Last > a.idle
@@ -38,10 +38,16 @@ func (a *Assembler) expired(c *Conn, t int64) bool {
 // overdue reports whether a connection is over, as others' packets of time now
 // tell: no packet of its own can come that would not find it expired.
 func (a *Assembler) overdue(c *Conn, now int64) bool {
-	if c.over() {
+	return now-c.Last > a.soonest && a.pastAll(c, now)
+}
+
+// pastAll is overdue of a connection that has been silent for long enough to be
+// it. Most have not, which is told without a call.
+func (a *Assembler) pastAll(c *Conn, now int64) bool {
+	if c.over() || c.state&slow != 0 && a.silentReset(c, now-lingerSlack) {
 		return now-c.Last > a.resetLinger+lingerSlack
 	}
-	return now-c.Last > a.idle+idleSlack || a.silentReset(c, now-lingerSlack) && now-c.Last > a.resetLinger+lingerSlack
+	return now-c.Last > a.idle+idleSlack
 }
 
 // expire ends a connection whose time has passed.

@@ -79,6 +79,10 @@ func (q *queue) insert(i int, e entry) {
 		clear(q.entries[n:])
 		q.entries, q.head = q.entries[:n], 0
 	}
+	if q.head+i == len(q.entries) {
+		q.entries = append(q.entries, e)
+		return
+	}
 	q.entries = slices.Insert(q.entries, q.head+i, e)
 }
 
@@ -283,9 +287,8 @@ func (p *pagePool) getRare() *rare {
 	if r == nil {
 		return new(rare)
 	}
-	p.rares = r.free
+	p.rares, r.free = r.free, nil
 	p.keptRares--
-	*r = rare{}
 	return r
 }
 
