@@ -19,6 +19,14 @@ type chunkUse struct {
 	used int
 }
 
+// unused is the use of a chunk of which no record is in use.
+func unused() (u chunkUse) {
+	for w := range u.free {
+		u.free[w] = ^uint64(0)
+	}
+	return u
+}
+
 // An arena holds the connection records. The lowest free ID is handed out
 // first, so IDs stay dense, and chunks at the top come free again after a peak.
 type arena struct {
@@ -66,6 +74,23 @@ func (a *arena) alloc() *Conn {
 	return c
 }
 
+// reset gives all records back, whose states must be zero, and all chunks but the
+// first.
+func (a *arena) reset() {
+	if len(a.chunks) == 0 || a.chunks[0] == nil {
+		*a = arena{}
+		return
+	}
+	clear(a.chunks[1:])
+	for i := range a.uses {
+		a.uses[i] = unused()
+	}
+	for i := range a.free {
+		a.free[i] = ^uint64(0)
+	}
+	a.used, a.spare = 0, 1
+}
+
 // faultIn writes to each page of new memory. One that is read first, as the
 // garbage collector and a look-up do, costs two page faults.
 func faultIn[T any](memory []T) {
@@ -88,9 +113,7 @@ func (a *arena) chunkWithRoom() int {
 	a.chunks = append(a.chunks, make([]*chunk, 64)...)
 	a.uses = append(a.uses, make([]chunkUse, 64)...)
 	for i := range a.uses[n:] {
-		for w := range a.uses[n+i].free {
-			a.uses[n+i].free[w] = ^uint64(0)
-		}
+		a.uses[n+i] = unused()
 	}
 	return n
 }

@@ -554,9 +554,14 @@ func (a *Assembler) Flush() {
 		id uint32
 	}
 	order := make([]began, 0, a.arena.used)
-	for id := range a.arena.span() {
-		if c := a.Conn(id); c != nil {
-			order = append(order, began{c.Start, id})
+	for _, ch := range a.arena.chunks {
+		if ch == nil {
+			continue
+		}
+		for i := range ch {
+			if c := &ch[i]; c.state&live != 0 {
+				order = append(order, began{c.Start, c.ID})
+			}
 		}
 	}
 	slices.SortFunc(order, func(x, y began) int {
@@ -574,10 +579,13 @@ func (a *Assembler) Flush() {
 		c.state = 0
 		if c.rare != nil {
 			a.pool.putRare(c.rare)
+			c.rare = nil
 		}
 	}
 	// All at once: to take each out of the table costs as much as its end.
-	a.table, a.arena, a.closed = newTable(), arena{}, closedRing{mask: a.closed.mask}
+	a.table.reset()
+	a.arena.reset()
+	a.closed.reset()
 	a.now, a.swept, a.sweepHand, a.evictHand = 0, 0, 0, 0
 	a.newest = beginRing{}
 }

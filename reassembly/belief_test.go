@@ -46,9 +46,9 @@ conn n 10.0.0.1:40000 10.0.0.2:80 isn=701000,805000
 conn m 10.0.0.1:40000 10.0.0.2:80 isn=1000,90005000
 `
 
-// established opens the connection of a conversation: client bytes begin at 1001,
+// onceOpen opens the connection of a conversation: client bytes begin at 1001,
 // server bytes at 5001.
-const established = declared + `
+const onceOpen = declared + `
 @0s c handshake rtt=1ms
 `
 
@@ -62,67 +62,67 @@ func TestBelief(t *testing.T) {
 		stale      uint64
 		resumed    uint64
 	}{
-		{name: "a RST beyond the next number, after which the side goes on", text: established + `
+		{name: "a RST beyond the next number, after which the side goes on", text: onceOpen + `
 			@1s c > "a"
 			@1100ms f > rst noack seq=1001
 			@1200ms c > "b"
 			@9s c > "c"`,
 			want: []string{"1 c data abc", "1 end capture"}, resets: 1},
-		{name: "a RST beyond the next number, then silence of its side", text: established + `
+		{name: "a RST beyond the next number, then silence of its side", text: onceOpen + `
 			@1s c > "a"
 			@1100ms f > rst noack seq=11
 			@2s c < "x"
 			@4s c < "y"`,
 			want: []string{"1 c data a", "1 s data x", "1 c reset", "1 s data y", "1 end closed rst c"}},
-		{name: "a RST beyond the next number, a pause, and then the side goes on", text: established + `
+		{name: "a RST beyond the next number, a pause, and then the side goes on", text: onceOpen + `
 			@1s c > "one"
 			@2s f > rst noack seq=1003
 			@5s c > "two"
 			@6s c < "x"`,
 			want: []string{"1 c data one", "1 c reset", "1 end closed rst c", "2 open 10.0.0.1:40000 resumed", "2 c data two", "2 s data x", "2 end capture"}, resumed: 1},
-		{name: "a RST out of the window", text: established + `
+		{name: "a RST out of the window", text: onceOpen + `
 			@1s c > "a"
 			@2s f > rst noack seq=3000000
 			@9s c < "x"`,
 			want: []string{"1 c data a", "1 s data x", "1 end capture"}, resets: 1},
-		{name: "a RST behind what was acknowledged", text: established + `
+		{name: "a RST behind what was acknowledged", text: onceOpen + `
 			@1s c > "abcdef"
 			@1s c < ack
 			@2s f > rst noack seq=3
 			@9s c < "x"`,
 			want: []string{"1 c data abcdef", "1 s data x", "1 end capture"}, resets: 1},
-		{name: "a RST in a new connection's way", text: established + `
+		{name: "a RST in a new connection's way", text: onceOpen + `
 			@1s c > "a"
 			@2s f > rst noack seq=77
 			@2500ms n > syn
 			@2501ms n < syn ack`,
 			want: []string{"1 c data a", "1 c reset", "1 end closed rst c", "2 open 10.0.0.1:40000", "2 end capture"}},
-		{name: "a RST that overtook the bytes before it", text: established + `
+		{name: "a RST that overtook the bytes before it", text: onceOpen + `
 			@1s c > "a"
 			@1001ms f > rst noack seq=4
 			@1002ms c > "bcd" seq=1
 			@1010ms c < "x"`,
 			want: []string{"1 c data abcd", "1 c reset", "1 s data x", "1 end closed rst c"}},
-		{name: "a RST behind bytes that were not captured but acknowledged", text: established + `
+		{name: "a RST behind bytes that were not captured but acknowledged", text: onceOpen + `
 			@1s c > "a"
 			@1s c < ack ack=51
 			@1001ms c > rst noack seq=51
 			@1001ms c < "x" ack=51`,
 			want: []string{"1 c data a", "1 c reset", "1 s data x", "1 c lost 50", "1 end closed rst c"}},
-		{name: "a RST behind what waits", text: established + `
+		{name: "a RST behind what waits", text: onceOpen + `
 			@1s c > "z" seq=10
 			@1001ms c > rst noack seq=11`,
 			want: []string{"1 c reset", "1 c lost 10", "1 c data z", "1 end closed rst c"}},
-		{name: "a RST behind a FIN that was not captured", text: established + `
+		{name: "a RST behind a FIN that was not captured", text: onceOpen + `
 			@1s c > "a"
 			@2s c > rst seq=2`,
 			want: []string{"1 c data a", "1 c reset", "1 end closed rst c"}},
-		{name: "a RST with the number of its side's FIN", text: established + `
+		{name: "a RST with the number of its side's FIN", text: onceOpen + `
 			@1s c < "bye" fin
 			@1s c > "more" ack=3
 			@1s c < rst noack seq=3`,
 			want: []string{"1 s data bye", "1 s fin", "1 c data more", "1 s reset", "1 end closed fin s"}},
-		{name: "the peer acknowledges bytes behind an exact RST", text: established + `
+		{name: "the peer acknowledges bytes behind an exact RST", text: onceOpen + `
 			@1s c > "a"
 			@1s f > rst noack seq=1
 			@1100ms c > "bcd" seq=1
@@ -170,26 +170,26 @@ func TestBelief(t *testing.T) {
 			@50ms m > "a" seq=0
 			@60ms m < "x"`,
 			want: []string{"1 c data a", "1 s data x", "1 end capture"}},
-		{name: "a forged SYN on a live connection", text: established + `
+		{name: "a forged SYN on a live connection", text: onceOpen + `
 			@1s c > "a"
 			@2s n > syn
 			@2001ms c < ack
 			@3s c > "b"
 			@4s c < "x"`,
 			want: []string{"1 c data ab", "1 s data x", "1 end capture"}, syns: 1},
-		{name: "a SYN on a live connection that is answered", text: established + `
+		{name: "a SYN on a live connection that is answered", text: onceOpen + `
 			@1s c > "a"
 			@2s n > syn
 			@2001ms n < syn ack
 			@2002ms n > "b"
 			@3s n < "x"`,
 			want: []string{"1 c data a", "1 end replaced", "2 open 10.0.0.1:40000", "2 c data b", "2 s data x", "2 end capture"}},
-		{name: "a SYN on a live connection that is refused", text: established + `
+		{name: "a SYN on a live connection that is refused", text: onceOpen + `
 			@1s c > "a"
 			@2s n > syn
 			@2001ms n < rst`,
 			want: []string{"1 c data a", "1 end replaced", "2 open 10.0.0.1:40000", "2 s reset", "2 end closed rst s"}},
-		{name: "a SYN-ACK of a SYN that was not captured", text: established + `
+		{name: "a SYN-ACK of a SYN that was not captured", text: onceOpen + `
 			@1s c > "a"
 			@2s n < syn ack ack=0
 			@2002ms n > ack seq=0
@@ -270,54 +270,54 @@ func TestFacts(t *testing.T) {
 		text string
 		want string
 	}{
-		{"a FIN that acknowledges nothing of the request", closings, established + `
+		{"a FIN that acknowledges nothing of the request", closings, onceOpen + `
 			@1s c > "GET"
 			@1001ms c < fin ack=0
 			@1002ms c < rst noack seq=1`, "-, fin at 1.001s seq 5001 ack 1001 true"},
-		{"a RST without ACK", closings, established + `
+		{"a RST without ACK", closings, onceOpen + `
 			@1s c > "GET"
 			@2s c < rst noack`, "-, rst at 2s seq 5001 ack 0 false"},
-		{"both close", closings, established + `
+		{"both close", closings, onceOpen + `
 			@1s c > "GET" fin
 			@2s c < "x" fin
 			@2001ms c > ack`, "fin at 1s seq 1004 ack 5001 true, fin at 2s seq 5002 ack 1005 true"},
-		{"a doubtful RST keeps its time", closings, established + `
+		{"a doubtful RST keeps its time", closings, onceOpen + `
 			@1s c > "GET"
 			@2s f < rst noack seq=100
 			@9s c > "x"`, "-, rst at 2s seq 5101 ack 0 false"},
-		{"acknowledged whole", acked, established + `
+		{"acknowledged whole", acked, onceOpen + `
 			@1s c > "GET"
 			@2s c < ack
 			@2s c < "response"`, "1004 5001 behind false false"},
-		{"acknowledged what was not captured, and nothing follows", acked, established + `
+		{"acknowledged what was not captured, and nothing follows", acked, onceOpen + `
 			@1s c > gap 35
 			@1s c < ack`, "1036 5001 behind false false"}, // at the end it is told as a gap
-		{"a handshake at once", syns, established, "1 SYNs, last at 0s, SYN-ACK at 500µs, ACK at 1ms"},
+		{"a handshake at once", syns, onceOpen, "1 SYNs, last at 0s, SYN-ACK at 500µs, ACK at 1ms"},
 		{"a handshake with repetitions", syns, declared + `
 			@0s c > syn
 			@1s c > dup
 			@3s c > dup
 			@10s c < syn ack
 			@10001ms c > ack`, "3 SYNs, last at 3s, SYN-ACK at 10s, ACK at 10.001s"},
-		{"a SYN that was repeated before it was answered on a live connection", syns, established + `
+		{"a SYN that was repeated before it was answered on a live connection", syns, onceOpen + `
 			@20s n > syn
 			@21s n > dup
 			@21001ms n < syn ack
 			@21002ms n > ack`, "2 SYNs, last at 21s, SYN-ACK at 21.001s, ACK at 21.002s"},
-		{"nobody answers", unanswered, established + `
+		{"nobody answers", unanswered, onceOpen + `
 			@1s c > "GET"
 			@2s c > dup
 			@4s c > dup`, "2 0"},
-		{"somebody answers", unanswered, established + `
+		{"somebody answers", unanswered, onceOpen + `
 			@1s c > "GET"
 			@2s c > dup
 			@4s c > dup
 			@5s c < ack`, "0 0"},
-		{"nothing new is retransmitted", unanswered, established + `
+		{"nothing new is retransmitted", unanswered, onceOpen + `
 			@1s c > "GET "
 			@1s c > "GET "
 			@2s c > "GET " seq=0`, "0 0"},
-		{"keep-alive probes", probes, established + `
+		{"keep-alive probes", probes, onceOpen + `
 			@1s c > "GET"
 			@1s c < "OK"
 			@11s c > probe
@@ -330,7 +330,7 @@ func TestFacts(t *testing.T) {
 			@32s c < ack
 			@52s c > probe "\x00"
 			@52s c < ack`, "4 from 11s to 52s, 2 of 20s"},
-		{"a window that opens again", stall, established + `
+		{"a window that opens again", stall, onceOpen + `
 			@1s c > "GET"
 			@2s c < "xxxx"
 			@2s c > ack win=0
@@ -341,7 +341,7 @@ func TestFacts(t *testing.T) {
 			@6s c > ack win=0
 			@7s c > ack win=9000
 			@7s c < "zzz"`, "3s of 4s moved true now false"},
-		{"a window that stays shut", stall, established + `
+		{"a window that stays shut", stall, onceOpen + `
 			@1s c > "GET"
 			@2s c < "xxxx"
 			@2s c > ack win=0
@@ -376,7 +376,7 @@ func (k *positioned) Unseen(c *Conn, d Dir) {
 
 func TestPositions(t *testing.T) {
 	var k positioned
-	converse(established+`
+	converse(onceOpen+`
 		@1s c > "abc"
 		@1s c < "x"
 		@1s c > "gh" seq=6 ack=0

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -49,6 +51,8 @@ func (k *talk) send(s *sniffer.Segment, d Dir, flags sniffer.Flags, p []byte) {
 		k.seq[d]++
 	}
 }
+
+func established(c *Conn) bool { return c.SYNSeen() && c.SYNACKSeen() && c.ACKSeen() }
 
 func (k *talk) open(a *Assembler, s *sniffer.Segment) {
 	k.send(s, Client, syn, nil)
@@ -161,6 +165,32 @@ func BenchmarkProcess(b *testing.B) {
 		}
 		perSegment(b, 1)
 	})
+}
+
+// BenchmarkSmallPages sends early bytes, each alone between two holes, to a
+// direction whose pages are nearly used up with such bytes: the search for their
+// place must not read them all.
+func BenchmarkSmallPages(b *testing.B) {
+	const places = 480
+	a, ks, s := opened(1)
+	k := &ks[0]
+	base := k.seq[Server] + 1
+	send := func(place uint32) {
+		k.seq[Server] = base + 2*place
+		k.send(s, Server, ack, request[:1])
+		a.Process(s)
+	}
+	for i := range uint32(places) {
+		send(i * 7 % places)
+	}
+	start := cpuTime()
+	for i := 0; b.Loop(); i++ {
+		send(uint32(i*131) % places) // it is there: only the search is left
+	}
+	b.ReportMetric(float64(cpuTime()-start)/float64(b.N), "cpu-ns/segment")
+	if st := a.Stats(); st.Buffered != places*pageSize || st.MissingBytes != 0 {
+		b.Errorf("%+v", st)
+	}
 }
 
 func TestAllocations(t *testing.T) {
@@ -286,6 +316,68 @@ func TestCaps(t *testing.T) {
 		a.Sweep(s.Time + int64(time.Hour))
 		if st := a.Stats(); st.Closed != 0 {
 			t.Errorf("%d closed records after an hour", st.Closed)
+		}
+	})
+	t.Run("established, then a flood", func(t *testing.T) {
+		k := &counter{}
+		a, ks, s := New(Config{MaxConnections: 1000}, k), talks(100000), &sniffer.Segment{}
+		for i := range 1000 {
+			ks[i].open(a, s)
+			ks[i].exchange(a, s)
+		}
+		for i := 1000; i < len(ks); i++ {
+			ks[i].send(s, Client, [...]sniffer.Flags{syn, ack, syn | ack}[i%3], nil)
+			a.Process(s)
+		}
+		if st := a.Stats(); st.Evicted-st.EvictedHalfOpen > 1 || st.Evicted != 99000 {
+			t.Errorf("%d evicted, %d of them half open: the flood took more than one place", st.Evicted, st.EvictedHalfOpen)
+		}
+	})
+	t.Run("handshakes in a flood", func(t *testing.T) {
+		const honest, between = 50, 500
+		a, ks, s := New(Config{MaxConnections: 1000}, &counter{}), talks(honest+3*honest*between), &sniffer.Segment{}
+		flood := ks[honest:]
+		for i := range honest {
+			for _, step := range []struct {
+				d Dir
+				f sniffer.Flags
+			}{{Client, syn}, {Server, syn | ack}, {Client, ack}} {
+				ks[i].send(s, step.d, step.f, nil)
+				a.Process(s)
+				for range between {
+					flood[0].send(s, Client, syn, nil)
+					a.Process(s)
+					flood = flood[1:]
+				}
+			}
+		}
+		whole := 0
+		for id := range a.arena.span() {
+			if c := a.Conn(id); c != nil && established(c) {
+				whole++
+			}
+		}
+		if st := a.Stats(); whole != honest || st.Evicted != st.EvictedHalfOpen {
+			t.Errorf("%d of %d handshakes are whole; %d evicted, %d of them half open", whole, honest, st.Evicted, st.EvictedHalfOpen)
+		}
+	})
+	t.Run("the oldest hole goes first", func(t *testing.T) {
+		var r recorder
+		a, ks, s := New(Config{MaxBuffered: 3 * pageSize}, &r), talks(4), &sniffer.Segment{}
+		for i := range ks {
+			ks[i].open(a, s)
+		}
+		for i := range ks {
+			ks[i].seq[Server]++ // a hole
+			ks[i].send(s, Server, ack, []byte{'a' + byte(i)})
+			a.Process(s)
+		}
+		want := []string{"1 s lost 1", "1 s data a"}
+		if d := cmp.Diff(want, r.lines[len(ks):]); d != "" {
+			t.Errorf("events (-want +got):\n%s", d)
+		}
+		if st := a.Stats(); st.HolesGivenUp != 1 || st.Buffered != 3*pageSize {
+			t.Errorf("%+v", st)
 		}
 	})
 	for _, tt := range []struct {

@@ -62,6 +62,12 @@ func (r *closedRing) push() (*closed, uint32) {
 	return &r.chunks[i/closedChunk][i%closedChunk], i
 }
 
+// reset forgets all records and gives up all chunks but the first.
+func (r *closedRing) reset() {
+	clear(r.chunks[min(1, len(r.chunks)):])
+	*r = closedRing{chunks: r.chunks[:min(1, len(r.chunks))], mask: r.mask}
+}
+
 // full reports whether the oldest record has to go first.
 func (r *closedRing) full() bool { return r.tail-r.head > r.mask }
 

@@ -252,7 +252,7 @@ func (y *diary) Open(c *Conn) {
 func (y *diary) Data(c *Conn, d Dir, p []byte)          { y.note(c, "%d data %d", d, len(p)) }
 func (y *diary) Gap(c *Conn, d Dir, n int64, k GapKind) { y.note(c, "%d gap %d %d", d, n, k) }
 func (y *diary) End(c *Conn, d Dir, e End) {
-	y.note(c, "%d end %d packets %v bytes %v state %x", d, e, c.Packets, c.Bytes, c.state)
+	y.note(c, "%d end %d packets %v bytes %v state %x closings %v", d, e, c.Packets, c.Bytes, c.state&^slow, [...]Closing{c.Closing(Client), c.Closing(Server)})
 	if e >= EndClosed {
 		delete(y.open, c.ID)
 	}
@@ -411,40 +411,123 @@ func b2i(b bool) int {
 	return 0
 }
 
-// FuzzProcess feeds arbitrary segments: no panic, what is heard is in order,
-// and Flush lets go of everything.
+// A digest keeps a number for each connection in place of a diary's lines: two
+// runs that differ in one line differ in it.
+type digest struct {
+	open  map[uint32]int
+	lives []uint64
+	t     *testing.T
+}
+
+func (y *digest) restart(t *testing.T) {
+	clear(y.open)
+	y.lives, y.t = y.lives[:0], t
+}
+
+func (y *digest) note(c *Conn, what ...uint64) {
+	h := &y.lives[y.open[c.ID]]
+	for _, w := range what {
+		*h = (*h ^ w) * 0x9e3779b97f4a7c15
+		*h ^= *h >> 29
+	}
+	*h += uint64(c.Last)
+}
+
+func (y *digest) Open(c *Conn) {
+	y.open[c.ID] = len(y.lives)
+	y.lives = append(y.lives, 0)
+	y.note(c, uint64(c.Start), uint64(c.Endpoint[0].Port), uint64(c.Endpoint[1].Port))
+}
+
+func (y *digest) Data(c *Conn, d Dir, p []byte) {
+	if len(p) == 0 {
+		y.t.Fatal("data of no byte")
+	}
+	y.note(c, 1, uint64(d), uint64(len(p)), uint64(c.Position(d, p)))
+}
+
+func (y *digest) Gap(c *Conn, d Dir, n int64, k GapKind) {
+	if n <= 0 {
+		y.t.Fatalf("gap of %d bytes", n)
+	}
+	y.note(c, 2, uint64(d), uint64(n), uint64(k))
+}
+
+func (y *digest) End(c *Conn, d Dir, e End) {
+	y.note(c, 3, uint64(d), uint64(e), uint64(c.Packets[0]), uint64(c.Packets[1]), c.Bytes[0], c.Bytes[1], uint64(c.state&^slow))
+	if e >= EndClosed {
+		for d := range Dir(2) {
+			k := c.Closing(d)
+			y.note(c, uint64(k.At), uint64(k.Seq), uint64(k.Ack), uint64(k.With))
+		}
+		delete(y.open, c.ID)
+	}
+}
+
+// fuzzSegments makes segments of bytes, eight each.
+func fuzzSegments(segs []sniffer.Segment, data []byte) []sniffer.Segment {
+	now := int64(0)
+	for len(data) >= 8 && len(segs) < 256 {
+		b := data[:8]
+		data = data[8:]
+		e := client
+		e.Port += uint16(b[1] & 3)
+		seg := sniffer.Segment{Src: e, Dst: server, Flags: sniffer.Flags(b[0]), Interface: uint32(b[1] >> 7), Window: uint16(b[1] >> 3 & 1)}
+		if b[1]&4 != 0 {
+			seg.Src, seg.Dst = seg.Dst, seg.Src
+		}
+		seg.Seq = uint32(int32(int8(b[2])) << (b[3] & 31))
+		seg.Ack = uint32(int32(int8(b[4])) << (b[3] >> 5 * 4))
+		seg.Length = uint32(b[5]) << (b[6] & 7)
+		seg.Payload = fuzzPayload[:min(seg.Length, uint32(b[6]>>3)<<7)]
+		now += int64(b[7]&0x7f) << (b[7] >> 7 * 32)
+		seg.Time = now
+		segs = append(segs, seg)
+	}
+	return segs
+}
+
+var fuzzPayload [32 << 7]byte
+
+// FuzzProcess feeds arbitrary segments: no panic, Flush lets go of everything,
+// and Sweep changes nothing that is heard.
 func FuzzProcess(f *testing.F) {
 	f.Add([]byte("\x02\x00\x00\x00\x10\x01\x05hello"))
-	f.Add([]byte{2, 0, 9, 0, 0, 0, 18, 128, 9, 0, 0, 0, 16, 0, 1, 0, 3, 0, 17, 128, 4, 0, 9, 0, 4, 1, 1, 0, 7, 1})
+	f.Add([]byte{2, 8, 9, 0, 0, 0, 18, 128, 9, 8, 0, 0, 16, 0, 1, 0, 3, 8, 17, 128, 4, 0, 9, 0, 4, 9, 1, 0, 7, 1, 0, 0})
+	f.Add([]byte{
+		2, 8, 0, 0, 0, 0, 0, 1, 18, 12, 0, 0, 1, 0, 0, 1, 16, 8, 1, 0, 1, 0, 0, 1, // a handshake
+		16, 8, 1, 0, 1, 40, 8, 1, 4, 8, 60, 0, 0, 0, 0, 1, 2, 8, 100, 0, 0, 0, 0, 255, 18, 12, 99, 0, 101, 0, 0, 1, // a RST, a SYN, its answer
+	})
+	small := Config{MaxConnections: 2, MaxClosed: 1, MaxBuffered: 3 * pageSize, MaxBufferedPerDirection: 2 * pageSize}
+	type tester struct {
+		*Assembler
+		*digest
+	}
+	newTester := func(cfg Config) tester {
+		y := &digest{open: map[uint32]int{}}
+		return tester{New(cfg, y), y}
+	}
+	capped, without, with := newTester(small), newTester(Config{}), newTester(Config{})
+	var segs []sniffer.Segment
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var segs []sniffer.Segment
-		now := int64(0)
-		for len(data) >= 8 && len(segs) < 1<<10 {
-			b := data[:8]
-			data = data[8:]
-			e := client
-			e.Port += uint16(b[1] & 3)
-			seg := sniffer.Segment{Src: e, Dst: server, Flags: sniffer.Flags(b[0]), Interface: uint32(b[1] >> 7)}
-			if b[1]&4 != 0 {
-				seg.Src, seg.Dst = seg.Dst, seg.Src
+		segs = fuzzSegments(segs[:0], data)
+		for _, x := range []tester{capped, without, with} {
+			x.restart(t)
+			for i := range segs {
+				x.Process(&segs[i])
+				if x != without {
+					x.Sweep(segs[i].Time)
+				}
 			}
-			seg.Seq = uint32(int32(int8(b[2])) << (b[3] & 31))
-			seg.Ack = uint32(int32(int8(b[4])) << (b[3] >> 5 * 4))
-			seg.Length = uint32(b[5]) << (b[6] & 7)
-			seg.Payload = make([]byte, min(seg.Length, uint32(b[6]>>3)<<7))
-			now += int64(b[7]&0x7f) << (b[7] >> 7 * 32)
-			seg.Time = now
-			segs = append(segs, seg)
+			x.Flush()
+			if st := x.Stats(); st.Open != 0 || st.Buffered != 0 || st.Closed != 0 {
+				t.Fatalf("after Flush: %+v", st)
+			}
 		}
-		small := Config{MaxConnections: 2, MaxClosed: 1, MaxBuffered: 3 * pageSize, MaxBufferedPerDirection: 2 * pageSize}
-		_, st := run(small, segs, (*Assembler).Sweep)
-		if st.Open != 0 || st.Buffered != 0 || st.Closed != 0 {
-			t.Fatalf("after Flush: %+v", st)
-		}
-		without, _ := run(Config{}, segs, nil)
-		with, _ := run(Config{}, segs, (*Assembler).Sweep)
-		if d := cmp.Diff(without, with); d != "" {
-			t.Fatalf("without and with Sweep:\n%s", d)
+		if !slices.Equal(without.lives, with.lives) {
+			one, _ := run(Config{}, segs, nil)
+			two, _ := run(Config{}, segs, (*Assembler).Sweep)
+			t.Fatalf("without and with Sweep:\n%s", cmp.Diff(one, two))
 		}
 	})
 }

@@ -30,6 +30,16 @@ type table struct {
 
 func newTable() table { return table{slots: make([]slot, minSlots), mask: minSlots - 1} }
 
+// reset empties the table and gives up what it has grown to.
+func (t *table) reset() {
+	if len(t.slots) > minSlots {
+		*t = newTable()
+		return
+	}
+	clear(t.slots)
+	t.used = 0
+}
+
 // next returns the first entry with the hash from the slot at on, and where it
 // is; a ref of 0 ends the run.
 func (t *table) next(at, hash uint32) (i, ref uint32) {
