@@ -488,6 +488,7 @@ func (a *Assembler) conclude(c *Conn, e End) End {
 			a.concludeDoubts(c, d, e)
 		}
 		a.drain(c)
+		c.inferFIN()
 	}
 	if c.over() {
 		e = EndClosed

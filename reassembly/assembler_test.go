@@ -128,6 +128,19 @@ func TestConnSize(t *testing.T) {
 	if n := unsafe.Sizeof(page{}); n != 2040 {
 		t.Errorf("page is %d bytes, want 2040", n)
 	}
+	for _, kind := range []struct {
+		name       string
+		size, want uintptr
+	}{
+		{"rare", unsafe.Sizeof(rare{}), 224},
+		{"doubts", unsafe.Sizeof(doubts{}), 136},
+		{"windows", unsafe.Sizeof([2]window{}), 64},
+		{"probes", unsafe.Sizeof([2]probeLog{}), 208},
+	} {
+		if kind.size != kind.want {
+			t.Errorf("%s are %d bytes, want %d", kind.name, kind.size, kind.want)
+		}
+	}
 	if n := unsafe.Sizeof(closed{}); n != 64 {
 		t.Errorf("closed is %d bytes, want 64", n)
 	}

@@ -45,6 +45,20 @@ func (a *Assembler) close(c *Conn, dir Dir, k Closing) {
 	}
 }
 
+// inferFIN tells who closed first where that side's FIN was not captured: the
+// closing that was acknowledges one number more than its bytes. Where it sent no
+// byte, that one may as well be a byte that was lost.
+func (c *Conn) inferFIN() {
+	if c.ClosedWith == NotClosed || c.rare == nil {
+		return
+	}
+	o := c.ClosedBy.Other()
+	k := &c.rare.closing[c.ClosedBy]
+	if k.HasAck && c.rare.closing[o].With == NotClosed && c.Bytes[o] != 0 && k.Ack == c.next[o]+1 {
+		c.ClosedBy, c.ClosedWith = o, ByFIN
+	}
+}
+
 // rstWindow is how far beyond the receiver's acknowledgment a RST that is not
 // exact may lie to be remembered. The captured window bounds it in the receiver,
 // but its scale is not known where the SYN was not captured, and bytes before
