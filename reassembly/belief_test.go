@@ -26,7 +26,6 @@ func converse(text string, h Handler) (*Assembler, []sniffer.Segment) {
 // A factKeeper writes facts of each connection down when it ends.
 type factKeeper struct {
 	recorder
-	start time.Time
 	facts []string
 	of    func(c *Conn) string
 }

@@ -1,5 +1,7 @@
 package reassembly
 
+import "math/bits"
+
 const (
 	// sweepRotation is the packet time in which Sweep visits every connection
 	// once: often enough that what is over does not pile up, seldom enough that
@@ -111,8 +113,13 @@ func (a *Assembler) Sweep(now int64) {
 // none ever was, that would cost two page faults, one to read and one to write.
 func (a *Assembler) sweepRun(ch, from, n uint32, now int64) {
 	for i := from; i < from+n; i++ {
-		if a.arena.uses[ch].free[i/64]>>(i%64)&1 != 0 {
+		used := ^a.arena.uses[ch].free[i/64] >> (i % 64)
+		if used == 0 {
+			i |= 63
 			continue
+		}
+		if i += uint32(bits.TrailingZeros64(used)); i >= from+n {
+			return
 		}
 		switch c := &a.arena.chunks[ch][i]; {
 		case a.overdue(c, now):

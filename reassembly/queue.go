@@ -296,7 +296,7 @@ func (p *pagePool) putRare(r *rare) {
 	if p.keptRares >= keepRares {
 		return
 	}
-	*r = rare{free: p.rares}
-	p.rares = r
+	*r = rare{} // and then: a literal with a value is made elsewhere and copied
+	r.free, p.rares = p.rares, r
 	p.keptRares++
 }
