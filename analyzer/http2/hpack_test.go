@@ -244,6 +244,11 @@ func netDescribe(d *hpack.Decoder, from http.Side, block []byte) (string, http.G
 	if err != nil {
 		return "", 0, err
 	}
+	said, status := netSaid(list, from)
+	return said, status, nil
+}
+
+func netSaid(list []hpack.HeaderField, from http.Side) (string, http.GRPCStatus) {
 	first := map[string]string{}
 	for _, f := range list {
 		if _, twice := first[f.Name]; !twice {
@@ -270,7 +275,7 @@ func netDescribe(d *hpack.Decoder, from http.Side, block []byte) (string, http.G
 				}
 			}
 		}
-		return fmt.Sprint(h.Status) + describe(&h), status, nil
+		return fmt.Sprint(h.Status) + describe(&h), status
 	}
 	method, has := first[":method"]
 	h.Partial = !has
@@ -287,7 +292,7 @@ func netDescribe(d *hpack.Decoder, from http.Side, block []byte) (string, http.G
 			known = method
 		}
 	}
-	return known + describe(&h), 0, nil
+	return known + describe(&h), 0
 }
 
 func checkBlocks(t *testing.T, seed uint64, from http.Side, blocks int) {
