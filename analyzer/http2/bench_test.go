@@ -44,11 +44,11 @@ var (
 )
 
 // encode returns the first block of fields, and one of those after it.
-func encode(max uint32, blocks ...[]hpack.HeaderField) (first, later []string) {
+func encode(size uint32, blocks ...[]hpack.HeaderField) (first, later []string) {
 	var b bytes.Buffer
 	e := hpack.NewEncoder(&b)
-	if max != defaultTable {
-		e.SetMaxDynamicTableSize(max)
+	if size != defaultTable {
+		e.SetMaxDynamicTableSize(size)
 	}
 	for range 2 {
 		first, later = later, nil

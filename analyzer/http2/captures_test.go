@@ -321,9 +321,9 @@ func (w *watcher) Data(c *reassembly.Conn, _ reassembly.Dir, b []byte) {
 // TestRecogniseCaptures asks Recognise of every segment of real traffic: only captures that hold
 // HTTP/2 in clear have any.
 func TestRecogniseCaptures(t *testing.T) {
-	clear := map[string]bool{}
+	inClear := map[string]bool{}
 	for _, name := range strings.Fields(clearHTTP2) {
-		clear[name] = true
+		inClear[name] = true
 	}
 	segments := 0
 	for _, kind := range []string{"captures", "cases", "protocols"} {
@@ -340,7 +340,7 @@ func TestRecogniseCaptures(t *testing.T) {
 			w := watcher{yes: map[string]int{}}
 			replay(t, file, &w, &w.clock)
 			segments += w.segments
-			is := kind == "protocols" && (strings.HasPrefix(name, "h2c_") || strings.HasPrefix(name, "grpc_")) || clear[name]
+			is := kind == "protocols" && (strings.HasPrefix(name, "h2c_") || strings.HasPrefix(name, "grpc_")) || inClear[name]
 			if name == "h2c_one_byte_segments.pcap" {
 				is = false
 			}

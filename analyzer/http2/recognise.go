@@ -12,12 +12,14 @@ const maxLook = 8
 // Recognise reports whether b, a segment, begins like what a side of an HTTP/2 connection
 // sends: with the first line of the Preface, or with frames as a sender that keeps all of
 // RFC 9113 writes them, which agree with each other. Those are one with its whole payload that
-// ends where b ends, or one and the head of another, of which one at least has a payload. Nearly
-// all that is not HTTP/2 is told by its first byte or its fourth.
-func Recognise(b []byte) bool { return agrees(b, minLimit) }
+// ends where b ends, or one and the head of another. One that is whole has a payload that can be
+// checked: it is not DATA, nor a part of a header block. Nearly all that is not HTTP/2 is told by its first byte or
+// its fourth.
+func Recognise(b []byte) bool { return agrees(b, minLimit, false) }
 
-// agrees does what Recognise does, where payloads are at most limit long.
-func agrees(b []byte, limit uint32) bool {
+// agrees does what Recognise does, where payloads are at most limit long. Where HTTP/2 is
+// known, any frame with a payload proves it.
+func agrees(b []byte, limit uint32, known bool) bool {
 	if len(b) < headLength {
 		return false
 	}
@@ -43,7 +45,7 @@ func agrees(b []byte, limit uint32) bool {
 			return false
 		}
 		open = h.opens()
-		proof = proof || h.length > 0
+		proof = proof || h.length > 0 && (known || h.isChecked())
 	}
 	return proof
 }
@@ -74,6 +76,17 @@ func (h *frameHead) opens() uint32 {
 		}
 	}
 	return 0
+}
+
+// isChecked reports whether agrees is likely to find out that a payload is none of h.
+func (h *frameHead) isChecked() bool {
+	switch h.kind {
+	case dataFrame, continuationFrame:
+		return false
+	case headersFrame, pushPromiseFrame:
+		return h.flags&flagEndHeaders != 0
+	}
+	return true
 }
 
 // A shape is what the frames of a type have in common.
@@ -240,7 +253,7 @@ func senderOf(block []byte) (side http.Side, ok bool) {
 // resumes reports whether a lost direction may be read from b. An empty frame of its own is no
 // proof of HTTP/2, but it is where HTTP/2 is known, if it ends a stream that is open.
 func (c *Conn) resumes(d *direction, b []byte) bool {
-	if agrees(b, d.limit) {
+	if agrees(b, d.limit, true) {
 		return true
 	}
 	if len(b) != headLength {

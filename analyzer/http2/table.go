@@ -113,7 +113,7 @@ func (q *Pool) growEntries(t *table) bool {
 // is gone, so that each byte is moved about once.
 func (q *Pool) growValues(t *table, n int) bool {
 	live := t.values[t.gone:]
-	room := t.values[:0]
+	to := t.values[:0]
 	if need := len(live) + n; need > cap(t.values) || int(t.gone) < cap(t.values)/2 {
 		size := max(minValues, cap(t.values))
 		for size < need || size == cap(t.values) {
@@ -122,10 +122,11 @@ func (q *Pool) growValues(t *table, n int) bool {
 		if !q.enlarge(t, int64(size-cap(t.values))) {
 			return false
 		}
-		room = make([]byte, 0, size)
+		to = make([]byte, 0, size)
 	}
 	t.base += t.gone
-	t.values, t.gone = append(room, live...), 0
+	to = append(to, live...)
+	t.values, t.gone = to, 0
 	return true
 }
 
