@@ -84,6 +84,20 @@ func (h *huffmanCode) decode(dst, src []byte) (n int, ok bool) {
 				src = nil
 			}
 		}
+		for have >= shortBits {
+			e := h.short[acc>>((have-shortBits)&63)%(1<<shortBits)]
+			if e.bits == 0 {
+				break
+			}
+			have -= e.bits
+			if n < len(dst) {
+				dst[n] = e.symbol
+			}
+			n++
+		}
+		if have < longBits && len(src) > 0 {
+			continue
+		}
 		top := acc << (64 - have)
 		e := h.short[top>>(64-shortBits)]
 		symbol, bits := e.symbol, e.bits
