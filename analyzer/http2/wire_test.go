@@ -465,3 +465,35 @@ func (w *wireCase) split(before func(i int) bool) []string {
 	}
 	return r.events
 }
+
+// TestTimes feeds a byte at each time: a request begins with the first byte of its HEADERS frame, and
+// all else is told with the last byte of what says it.
+func TestTimes(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		in   string // of the client
+		want []string
+	}{
+		{"one frame", headsEnd(1, get+hostA), []string{"begin 1 @0", "request 1 GET host=a @12", "end 1 client @12"}},
+		{"continuation", frame(headersFrame, flagEndStream, 1, get) + frame(continuationFrame, flagEndHeaders, 1, hostA),
+			[]string{"begin 1 @0", "request 1 GET host=a @21", "end 1 client @21"}},
+		{"body", heads(1, get) + dataEnd(1, "abc"), []string{"begin 1 @0", "request 1 GET @9", "end 1 client @21"}},
+		{"after another frame", ack + headsEnd(1, get), []string{"begin 1 @9", "request 1 GET @18", "end 1 client @18"}},
+		{"others", noSettings + frame(pingFrame, 0, 0, "12345678") + frame(goawayFrame, 0, 0, be32(0)+be32(0)+"bye"),
+			[]string{"settings client @8", "ping client @25", "goaway client 0 NO_ERROR @42"}},
+		{"reset", heads(1, get) + rst(1, http.Cancel), []string{"begin 1 @0", "request 1 GET @9", "reset 1 client CANCEL @22"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var conn Conn
+			r := &recorder{times: true}
+			conn.Reset(new(Pool), r, Prior)
+			conn.Data(http.Client, []byte(Preface), 0)
+			for i := range len(c.in) {
+				conn.Data(http.Client, []byte(c.in[i:i+1]), int64(i))
+			}
+			if d := cmp.Diff(c.want, r.events); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
