@@ -68,6 +68,12 @@ func TestBlockCap(t *testing.T) {
 	if d := cmp.Diff(want, r.take()); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
+	// The next one is read whole again, cut or not.
+	c.Data(http.Client, []byte(headsEnd(9, get+hostA)[:10]), 0)
+	c.Data(http.Client, []byte(hostA), 0)
+	if d := cmp.Diff("begin 9, request 9 GET host=a, end 9 client", r.take()); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
 	if d := cmp.Diff(Stats{Blocks: 1}, q.Stats); d != "" {
 		t.Errorf("stats (-want +got):\n%s", d)
 	}
@@ -161,6 +167,20 @@ func TestTableCaps(t *testing.T) {
 	if k.requests != 40 || q.Stats.Tables == 0 || q.Stats.Tables >= 20 || q.Held() > q.Max || k.lost != 0 {
 		t.Errorf("%d requests, %+v, held %d, lost %d", k.requests, q.Stats, q.Held(), k.lost)
 	}
+}
+
+// TestTableMemory holds that a table's memory follows its size, however many entries pass through it.
+func TestTableMemory(t *testing.T) {
+	q, k := new(Pool), new(counter)
+	c := openConn(q, k)
+	for i := range uint32(20000) {
+		c.Data(http.Client, []byte(headsEnd(2*i+1, get+"\x41"+plain(strings.Repeat("h", int(i%100))))), 0)
+	}
+	if k.requests != 20000 || k.lost != 0 || q.Held() > 3*defaultTable || q.Stats.Tables != 0 {
+		t.Errorf("held %d, %+v, %+v", q.Held(), k, q.Stats)
+	}
+	c.Release()
+	checkReleased(t, q)
 }
 
 // TestStreamCaps opens more streams than are followed: of one connection, and of all.

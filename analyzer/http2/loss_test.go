@@ -74,7 +74,8 @@ var lossCases = []wireCase{
 		sv(rst(3, http.NoError)+headsEnd(7, ok)+headsEnd(1, ok), answered7+", "+answered1), closing(""),
 	}},
 	{"answered before the next request", Prior, []step{
-		hello, clGap(20, lostC), sv(headsEnd(3, ok)+headsEnd(5, ok), answered3+", "+answered5), cl(headsEnd(7, get), "lost client 2, "+asked7), closing(""),
+		hello, clGap(20, lostC), sv(headsEnd(3, ok)+headsEnd(5, ok), answered3+", "+answered5), cl(headsEnd(7, get), "lost client 2, "+asked7),
+		sv(rst(3, http.NoError)+rst(3, http.NoError)+dataEnd(5, "")+dataEnd(5, ""), ""), closing(""),
 	}},
 	{"answered before the gap is known", Prior, []step{
 		hello, sv(headsEnd(3, ok), answered3), clGap(20, lostC), cl(headsEnd(5, get), "lost client 1, "+asked5), closing(""),
@@ -173,6 +174,25 @@ var lossCases = []wireCase{
 func TestLoss(t *testing.T) {
 	for _, w := range lossCases {
 		t.Run(w.name, func(t *testing.T) { w.run(t) })
+	}
+}
+
+// TestManyLosses holds that what is remembered of requests whose heads were lost is forgotten.
+func TestManyLosses(t *testing.T) {
+	q, k := new(Pool), new(counter)
+	c := openConn(q, k)
+	const n = 200
+	for i := range uint32(n) {
+		id := 4*i + 3
+		c.Gap(http.Client, 20, 0)
+		c.Data(http.Client, []byte(headsEnd(id+2, get)), 0)
+		c.Data(http.Server, []byte(headsEnd(id, ok)+headsEnd(id+2, ok)), 0)
+	}
+	if k.requests != n || k.responses != 2*n || k.lost != 3*n {
+		t.Errorf("%+v", k)
+	}
+	if c.Open() > len(c.spans) {
+		t.Errorf("%d streams are followed", c.Open())
 	}
 }
 
