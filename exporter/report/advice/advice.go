@@ -7,6 +7,7 @@
 package advice
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/keepscope/keepscope/analyzer/software"
@@ -100,32 +101,50 @@ var kin = map[software.ID]software.ID{
 	software.Werkzeug: software.PythonHTTPServer, software.PythonURLLib3: software.PythonRequests,
 }
 
-// For returns what to change against a habit, sentences without a full stop: the
-// setting of the software at fault, first and alone of its side where it is known; else
-// what to do in general, and the likely settings. An entry of [None] is empty.
-func For(habit Habit, client, server software.ID) []string {
+// An Advice says what to change. Its sentences are without a full stop.
+type Advice struct {
+	Settings []string // of the software at fault, where it is known
+	General  string
+	Likely   []string // settings, of a side whose software is not known
+}
+
+// For returns what to change against a habit: the settings of the software at fault,
+// each once, the client's and the server's; the likely ones of a side of which none is
+// known. It is empty of [None].
+func For(habit Habit, clients, servers []software.ID) (a Advice) {
 	if habit >= NumHabits {
-		return nil
+		return a
 	}
 	e := &table[habit]
-	var own, likely []string
-	for _, r := range e.by {
-		id := client
+	a.General = e.general
+	for i := range e.by {
+		r := &e.by[i]
+		ids := clients
 		if r.side == Server {
-			id = server
+			ids = servers
 		}
-		if row := r.find(id); row != nil {
-			own = append(own, row.String())
-			continue
-		}
-		if !r.only {
-			likely = append(likely, r.likely()...)
+		if known := r.known(ids); len(known) > 0 {
+			a.Settings = append(a.Settings, known...)
+		} else if !r.only {
+			a.Likely = append(a.Likely, r.likely()...)
 		}
 	}
-	if e.general == "" {
-		return append(own, likely...)
+	return a
+}
+
+// String returns the advice as sentences, the settings of the software at fault first.
+func (a *Advice) String() string {
+	sentences := slices.Clone(a.Settings)
+	if a.General != "" {
+		sentences = append(sentences, a.General)
 	}
-	return append(append(own, e.general), likely...)
+	if len(a.Likely) > 0 {
+		sentences = append(sentences, "Likely: "+strings.Join(a.Likely, "; "))
+	}
+	if len(sentences) == 0 {
+		return ""
+	}
+	return strings.Join(sentences, ". ") + "."
 }
 
 // Known reports whether the side at fault of a habit has a setting of its own in the
@@ -134,8 +153,8 @@ func Known(habit Habit, id software.ID) bool {
 	if habit >= NumHabits {
 		return false
 	}
-	for _, r := range table[habit].by {
-		if r.find(id) != nil {
+	for i := range table[habit].by {
+		if table[habit].by[i].find(id) != nil {
 			return true
 		}
 	}
@@ -151,6 +170,16 @@ func (r *Row) String() string {
 		return inner + "; since " + r.Since + ")"
 	}
 	return r.Setting + " (since " + r.Since + ")"
+}
+
+// known returns the settings of those softwares that are in the list, each once.
+func (r *rows) known(ids []software.ID) (settings []string) {
+	for _, id := range ids {
+		if row := r.find(id); row != nil && !slices.Contains(settings, row.String()) {
+			settings = append(settings, row.String())
+		}
+	}
+	return settings
 }
 
 func (r *rows) find(id software.ID) *Row {

@@ -51,11 +51,12 @@ func TestCaseBook(t *testing.T) {
 		{"keys_limit_five", RequestLimit, s.Unknown, s.Unknown, "Raise the server's limit", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := For(c.habit, c.client, c.server)
-			if len(got) == 0 || !strings.Contains(got[0], c.want) {
-				t.Errorf("%q lacks %q at its beginning", got, c.want)
+			got := one(c.habit, c.client, c.server)
+			all := got.String()
+			if first := strings.Join(append(got.Settings, got.General), " "); !strings.Contains(first, c.want) {
+				t.Errorf("%q lacks %q at its beginning", all, c.want)
 			}
-			if all := strings.Join(got, "; "); c.not != "" && strings.Contains(all, c.not) {
+			if c.not != "" && strings.Contains(all, c.not) {
 				t.Errorf("%q has %q", all, c.not)
 			}
 		})
@@ -121,7 +122,8 @@ func TestTable(t *testing.T) {
 				seen[row.Software] = true
 			}
 		}
-		all := strings.Join(For(habit, s.Unknown, s.Unknown), "; ")
+		advice := one(habit, s.Unknown, s.Unknown)
+		all := advice.String()
 		if n := utf8.RuneCountInString(all); n > longestAll {
 			t.Errorf("habit %d: %d characters:\n%s", habit, n, all)
 		}
@@ -140,58 +142,75 @@ func TestKnownIsShorter(t *testing.T) {
 				if r.side == Server {
 					client, server = server, client
 				}
-				got := For(habit, client, server)
-				if got[0] != row.String() {
-					t.Errorf("habit %d, %s: first %q", habit, row.Software, got[0])
+				got := one(habit, client, server)
+				if !strings.HasPrefix(got.String(), row.String()+". ") {
+					t.Errorf("habit %d, %s: first %q", habit, row.Software, got.Settings)
 				}
 				if !Known(habit, row.Software) {
 					t.Errorf("habit %d, %s: not known", habit, row.Software)
 				}
-				if len(table[habit].by) == 1 && len(got) != 2 {
-					t.Errorf("habit %d, %s: %q", habit, row.Software, got)
+				if len(table[habit].by) == 1 && len(got.Likely) != 0 {
+					t.Errorf("habit %d, %s: %q", habit, row.Software, got.Likely)
 				}
 			}
 		}
 	}
 }
 
+// one is the advice to one client and one server.
+func one(habit Habit, client, server s.ID) Advice {
+	return For(habit, []s.ID{client}, []s.ID{server})
+}
+
 func TestFor(t *testing.T) {
 	for _, c := range []struct {
-		name           string
-		habit          Habit
-		client, server s.ID
-		want           int // sentences
+		name             string
+		habit            Habit
+		clients, servers []s.ID
+		settings, likely int
 	}{
-		{"none", None, s.GoHTTP, s.Nginx, 0},
-		{"beyond", NumHabits, s.GoHTTP, s.Nginx, 0},
-		{"unknown: in general and five", ClientCloses, s.Unknown, s.Unknown, 1 + Likely},
-		{"recognised, without a row: as unknown", ClientCloses, s.Firefox, s.Unknown, 1 + Likely},
-		{"the server's software is not the client's", ClientCloses, s.Unknown, s.Nginx, 1 + Likely},
-		{"kin", ClientCloses, s.Axios, s.Unknown, 2},
-		{"kin of a server", ServerIdleTimeout, s.Unknown, s.OpenResty, 2},
-		{"both known", IdleTimeoutOrder, s.GoHTTP, s.Nginx, 3},
-		{"of the server nothing is guessed", IdleTimeoutOrder, s.GoHTTP, s.Unknown, 2},
-		{"nobody's", ShortUpgrades, s.Node, s.Nginx, 1},
+		{"none", None, []s.ID{s.GoHTTP}, []s.ID{s.Nginx}, 0, 0},
+		{"beyond", NumHabits, []s.ID{s.GoHTTP}, []s.ID{s.Nginx}, 0, 0},
+		{"unknown: in general and five", ClientCloses, nil, nil, 0, Likely},
+		{"recognised, without a row: as unknown", ClientCloses, []s.ID{s.Firefox}, nil, 0, Likely},
+		{"the server's software is not the client's", ClientCloses, nil, []s.ID{s.Nginx}, 0, Likely},
+		{"kin", ClientCloses, []s.ID{s.Axios}, nil, 1, 0},
+		{"kin of a server", ServerIdleTimeout, nil, []s.ID{s.OpenResty}, 1, 0},
+		{"two clients", ClientCloses, []s.ID{s.GoHTTP, s.Unknown, s.PythonRequests}, nil, 2, 0},
+		{"two of one kin", ClientCloses, []s.ID{s.Axios, s.Got}, nil, 1, 0},
+		{"both sides known", IdleTimeoutOrder, []s.ID{s.GoHTTP}, []s.ID{s.Nginx}, 2, 0},
+		{"of the server nothing is guessed", IdleTimeoutOrder, []s.ID{s.GoHTTP}, nil, 1, 0},
+		{"nobody's", ShortUpgrades, []s.ID{s.Node}, []s.ID{s.Nginx}, 0, 0},
 	} {
-		if got := For(c.habit, c.client, c.server); len(got) != c.want {
-			t.Errorf("%s: %d sentences, want %d: %q", c.name, len(got), c.want, got)
+		if got := For(c.habit, c.clients, c.servers); len(got.Settings) != c.settings || len(got.Likely) != c.likely {
+			t.Errorf("%s: %d settings, %d likely, want %d and %d: %+v", c.name, len(got.Settings), len(got.Likely), c.settings, c.likely, got)
 		}
 	}
-	want := []string{
-		"nginx as a proxy: `keepalive_timeout` in the `upstream` block (default 60s; since 1.15.3)",
-		"nginx: `keepalive_timeout` (default 75s)",
-		"The client's idle timeout has to be shorter than the server's, by a second or more; else requests meet the server's closing",
-	}
-	if diff := cmp.Diff(want, For(IdleTimeoutOrder, s.Nginx, s.Nginx)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+}
+
+func TestString(t *testing.T) {
+	for _, c := range []struct {
+		advice Advice
+		want   string
+	}{
+		{Advice{}, ""},
+		{Advice{General: "Do it"}, "Do it."},
+		{Advice{General: "Do it", Likely: []string{"a: b", "c: d"}}, "Do it. Likely: a: b; c: d."},
+		{one(ServerIdleTimeout, s.Unknown, s.Nginx),
+			"nginx: `keepalive_timeout` (default 75s). Let the server keep idle connections longer than its clients' pauses."},
+		{one(IdleTimeoutOrder, s.Nginx, s.Unknown),
+			"nginx as a proxy: `keepalive_timeout` in the `upstream` block (default 60s; since 1.15.3). " +
+				"The client's idle timeout has to be shorter than the server's, by a second or more; else requests meet the server's closing."},
+	} {
+		if diff := cmp.Diff(c.want, c.advice.String()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
 	}
 }
 
 func Example() {
-	for _, sentence := range For(PoolTooSmall, s.GoHTTP, s.Unknown) {
-		fmt.Println(sentence)
-	}
+	advice := For(PoolTooSmall, []s.ID{s.GoHTTP}, nil)
+	fmt.Println(advice.String())
 	// Output:
-	// Go: `Transport.MaxIdleConnsPerHost` (default 2), and `MaxIdleConns` (100) above it
-	// Let the client's pool keep as many idle connections as it uses at once
+	// Go: `Transport.MaxIdleConnsPerHost` (default 2), and `MaxIdleConns` (100) above it. Let the client's pool keep as many idle connections as it uses at once.
 }

@@ -1,0 +1,332 @@
+package findings
+
+import (
+	"fmt"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/software"
+	"github.com/keepscope/keepscope/exporter/prose"
+	"github.com/keepscope/keepscope/exporter/report/advice"
+)
+
+// clientRules are about single clients of a server.
+var clientRules = []rule{
+	{"tunnels", Warning, onCounted, false, tunnels},
+	{"never_reused", Warning, onCounted, false, neverReused},
+	{"client_request_limit", Warning, onCounted, false, clientRequestLimit},
+	{"request_limit", Warning, onBoth, false, requestLimit},
+	{"hint_too_short", Warning, onCounted, false, hintTooShort},
+	{"pool_limits", Info, onCounted, false, poolLimits},
+	{"short_upgrades", Warning, onConnections, false, shortUpgrades},
+	{"name_spread", Info, onConnections, false, nameSpread},
+	{"health_checks", Info, onConnections, false, healthChecks},
+}
+
+// among sums those clients of which is holds, and what they wasted by the causes.
+func (v *view) among(is func(*Client) bool, causes ...fact.Cause) (clients uint64, l Loss) {
+	for i := range v.Clients {
+		c := &v.Clients[i]
+		if !is(c) {
+			continue
+		}
+		clients++
+		for _, cause := range causes {
+			l.add(&c.Wasted[cause])
+		}
+	}
+	return clients, l
+}
+
+// only counts what clients wasted by causes, of those of which is holds.
+func only(is func(*Client) bool, causes ...fact.Cause) func(*Client) uint64 {
+	count := of(causes...)
+	return func(c *Client) uint64 {
+		if !is(c) {
+			return 0
+		}
+		return count(c)
+	}
+}
+
+// takesOf says that what those clients wasted by the causes is explained.
+func takesOf(is func(*Client) bool, causes ...fact.Cause) func(*view) {
+	return func(v *view) {
+		for i := range v.Clients {
+			if c := &v.Clients[i]; is(c) {
+				for _, cause := range causes {
+					v.left[cause].less(c.Wasted[cause])
+				}
+			}
+		}
+	}
+}
+
+func tunnels(v *view) (hit, bool) {
+	worst := Tunnel{}
+	var all Loss
+	for _, t := range v.Tunnels {
+		if t.Wasted.N < MinTunnels {
+			continue
+		}
+		all.add(&t.Wasted)
+		if t.Wasted.N > worst.Wasted.N {
+			worst = t
+		}
+	}
+	if worst.Wasted.N == 0 {
+		return hit{}, false
+	}
+	text := fmt.Sprintf("%s through the proxy were opened to one target, %s of them for want of keeping one", prose.Plural(worst.Opened, "tunnel"), prose.Count(worst.Wasted.N))
+	if all.N > worst.Wasted.N {
+		text += fmt.Sprintf(" (%s to all targets)", prose.Count(all.N))
+	}
+	return hit{
+		summary: text + ": " + cost(all) + ".", loss: all, habit: advice.Tunnels,
+		note:     "Keep the tunnel to " + worst.Target,
+		evidence: map[string]float64{"tunnels": float64(worst.Opened), "wasted_tunnels": float64(worst.Wasted.N)},
+		clients: func(c *Client) uint64 {
+			return of(causeClientDiscard, causeServerDiscard, fact.PoolMiss, causeClientAbort)(c)
+		},
+		takes: func(v *view) {
+			for _, t := range v.Tunnels {
+				if t.Wasted.N < MinTunnels {
+					continue
+				}
+				for c := range v.left {
+					v.left[c].less(t.Cause[c])
+				}
+			}
+		},
+	}, true
+}
+
+// once says that no connection of a client carried a second request, though others
+// were open and usable.
+func once(c *Client) bool {
+	return c.Once >= MinOnce && c.More == 0 && c.Wasted[fact.PoolMiss].N >= MinOnce-1
+}
+
+func neverReused(v *view) (hit, bool) {
+	clients, l := v.among(once, fact.PoolMiss)
+	if clients == 0 {
+		return hit{}, false
+	}
+	var connections, afterErrors uint64
+	for i := range v.Clients {
+		if c := &v.Clients[i]; once(c) {
+			connections += c.Once
+			afterErrors += c.OnceErr
+		}
+	}
+	h := hit{
+		loss: l, habit: advice.NeverReused, clients: only(once, fact.PoolMiss), takes: takesOf(once, fact.PoolMiss),
+		evidence: map[string]float64{"single_request_connections": float64(connections), "after_errors": float64(afterErrors)},
+	}
+	h.summary = fmt.Sprintf("%s carried one request each and none another, though they stayed open: ", prose.Plural(connections, "connection"))
+	if afterErrors == connections {
+		h.summary += "the client does not read error responses to their end"
+	} else {
+		h.summary += "the client is made anew for each request, or does not read or close its responses, or several processes each ask seldom"
+	}
+	h.summary += "; " + cost(l) + "."
+	return h, true
+}
+
+// limited says that a client closes at one constant number of requests, and that this
+// wastes handshakes.
+func limited(c *Client) bool {
+	w := c.Wasted[causeClientDiscard].N + c.Wasted[causeClientIdle].N
+	return c.ClosedAt.holds(MinLimitClosings, MinLimitNear) && c.ClosedAt.Median >= 2 && 2*w >= c.ClosedAt.N
+}
+
+func clientRequestLimit(v *view) (hit, bool) {
+	clients, l := v.among(limited, causeClientDiscard, causeClientIdle)
+	if clients == 0 {
+		return hit{}, false
+	}
+	worst := Cluster{}
+	several := false
+	for i := range v.Clients {
+		if c := &v.Clients[i]; limited(c) {
+			several = several || c.Several
+			if c.ClosedAt.N > worst.N {
+				worst = c.ClosedAt
+			}
+		}
+	}
+	h := hit{
+		loss: l, habit: advice.ClientRequestLimit, clients: only(limited, causeClientDiscard, causeClientIdle),
+		takes:    takesOf(limited, causeClientDiscard, causeClientIdle),
+		evidence: map[string]float64{"requests_at_closing_p50": worst.Median, "closings": float64(worst.N), "closings_near": float64(worst.Near)},
+	}
+	h.summary = fmt.Sprintf("The client closes after %.0f requests (%s of %s closings): its limit, or a client made anew for each %.0f, or several clients behind one address",
+		worst.Median, prose.Count(worst.Near), prose.Count(worst.N), worst.Median)
+	if several {
+		h.summary += " (its address looks like that, and effectiveness is a lower bound)"
+	}
+	h.summary += "; " + cost(l) + "."
+	return h, true
+}
+
+// requestLimit is the server's, or inside TLS that of a side that is not known.
+func requestLimit(v *view) (hit, bool) {
+	if v.estimated {
+		return v.limitInTLS()
+	}
+	l, at := v.left[causeServerLimit], &v.t.LimitAt
+	if !v.wastes(l) || !at.holds(1, MinLimitNear) {
+		return hit{}, false
+	}
+	return hit{
+		summary:  fmt.Sprintf("The server ends connections after %.0f requests (%s of %s): %s.", at.Median, prose.Count(at.Near), prose.Plural(at.N, "closing"), cost(l)),
+		evidence: map[string]float64{"requests_at_limit_p50": at.Median, "closings": float64(at.N)},
+		loss:     l, habit: advice.RequestLimit, takes: takes(causeServerLimit),
+	}, true
+}
+
+func (v *view) limitInTLS() (hit, bool) {
+	l, at := v.lost(causeClientDiscard, causeServerDiscard, causeServerLimit), &v.t.ClosedAt
+	if !v.wastes(l) || !at.holds(MinLimitClosings, MinLimitNear) || at.Median < MinLimitTLS {
+		return hit{}, false
+	}
+	return hit{
+		summary: fmt.Sprintf("Inside TLS, connections end after %.0f requests (%s of %s): a request limit, whose side is not known; %s.",
+			at.Median, prose.Count(at.Near), prose.Plural(at.N, "closing"), cost(l)),
+		evidence: map[string]float64{"requests_at_limit_p50": at.Median, "closings": float64(at.N)},
+		loss:     l, habit: advice.RequestLimit, takes: takes(causeClientDiscard, causeServerDiscard, causeServerLimit),
+	}, true
+}
+
+// readsHint says that a client takes a margin off the server's hint, or may.
+func readsHint(c *Client) bool {
+	switch c.Software {
+	case software.Unknown, software.Node, software.NodeFetch, software.Axios, software.Got:
+		return true
+	}
+	return false
+}
+
+func hintTooShort(v *view) (hit, bool) {
+	_, l := v.among(readsHint, causeClientDiscard)
+	if v.Advertised <= 0 || v.Advertised > MaxShortHint || !v.wastes(l) {
+		return hit{}, false
+	}
+	return hit{
+		summary: fmt.Sprintf("The server hints at a timeout of %s, and clients that take a margin off it (undici 2 s, Node.js 1 s) keep no such connection: %s.",
+			prose.Seconds(v.Advertised), cost(l)),
+		evidence: map[string]float64{"advertised_timeout_seconds": v.Advertised},
+		loss:     l, habit: advice.HintTooShort,
+		clients: only(readsHint, causeClientDiscard), takes: takesOf(readsHint, causeClientDiscard),
+	}, true
+}
+
+// queues says that requests wait for a client's connections.
+func queues(c *Client) bool {
+	return c.Connections >= MinPoolClients && c.Requests >= MinPoolRequests && c.Busy > MinPoolBusy &&
+		c.Response > 0 && c.Gap < MaxPoolGap*c.Response
+}
+
+func poolLimits(v *view) (hit, bool) {
+	for i := range v.Clients {
+		c := &v.Clients[i]
+		if !queues(c) {
+			continue
+		}
+		return hit{
+			summary: fmt.Sprintf("%s of one client were busy for %s of their time or more, the next request %s after each response: requests queue in its pool, or it is a load generator.",
+				prose.Plural(c.Connections, "connection"), prose.Percent(c.Busy), prose.Seconds(c.Gap)),
+			evidence: map[string]float64{"connections": float64(c.Connections), "busy": c.Busy, "gap_seconds_p50": c.Gap, "response_seconds_p50": c.Response},
+			example:  c.Example, habit: advice.PoolLimits,
+			clients: func(c *Client) uint64 {
+				if queues(c) {
+					return c.Requests
+				}
+				return 0
+			},
+		}, true
+	}
+	return hit{}, false
+}
+
+// opensForEach says that a client opens a socket for a message.
+func opensForEach(c *Client) bool {
+	return c.Upgrades >= MinUpgrades && share(c.Short, c.Upgrades) >= MinShortUpgrades
+}
+
+func shortUpgrades(v *view) (hit, bool) {
+	return v.counted(opensForEach, func(c *Client) (n, all uint64) { return c.Short, c.Upgrades }, "short_upgrades", "upgrades", hit{
+		summary: "%s of %s upgraded connections (WebSocket) lasted less than a second, or carried one message a side: a socket is opened for each message.",
+		habit:   advice.ShortUpgrades,
+	})
+}
+
+// spreads says that a client has connections to several addresses of a name that one
+// would do for.
+func spreads(c *Client) bool {
+	return c.Spread >= MinSpread && share(c.Spread, c.SYNs) >= MinSpreadShare
+}
+
+func nameSpread(v *view) (hit, bool) {
+	return v.counted(spreads, func(c *Client) (n, all uint64) { return c.Spread, c.SYNs }, "beside_idle_connections", "handshakes", hit{
+		summary: "%s of %s handshakes went to an address of this name while a connection to another address of it idled: the client pools by address.",
+		habit:   advice.NameSpread,
+	})
+}
+
+// counted makes the hit of clients of which is holds; the summary has verbs for what
+// they did, of how many.
+func (v *view) counted(is func(*Client) bool, count func(*Client) (n, all uint64), key, of string, h hit) (hit, bool) {
+	var n, all uint64
+	for i := range v.Clients {
+		if c := &v.Clients[i]; is(c) {
+			k, m := count(c)
+			n, all = n+k, all+m
+			if h.example == (Example{}) {
+				h.example = c.Example
+			}
+		}
+	}
+	if n == 0 {
+		return hit{}, false
+	}
+	h.summary = fmt.Sprintf(h.summary, prose.Count(n), prose.Count(all))
+	h.evidence = map[string]float64{key: float64(n), of: float64(all)}
+	h.clients = func(c *Client) uint64 {
+		if !is(c) {
+			return 0
+		}
+		n, _ := count(c)
+		return n
+	}
+	return h, true
+}
+
+func healthChecks(v *view) (hit, bool) {
+	var n uint64
+	var list string
+	var h hit
+	for _, p := range v.Probers {
+		if p.Connections < MinProbes {
+			continue
+		}
+		if n += p.Connections; list != "" {
+			list += "; "
+		} else {
+			h.example = p.Example
+		}
+		list += p.Address
+		if p.Software != software.Unknown {
+			list += " (" + p.Software.String() + ")"
+		}
+		list += ", " + prose.Plural(p.Connections, "connection")
+		if p.Interval > 0 {
+			list += " every " + prose.Seconds(p.Interval)
+		}
+	}
+	if n == 0 {
+		return hit{}, false
+	}
+	h.summary = "Health checks, not counted as waste of the application: " + list + "."
+	h.evidence = map[string]float64{"probe_connections": float64(n)}
+	return h, true
+}

@@ -1,0 +1,219 @@
+package findings
+
+import (
+	"fmt"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/exporter/prose"
+	"github.com/keepscope/keepscope/exporter/report/advice"
+)
+
+// The causes of waste that the rules speak of.
+const (
+	causeClientClose   = fact.Cause(fact.ReasonClientClose)
+	causeNotRequested  = fact.Cause(fact.ReasonHTTP10NotRequested)
+	causeDeclined      = fact.Cause(fact.ReasonHTTP10Declined)
+	causeNoLength      = fact.Cause(fact.ReasonNoLength)
+	causeErrorClose    = fact.Cause(fact.ReasonServerErrorClose)
+	causeServerLimit   = fact.Cause(fact.ReasonServerLimit)
+	causeServerClose   = fact.Cause(fact.ReasonServerClose)
+	causeRace          = fact.Cause(fact.ReasonRace)
+	causeStale         = fact.Cause(fact.ReasonStaleReuse)
+	causePath          = fact.Cause(fact.ReasonPathDropped)
+	causeServerGoaway  = fact.Cause(fact.ReasonServerGoaway)
+	causeClientGoaway  = fact.Cause(fact.ReasonClientGoaway)
+	causeGoawayError   = fact.Cause(fact.ReasonGoawayError)
+	causeClientAbort   = fact.Cause(fact.ReasonClientAbort)
+	causeServerAbort   = fact.Cause(fact.ReasonServerAbort)
+	causeClientDiscard = fact.Cause(fact.ReasonClientDiscard)
+	causeServerDiscard = fact.Cause(fact.ReasonServerDiscard)
+	causeClientIdle    = fact.Cause(fact.ReasonClientIdle)
+	causeServerIdle    = fact.Cause(fact.ReasonServerIdle)
+)
+
+// wasteRules are about one habit that wastes handshakes.
+var wasteRules = []rule{
+	{"server_closes", Warning, onBoth, true, serverCloses},
+	{"client_closes", Warning, onBoth, true, clientCloses},
+	{"http10", Warning, onBoth, true, http10},
+	{"pool_too_small", Warning, onCounted, false, poolTooSmall},
+	{"client_discards", Warning, onCounted, true, clientDiscards},
+	{"server_discards", Warning, onCounted, true, serverDiscards},
+	{"closes_after_response", Warning, onEstimated, true, closesAfterResponse},
+	{"no_length", Warning, onBoth, true, noLength},
+	{"errors_close", Warning, onBoth, true, errorsClose},
+	{"server_idle_timeout", Warning, onBoth, false, serverIdleTimeout},
+	{"client_idle_timeout", Warning, onBoth, false, clientIdleTimeout},
+	{"pool_split", Info, onBoth, true, poolSplit},
+}
+
+// lost sums what is left of the causes.
+func (v *view) lost(causes ...fact.Cause) (l Loss) {
+	for _, c := range causes {
+		l.add(&v.left[c])
+	}
+	return l
+}
+
+// wastes reports whether so many handshakes are a habit.
+func (v *view) wastes(l Loss) bool {
+	return l.N >= MinWasted && share(l.N, v.t.Reused+v.t.wastedTotal()) >= MinWastedShare
+}
+
+// of counts what clients wasted by the causes.
+func of(causes ...fact.Cause) func(*Client) uint64 {
+	return func(c *Client) (n uint64) {
+		for _, cause := range causes {
+			n += c.Wasted[cause].N
+		}
+		return n
+	}
+}
+
+// takes says that the waste by some causes is explained.
+func takes(causes ...fact.Cause) func(*view) {
+	return func(v *view) {
+		for _, c := range causes {
+			v.left[c] = Loss{}
+		}
+	}
+}
+
+// cost tells wasted handshakes, and their time where it was seen.
+func cost(l Loss) string {
+	text := prose.PluralWere(l.N, "handshake") + " wasted"
+	if l.Seconds > 0 {
+		text += ", " + prose.Seconds(l.Seconds)
+	}
+	return text
+}
+
+// habit makes the hit of causes about which nothing more is to be said.
+func (v *view) habit(summary string, h advice.Habit, clients func(*Client) uint64, causes ...fact.Cause) (hit, bool) {
+	l := v.lost(causes...)
+	if !v.wastes(l) {
+		return hit{}, false
+	}
+	return hit{summary: summary + ": " + cost(l) + ".", loss: l, habit: h, clients: clients, takes: takes(causes...)}, true
+}
+
+func serverCloses(v *view) (hit, bool) {
+	limit := v.lost(causeServerLimit)
+	h, ok := v.habit("The server answers “Connection: close”", advice.ServerCloses, nil, causeServerClose, causeServerLimit)
+	if ok && 2*limit.N > h.loss.N {
+		h.summary = "The server announces the end of connections that were in use, after no constant number of requests (an age limit, or draining): " +
+			cost(h.loss) + "."
+		h.habit = advice.RequestLimit
+	}
+	return h, ok
+}
+
+func clientCloses(v *view) (hit, bool) {
+	return v.habit("The client asks for “Connection: close”", advice.ClientCloses, of(causeClientClose), causeClientClose)
+}
+
+func http10(v *view) (hit, bool) {
+	asked, declined := v.left[causeNotRequested].N, v.left[causeDeclined].N
+	causes := []fact.Cause{causeNotRequested, causeDeclined}
+	if asked >= declined {
+		return v.habit("The client speaks HTTP/1.0 and does not ask for keep-alive", advice.HTTP10NotRequested, of(causes...), causes...)
+	}
+	return v.habit("The client asks for keep-alive in HTTP/1.0, and the server does not confirm it or answers in HTTP/1.0",
+		advice.HTTP10Declined, of(causes...), causes...)
+}
+
+func poolTooSmall(v *view) (hit, bool) {
+	l := v.left[causeClientDiscard]
+	reuse := share(v.t.Reused, v.t.Requests)
+	if !v.wastes(l) || reuse < MinPoolReuse || 2*v.t.Beside < v.t.Discards || v.t.Beside == 0 {
+		return hit{}, false
+	}
+	return hit{
+		summary: fmt.Sprintf("The client's pool is too small: it closes connections as soon as they are free, while it has others open (%s of %s closings); %s.",
+			prose.Count(v.t.Beside), prose.Count(v.t.Discards), cost(l)),
+		evidence: map[string]float64{"reuse_ratio": reuse, "closings": float64(v.t.Discards), "closings_beside_others": float64(v.t.Beside)},
+		loss:     l, habit: advice.PoolTooSmall, clients: of(causeClientDiscard), takes: takes(causeClientDiscard),
+	}, true
+}
+
+func clientDiscards(v *view) (hit, bool) {
+	if v.Idle.ClientShort {
+		return hit{}, false // they are its idle timeout
+	}
+	return v.habit("The client closes right after the response"+v.unannounced(), advice.ClientDiscards, of(causeClientDiscard), causeClientDiscard)
+}
+
+// unannounced says that neither side had announced a closing, where all heads were read.
+func (v *view) unannounced() string {
+	if v.Encrypted || v.CutHeads > 0 {
+		return ""
+	}
+	return ", without announcing it"
+}
+
+func serverDiscards(v *view) (hit, bool) {
+	if v.Idle.ServerShort {
+		return hit{}, false // they are its idle timeout
+	}
+	return v.habit("The server closes right after its response"+v.unannounced(), advice.ServerDiscards, nil, causeServerDiscard)
+}
+
+func closesAfterResponse(v *view) (hit, bool) {
+	return v.habit("Inside TLS, connections are closed right after a response, by either side, which the other may have asked for",
+		advice.ClosesAfterResponse, of(causeClientDiscard, causeServerDiscard), causeClientDiscard, causeServerDiscard)
+}
+
+func noLength(v *view) (hit, bool) {
+	return v.habit("Responses without a length end with their connection", advice.NoLength, nil, causeNoLength)
+}
+
+func errorsClose(v *view) (hit, bool) {
+	return v.habit("The server closes the connection with error responses", advice.ErrorsClose, nil, causeErrorClose)
+}
+
+func serverIdleTimeout(v *view) (hit, bool) {
+	causes := []fact.Cause{causeServerIdle}
+	if v.Idle.ServerShort {
+		causes = append(causes, causeServerDiscard)
+	}
+	text := "The server gives up idle connections too soon"
+	if v.Idle.Server > 0 {
+		text += ", after " + prose.Seconds(v.Idle.Server)
+	}
+	h, ok := v.habit(text, advice.ServerIdleTimeout, nil, causes...)
+	if ok && v.Idle.Server > 0 {
+		h.evidence = map[string]float64{"server_timeout_seconds": v.Idle.Server}
+	}
+	return h, ok
+}
+
+func clientIdleTimeout(v *view) (hit, bool) {
+	causes := []fact.Cause{causeClientIdle}
+	if v.Idle.ClientShort {
+		causes = append(causes, causeClientDiscard)
+	}
+	text := "The client gives up idle connections too soon"
+	switch {
+	case v.Idle.Client > 0 && v.Idle.ClientAtMost:
+		text += ", after at most " + prose.Seconds(v.Idle.Client)
+	case v.Idle.Client > 0:
+		text += ", after " + prose.Seconds(v.Idle.Client)
+	}
+	h, ok := v.habit(text, advice.ClientIdleTimeout, of(causes...), causes...)
+	if ok && v.Idle.Client > 0 {
+		h.evidence = map[string]float64{"client_timeout_seconds": v.Idle.Client}
+	}
+	return h, ok
+}
+
+func poolSplit(v *view) (hit, bool) {
+	single := share(v.t.Single, v.t.Connections)
+	h, ok := v.habit("A new connection was opened although one to the same server idled", advice.PoolSplit, of(fact.PoolMiss), fact.PoolMiss)
+	if ok && single >= WarnSingleShare {
+		h.severity = Warning
+	}
+	if ok {
+		h.evidence = map[string]float64{"single_request_connections": float64(v.t.Single), "connections": float64(v.t.Connections)}
+	}
+	return h, ok
+}
