@@ -2,6 +2,7 @@ package findings
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/software"
@@ -12,11 +13,11 @@ import (
 // clientRules are about single clients of a server.
 var clientRules = []rule{
 	{"tunnels", Warning, onCounted, false, tunnels},
-	{"never_reused", Warning, onCounted, false, neverReused},
+	{"never_reused", Warning, onBoth, false, neverReused},
 	{"client_request_limit", Warning, onCounted, false, clientRequestLimit},
 	{"request_limit", Warning, onBoth, false, requestLimit},
 	{"hint_too_short", Warning, onCounted, false, hintTooShort},
-	{"pool_limits", Info, onCounted, false, poolLimits},
+	{"pool_limits", Info, onBoth, false, poolLimits},
 	{"short_upgrades", Warning, onConnections, false, shortUpgrades},
 	{"name_spread", Info, onConnections, false, nameSpread},
 	{"health_checks", Info, onConnections, false, healthChecks},
@@ -24,8 +25,7 @@ var clientRules = []rule{
 
 // among sums those clients of which is holds, and what they wasted by the causes.
 func (v *view) among(is func(*Client) bool, causes ...fact.Cause) (clients uint64, l Loss) {
-	for i := range v.Clients {
-		c := &v.Clients[i]
+	for c := range v.clients() {
 		if !is(c) {
 			continue
 		}
@@ -51,8 +51,8 @@ func only(is func(*Client) bool, causes ...fact.Cause) func(*Client) uint64 {
 // takesOf says that what those clients wasted by the causes is explained.
 func takesOf(is func(*Client) bool, causes ...fact.Cause) func(*view) {
 	return func(v *view) {
-		for i := range v.Clients {
-			if c := &v.Clients[i]; is(c) {
+		for c := range v.clients() {
+			if is(c) {
 				for _, cause := range causes {
 					v.left[cause].less(c.Wasted[cause])
 				}
@@ -112,8 +112,8 @@ func neverReused(v *view) (hit, bool) {
 		return hit{}, false
 	}
 	var connections, afterErrors uint64
-	for i := range v.Clients {
-		if c := &v.Clients[i]; once(c) {
+	for c := range v.clients() {
+		if once(c) {
 			connections += c.Once
 			afterErrors += c.OnceErr
 		}
@@ -146,8 +146,8 @@ func clientRequestLimit(v *view) (hit, bool) {
 	}
 	worst := Cluster{}
 	several := false
-	for i := range v.Clients {
-		if c := &v.Clients[i]; limited(c) {
+	for c := range v.clients() {
+		if limited(c) {
 			several = several || c.Several
 			if c.ClosedAt.N > worst.N {
 				worst = c.ClosedAt
@@ -227,8 +227,7 @@ func queues(c *Client) bool {
 }
 
 func poolLimits(v *view) (hit, bool) {
-	for i := range v.Clients {
-		c := &v.Clients[i]
+	for c := range v.clients() {
 		if !queues(c) {
 			continue
 		}
@@ -277,8 +276,8 @@ func nameSpread(v *view) (hit, bool) {
 // they did, of how many.
 func (v *view) counted(is func(*Client) bool, count func(*Client) (n, all uint64), key, of string, h hit) (hit, bool) {
 	var n, all uint64
-	for i := range v.Clients {
-		if c := &v.Clients[i]; is(c) {
+	for c := range v.clients() {
+		if is(c) {
 			k, m := count(c)
 			n, all = n+k, all+m
 			if h.example == (Example{}) {
@@ -303,30 +302,38 @@ func (v *view) counted(is func(*Client) bool, count func(*Client) (n, all uint64
 
 func healthChecks(v *view) (hit, bool) {
 	var n uint64
-	var list string
+	var who []string
 	var h hit
-	for _, p := range v.Probers {
+	for i := range v.Probers {
+		p := &v.Probers[i]
 		if p.Connections < MinProbes {
 			continue
 		}
-		if n += p.Connections; list != "" {
-			list += "; "
-		} else {
+		if n += p.Connections; len(who) == 0 {
 			h.example = p.Example
 		}
-		list += p.Address
-		if p.Software != software.Unknown {
-			list += " (" + p.Software.String() + ")"
-		}
-		list += ", " + prose.Plural(p.Connections, "connection")
-		if p.Interval > 0 {
-			list += " every " + prose.Seconds(p.Interval)
-		}
+		who = append(who, p.String())
 	}
 	if n == 0 {
 		return hit{}, false
 	}
-	h.summary = "Health checks, not counted as waste of the application: " + list + "."
+	if more := len(who) - maxNames; more > 0 {
+		who = append(who[:maxNames], fmt.Sprintf("%d more", more))
+	}
+	h.summary = "Health checks, not counted as waste of the application: " + strings.Join(who, "; ") + "."
 	h.evidence = map[string]float64{"probe_connections": float64(n)}
 	return h, true
+}
+
+// String tells who checks, and how often.
+func (p *Prober) String() string {
+	text := p.Address
+	if p.Software != software.Unknown {
+		text += " (" + p.Software.String() + ")"
+	}
+	text += ", " + prose.Plural(p.Connections, "connection")
+	if p.Interval > 0 {
+		text += " every " + prose.Seconds(p.Interval)
+	}
+	return text
 }

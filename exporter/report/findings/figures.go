@@ -192,27 +192,30 @@ type Prober struct {
 	Example     Example
 }
 
-// A Client is one client address of a server.
+// A Client is one client address of a server. One with counted and estimated requests
+// is two.
 type Client struct {
-	Address              string
-	Software             software.ID
-	Several              bool // it looks like several clients
-	Connections          uint64
-	Wasted               [fact.NumCauses]Loss
-	Failed               [fact.NumFailures]uint64
-	Unread, Stalled      uint64
-	InVain               uint64 // handshakes
-	Once, OnceErr, More  uint64 // connections with one request, of them those answered by 400 or above; with more
-	ClosedAt             Cluster
-	Busy                 float64 // share of time of its least busy connection
-	Gap, Response        float64 // medians: response to next request, request to response
-	Requests             uint64
-	Upgrades, Short      uint64 // to other protocols; under 1 s or of one message a side
-	SYNs, Spread         uint64 // of it to this name; beside an idle connection to another address
-	GRPC, GRPCBusiest    uint64 // streams, of them on the busiest connection
-	GRPCOtherServed      bool   // another address of the name served somebody
-	GRPCAddresses        int    // of the name
-	Example, GRPCExample Example
+	Address   string
+	Software  software.ID
+	Several   bool // it looks like several clients
+	Estimated bool // its requests are estimated
+
+	Connections, Requests uint64
+	Wasted                [fact.NumCauses]Loss
+	Failed                [fact.NumFailures]uint64
+	Unread, Stalled       uint64 // bodies
+	InVain                uint64 // handshakes
+	Once, OnceErr, More   uint64 // connections with one request, of them those answered by 400 or above; with more
+	ClosedAt              Cluster
+	Busy                  float64 // share of time of its least busy connection
+	Gap, Response         float64 // medians: response to next request, request to response
+	Upgrades, Short       uint64  // to other protocols; under 1 s or of one message a side
+	SYNs, Spread          uint64  // of it to this name; beside an idle connection to another address
+	Streams, Pinged       uint64  // of HTTP/2; connections that ended for its pings
+	GRPC, GRPCBusiest     uint64  // streams, of them on the busiest connection
+	GRPCOtherServed       bool    // another address of the name served somebody
+	GRPCAddresses         int     // of the name
+	Example, GRPCExample  Example
 }
 
 // A Scan is a client that tried many endpoints, most of them in vain.

@@ -3,6 +3,7 @@ package findings
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 
@@ -117,7 +118,8 @@ type view struct {
 	left      [fact.NumCauses]Loss
 	estimated bool
 	capture   *Capture
-	together  int // servers
+	together  int  // servers
+	all       bool // clients count, whether their requests were counted or estimated
 }
 
 // rules are all rules about servers, in the order in which they are tried.
@@ -172,6 +174,7 @@ func collect(byCode map[string]*Finding, f *Figures, s *Server, together int) (n
 			if !may || together > 0 && !r.together {
 				continue
 			}
+			v.all = r.on&onConnections != 0
 			h, ok := r.check(v)
 			if !ok {
 				continue
@@ -234,13 +237,24 @@ func (f *Finding) with(code string, on OnServer) *Finding {
 	return f
 }
 
+// clients are those whose figures a rule may be on.
+func (v *view) clients() iter.Seq[*Client] {
+	return func(yield func(*Client) bool) {
+		for i := range v.Clients {
+			c := &v.Clients[i]
+			if (v.all || c.Estimated == v.estimated) && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
 // by lists the clients that have a habit, worst first.
 func (v *view) by(habit func(*Client) uint64) (list []ByClient) {
 	if habit == nil {
 		return nil
 	}
-	for i := range v.Clients {
-		c := &v.Clients[i]
+	for c := range v.clients() {
 		if n := habit(c); n > 0 {
 			list = append(list, ByClient{c.Address, c.Software.String(), n, c.Several, c.Software})
 		}
@@ -317,8 +331,23 @@ func (f *Finding) advise() string {
 
 // sum adds up what several servers that are nobody's fault alone have together.
 func sum(servers []*Server) *Server {
+	type who struct {
+		address   string
+		estimated bool
+	}
+	at := map[who]int{}
 	all := &Server{}
 	for _, s := range servers {
+		for i := range s.Clients {
+			c := &s.Clients[i]
+			k := who{c.Address, c.Estimated}
+			n, known := at[k]
+			if !known {
+				n, at[k] = len(all.Clients), len(all.Clients)
+				all.Clients = append(all.Clients, Client{Address: c.Address, Estimated: c.Estimated, Software: c.Software})
+			}
+			all.Clients[n].add(c)
+		}
 		all.Connections += s.Connections
 		all.Encrypted = all.Encrypted || s.Encrypted
 		all.Counted.add(&s.Counted)
@@ -330,6 +359,20 @@ func sum(servers []*Server) *Server {
 		all.CutLost += s.CutLost
 	}
 	return all
+}
+
+func (c *Client) add(o *Client) {
+	c.Several = c.Several || o.Several
+	if c.Software != o.Software {
+		c.Software = software.Unknown
+	}
+	for i := range c.Wasted {
+		c.Wasted[i].add(&o.Wasted[i])
+	}
+	for i := range c.Failed {
+		c.Failed[i] += o.Failed[i]
+	}
+	c.Unread += o.Unread
 }
 
 func (t *Traffic) add(o *Traffic) {

@@ -172,6 +172,11 @@ var thresholds = []thresholdCase{
 		both(wastes(9, fact.PoolMiss), func(s *Server) { s.Clients[0].Once, s.Clients[0].More = 10, 1 }), "does not read error responses",
 	},
 	{
+		"never reused inside TLS", "never_reused", Warning,
+		both(estimated(9, fact.PoolMiss), wastes(9, fact.PoolMiss), func(s *Server) { s.Clients[0].Once, s.Clients[0].Estimated = 10, true }),
+		both(estimated(9, fact.PoolMiss), wastes(9, fact.PoolMiss), func(s *Server) { s.Clients[0].Once, s.Clients[0].Estimated = 9, true }), "Estimated",
+	},
+	{
 		"hint too short", "hint_too_short", Warning,
 		both(wastes(10, causeClientDiscard), func(s *Server) { s.Advertised = 2 }),
 		both(wastes(10, causeClientDiscard), func(s *Server) { s.Advertised = 2.1 }), "timeout of 2.0 s",
@@ -702,7 +707,8 @@ func TestTogether(t *testing.T) {
 	f.Servers = nil
 	for i := range 5 {
 		s := base().Servers[0]
-		s.Clients = nil
+		s.Clients = []Client{{Address: "10.0.0.7", Software: software.GoHTTP}}
+		s.Clients[0].Wasted[causeClientClose].N = 6
 		s.Name = fmt.Sprintf("s%d", i)
 		s.Counted.Wasted[causeClientClose] = Loss{N: 6, Seconds: 0.006}
 		s.Counted.Reused = 100
@@ -712,6 +718,9 @@ func TestTogether(t *testing.T) {
 	list := Evaluate(f)
 	if diff := cmp.Diff([]string{"client_closes"}, codes(list)); diff != "" {
 		t.Fatalf("(-want +got):\n%s", diff)
+	}
+	if by := list[0].Servers[0].Clients; len(by) != 1 || by[0].Count != 30 || !strings.HasPrefix(list[0].Advice, "Go: ") {
+		t.Errorf("clients %+v, advice %q", by, list[0].Advice)
 	}
 	on := list[0].Servers[0]
 	if on.Server != "" || on.Evidence["servers"] != 5 || !strings.HasPrefix(on.Summary, "5 servers together: The client asks") {

@@ -25,7 +25,7 @@ func pingsTooOften(v *view) (hit, bool) {
 	}
 	h := hit{
 		example: p.Example, habit: advice.PingsTooOften, weighs: p.N,
-		clients:  of(causeGoawayError),
+		clients:  func(c *Client) uint64 { return c.Pinged },
 		evidence: map[string]float64{"connections_ended": float64(p.N)},
 		summary:  prose.PluralWere(p.N, "connection") + " ended by the server for too many pings (GOAWAY ENHANCE_YOUR_CALM)",
 		takes:    takes(causeGoawayError),
@@ -94,7 +94,7 @@ func streamLimit(v *view) (hit, bool) {
 			prose.Plural(v.H2.Limit, "stream"), prose.Percent(at)),
 		evidence: map[string]float64{"limit": float64(v.H2.Limit), "at_limit_seconds": round(v.H2.AtLimitSeconds), "share_of_time": at},
 		loss:     Loss{Seconds: v.H2.AtLimitSeconds}, example: v.H2.AtLimit, habit: advice.StreamLimit,
-		clients: func(c *Client) uint64 { return c.GRPC },
+		clients: func(c *Client) uint64 { return c.Streams },
 	}, true
 }
 
@@ -105,8 +105,8 @@ func sticks(c *Client) bool {
 
 func grpcSticky(v *view) (hit, bool) {
 	var worst *Client
-	for i := range v.Clients {
-		if c := &v.Clients[i]; sticks(c) && (worst == nil || c.GRPC > worst.GRPC) {
+	for c := range v.clients() {
+		if sticks(c) && (worst == nil || c.GRPC > worst.GRPC) {
 			worst = c
 		}
 	}
