@@ -20,7 +20,16 @@ type Cache struct {
 	queries *lru[queryKey, query]
 	rounds  *lru[nameKey, *round]
 	names   *lru[pair, lookup]
-	forgot  uint64
+	stats   Stats
+}
+
+// Stats counts what a Cache gave up or did not believe.
+type Stats struct {
+	Unsolicited      uint64 // answers to no query that was seen: unread
+	NamesForgotten   uint64 // names that no connection had used, for the room of newer ones
+	UsedForgotten    uint64 // names that a connection had used, for the room of newer ones
+	QueriesForgotten uint64 // queries without an answer yet, for the room of newer ones
+	TimingsForgotten uint64 // look-ups being timed, for the room of newer ones
 }
 
 // A queryKey is what an answer must have of its query.
@@ -83,7 +92,7 @@ func (c *Cache) Query(client Addr, port uint16, m *Message, t int64) {
 	if m.Type != TypeA && m.Type != TypeAAAA {
 		return
 	}
-	name := hash(m.Name)
+	name := m.hash
 	key := queryKey{client, port, m.ID}
 	if q := c.queries.get(key); q != nil && q.name == name && t-q.time <= answerWithin {
 		return // sent again
@@ -94,32 +103,43 @@ func (c *Cache) Query(client Addr, port uint16, m *Message, t int64) {
 		r = *old
 	} else {
 		r = &round{start: t}
-		c.rounds.put(nk, r)
+		if c.rounds.put(nk, r) != evictedNone {
+			c.stats.TimingsForgotten++
+		}
 	}
-	if c.queries.put(key, query{name: name, time: t, round: r}) {
-		c.forgot++
+	if c.queries.put(key, query{name: name, time: t, round: r}) != evictedNone {
+		c.stats.QueriesForgotten++
 	}
 }
 
-// Answer takes a response that was sent to client's port at t.
+// Answer takes a response that was sent to client's port at t. Only where it
+// answers a query that was seen are its answers read.
 func (c *Cache) Answer(client Addr, port uint16, m *Message, t int64) {
 	key := queryKey{client, port, m.ID}
 	q := c.queries.get(key)
-	if q == nil || q.name != hash(m.Name) {
+	if q == nil || q.name != m.hash {
+		c.stats.Unsolicited++
 		return
 	}
 	r, late := q.round, t-q.time > answerWithin
 	c.queries.remove(key)
-	if late || len(m.Addrs) == 0 {
+	if late {
 		return
 	}
-	l := lookup{name: string(m.Name), time: t, round: r}
+	m.ReadAnswers()
+	if len(m.Addrs) == 0 {
+		return
+	}
+	name := string(m.Name)
 	for _, a := range m.Addrs {
-		p := pair{client, a}
-		old := c.names.get(p)
-		l.spent = old != nil && old.round == r && old.spent
-		if c.names.put(p, l) {
-			c.forgot++
+		l, gone := c.names.add(pair{client, a})
+		*l = lookup{name: name, time: t, round: r, spent: l.round == r && l.spent}
+		switch gone {
+		case evictedNone:
+		case evictedFresh:
+			c.stats.NamesForgotten++
+		case evictedUsed:
+			c.stats.UsedForgotten++
 		}
 	}
 }
@@ -155,15 +175,5 @@ func (c *Cache) Name(client, server Addr) (string, bool) {
 // Len returns how many pairs of a client and a server address have a name.
 func (c *Cache) Len() int { return len(c.names.index) }
 
-// Forgotten returns how many names and queries had to go because a table was
-// full.
-func (c *Cache) Forgotten() uint64 { return c.forgot }
-
-// hash is FNV-1a: the same in every run.
-func hash(name []byte) uint64 {
-	h := uint64(14695981039346656037)
-	for _, b := range name {
-		h = (h ^ uint64(b)) * 1099511628211
-	}
-	return h
-}
+// Stats returns the counts so far.
+func (c *Cache) Stats() Stats { return c.stats }

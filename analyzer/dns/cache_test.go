@@ -3,6 +3,7 @@ package dns
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -188,14 +189,16 @@ func TestCacheCaps(t *testing.T) {
 			t.Fatalf("a name in use is gone after %d", i)
 		}
 	}
-	if c.Len() != names || len(c.names.slots) != names+1 {
+	if c.Len() != names || len(c.names.slots) != names+2 {
 		t.Errorf("%d names in %d slots", c.Len(), len(c.names.slots))
 	}
-	if k := len(c.queries.index); k > queries || len(c.queries.slots) > queries+1 || len(c.rounds.slots) > queries+1 {
+	if k := len(c.queries.index); k > queries || len(c.queries.slots) > queries+2 || len(c.rounds.slots) > queries+2 {
 		t.Errorf("%d queries in %d slots", k, len(c.queries.slots))
 	}
-	if want := uint64(n - names + n - queries); c.Forgotten() < want {
-		t.Errorf("%d forgotten, want %d at least", c.Forgotten(), want)
+	// An answer makes room for one query; timings are kept beyond it.
+	want := Stats{NamesForgotten: n - names, QueriesForgotten: n - (queries - 1), TimingsForgotten: 2*n - queries}
+	if diff := cmp.Diff(want, c.Stats()); diff != "" {
+		t.Errorf("forgotten (-want +got):\n%s", diff)
 	}
 	for _, i := range []int{1, n - names} {
 		if _, ok := c.Name(client, numbered(i)); ok {
@@ -207,51 +210,119 @@ func TestCacheCaps(t *testing.T) {
 	}
 }
 
-// TestCacheModel compares the table with a plain list.
-func TestCacheModel(t *testing.T) {
-	l := newLRU[int, int](5)
-	var model []int // oldest first
-	drop := func(k int) {
-		for i, m := range model {
-			if m == k {
-				model = append(model[:i], model[i+1:]...)
-				return
+// TestCacheKeepsNamesInUse asks for names that no connection uses, ten times as
+// many as fit: those in use stay. Once they are idle and others are used, those
+// stay instead.
+func TestCacheKeepsNamesInUse(t *testing.T) {
+	const names = 800
+	c := NewCache(Config{Names: names})
+	client := addr("10.0.0.1")
+	next := 0
+	ask := func(n int, used bool) {
+		var m Message
+		for range n {
+			name := fmt.Sprintf("n%d.example.", next)
+			Parse(build(t, uint16(next), name, typeA, -1), &m)
+			c.Query(client, 5000, &m, int64(next))
+			Parse(build(t, uint16(next), name, typeA, 0, rr{name, 1, netip.AddrFrom16(numbered(next)).String()}), &m)
+			c.Answer(client, 5000, &m, int64(next))
+			if used {
+				c.Lookup(client, numbered(next), int64(next))
 			}
+			next++
 		}
 	}
+	known := func(from, n int) (found int) {
+		for i := from; i < from+n; i++ {
+			if _, ok := c.Name(client, numbered(i)); ok {
+				found++
+			}
+		}
+		return found
+	}
+	ask(400, true)
+	ask(10*names, false)
+	if n := known(0, 400); n != 400 {
+		t.Errorf("after a flood %d of 400 names in use are known", n)
+	}
+	if s := c.Stats(); s.UsedForgotten != 0 || s.NamesForgotten != 10*names-400 {
+		t.Errorf("forgotten: %+v", s)
+	}
+	later := next
+	ask(1000, true)
+	if n := known(later, 1000); n < names*7/8 {
+		t.Errorf("of the newest used names only %d are known", n)
+	}
+	if s := c.Stats(); s.UsedForgotten == 0 {
+		t.Error("idle names went uncounted")
+	}
+}
+
+// A rings is what TestCacheModel compares with: the keys of each ring, the
+// oldest first.
+type rings [2][]int
+
+func (r *rings) drop(k int) (ring int) {
+	for i := range r {
+		if at := slices.Index(r[i], k); at >= 0 {
+			r[i] = slices.Delete(r[i], at, at+1)
+			return i
+		}
+	}
+	return fresh
+}
+
+// evict drops what an lru of at most limit entries should.
+func (r *rings) evict(limit int) eviction {
+	if len(r[fresh]) <= limit/8 && len(r[used]) > 0 {
+		r[used] = r[used][1:]
+		return evictedUsed
+	}
+	r[fresh] = r[fresh][1:]
+	return evictedFresh
+}
+
+// TestCacheModel compares the table with plain lists.
+func TestCacheModel(t *testing.T) {
+	const limit = 17
+	l := newLRU[int, int](limit)
+	var model rings
 	x := uint32(1)
-	for step := range 10000 {
+	for step := range 50000 {
 		x = x*1664525 + 1013904223
-		k := int(x>>16) % 12
+		k := int(x>>16) % 40
 		known := l.get(k) != nil
-		switch op := x >> 28 % 4; {
-		case op < 2:
-			drop(k)
-			evicted := l.put(k, step)
-			if evicted != (len(model) == 5) {
-				t.Fatalf("step %d: evicted %t with %d", step, evicted, len(model))
+		switch op := x >> 28 % 8; {
+		case op < 4:
+			gone, ring := evictedNone, fresh
+			if known {
+				ring = model.drop(k)
+			} else if len(model[fresh])+len(model[used]) == limit {
+				gone = model.evict(limit)
 			}
-			if evicted {
-				model = model[1:]
+			model[ring] = append(model[ring], k)
+			if got := l.put(k, step); got != gone || *l.get(k) != step {
+				t.Fatalf("step %d: evicted %d, want %d; value %d", step, got, gone, *l.get(k))
 			}
-			model = append(model, k)
-			if *l.get(k) != step {
-				t.Fatalf("step %d: value %d", step, *l.get(k))
-			}
-		case op == 2 && known:
+		case op < 7 && known:
 			l.touch(k)
-			drop(k)
-			model = append(model, k)
-		case op == 3 && known:
+			model.drop(k)
+			model[used] = append(model[used], k)
+		case known:
 			l.remove(k)
-			drop(k)
+			model.drop(k)
 		}
-		var got []int
-		for i := l.slots[0].prev; i != 0; i = l.slots[i].prev {
-			got = append(got, l.slots[i].key)
+		var got rings
+		for ring := range got {
+			for i := l.slots[ring].prev; i != int32(ring); i = l.slots[i].prev {
+				got[ring] = append(got[ring], l.slots[i].key)
+			}
+			if l.count[ring] != len(model[ring]) || !slices.Equal(got[ring], model[ring]) {
+				t.Fatalf("step %d: ring %d: %v, want %v", step, ring, got[ring], model[ring])
+			}
 		}
-		if !cmp.Equal(append([]int(nil), model...), got) || len(l.index) != len(model) || len(l.slots) > 6 {
-			t.Fatalf("step %d: %v, want %v", step, got, model)
+		if len(l.slots) > limit+2 {
+			t.Fatalf("step %d: %d slots", step, len(l.slots))
 		}
 	}
 }

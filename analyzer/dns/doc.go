@@ -23,8 +23,10 @@
 //
 // The name stays known for later connections of that client to that address,
 // beyond the TTL, as connections outlive it too: until another answer to the
-// same client names the address otherwise, or until it is the one unused for
-// longest in a full table. Answers to which no query was seen are not believed.
+// same client names the address otherwise, or until it has to go from a full
+// table. There a name that a connection has used outlasts those that none has,
+// so that a flood of look-ups takes none in use. Answers to which no query was
+// seen are not believed, nor even read.
 //
 // Look-ups by DNS over TCP, TLS, HTTPS or QUIC are not seen, and a stub resolver on
 // the client's host asks under its own address.
@@ -32,14 +34,23 @@
 // # Caps
 //
 //	what                      cap      default  when full
-//	names known               Config   65536    the one unused for longest is forgotten
+//	names known               Config   65536    the oldest that no connection used is forgotten; where few are such, the idlest
 //	queries outstanding       Config   4096     the oldest is forgotten: its answer is not believed
 //	look-ups being timed      Config   4096     the oldest is forgotten: A and AAAA may be timed apart
 //	addresses of an answer    64                the rest is left out
 //	records read of an answer 256               the rest is left out
-//	CNAMEs followed           16                the answer has no addresses
+//	CNAMEs of an answer       16                the rest is left out: it may have no addresses then
+//	name bytes read of it     2048              the rest is left out
 //	pointers in a name        32               the message is malformed
 //	a name                    253 bytes         the message is malformed (RFC 1035 §2.3.4)
 //
-// A name known takes about 250 bytes, so the default is at most 16 MiB.
+// Stats counts what was forgotten. A name known takes about 250 bytes, so the
+// default is at most 16 MiB.
+//
+// # Cost
+//
+// An answer that nobody asked for costs reading its question. Of one that was
+// asked for, the steps are bounded, whatever the server writes (RFC 1035 §4.1.4
+// allows names through pointers, records in any order, and chains): TestSteps
+// holds the bound, and BenchmarkAnswer compares the worst with an ordinary one.
 package dns
