@@ -60,6 +60,7 @@ type DecoderConfig struct {
 type Decoder struct {
 	config    DecoderConfig
 	stats     DecodeStats
+	last      int64 // time of the frame before
 	fragments fragmentTable
 }
 
@@ -81,12 +82,16 @@ func (d *Decoder) Stats() DecodeStats { return d.stats }
 // otherwise it is f.Interface.
 func (d *Decoder) Decode(f *Frame, s *Segment) bool {
 	d.stats.Frames++
+	if f.Time < d.last {
+		d.stats.TimeBack++
+	}
+	d.last = f.Time
 	if f.Link == LinkEthernet && decodeCommon(f, s) {
 		d.stats.Segments++
 		return true
 	}
-	p := packet{frame: f, segment: s}
-	s.Interface = f.Interface
+	p := packet{frame: f, segment: s, registry: noRegistry}
+	s.Interface, s.Number = f.Interface, f.Number
 	out := d.link(&p, f.Data, max(int(f.Length), len(f.Data)))
 	switch out {
 	case isSegment:
@@ -101,6 +106,7 @@ func (d *Decoder) Decode(f *Frame, s *Segment) bool {
 		d.stats.Fragments++
 	case isOther:
 		d.stats.Other++
+		d.stats.NotDecoded.add(p.registry, p.number)
 	default:
 		d.stats.Errors[out]++
 	}
@@ -139,7 +145,7 @@ func decodeCommon(f *Frame, s *Segment) bool {
 	s.Length = uint32(length)
 	s.Seq = binary.BigEndian.Uint32(b[tcp+4:])
 	s.Ack = binary.BigEndian.Uint32(b[tcp+8:])
-	s.Interface = f.Interface
+	s.Interface, s.Number = f.Interface, f.Number
 	s.Window = binary.BigEndian.Uint16(b[tcp+14:])
 	s.Flags = Flags(b[tcp+13]) & allFlags
 	s.Protocol = TCP
@@ -167,6 +173,15 @@ type packet struct {
 	frame   *Frame
 	segment *Segment
 	headers int
+
+	registry Registry // of what is not decoded
+	number   uint16
+}
+
+// other says by which number the packet is known to hold nothing to decode.
+func (p *packet) other(registry Registry, number uint16) outcome {
+	p.registry, p.number = registry, number
+	return isOther
 }
 
 // enter counts a header and says whether it is one too many.
@@ -217,29 +232,6 @@ func (d *Decoder) tcp(p *packet, b []byte, wire int) outcome {
 	return isSegment
 }
 
-// The UDP ports that mean something here.
-const (
-	portDNS      = 53
-	portGRE      = 4754 // RFC 8086 §7
-	portVXLAN    = 4789 // RFC 7348 §8
-	portGeneve   = 6081 // RFC 8926 §5
-	portMPLS     = 6635 // RFC 7510 §6
-	portVXLANOld = 8472 // what Linux used before RFC 7348, and flannel and Cilium still do
-)
-
-// udpWanted says whether datagrams between the ports are decoded further. A
-// tunnel is known by its destination port: its source port is only entropy.
-func (d *Decoder) udpWanted(src, dst uint16) bool {
-	if src == portDNS || dst == portDNS {
-		return d.config.DNS
-	}
-	switch dst {
-	case portGRE, portVXLAN, portGeneve, portMPLS, portVXLANOld:
-		return !d.config.NoTunnels
-	}
-	return false
-}
-
 // udp decodes a UDP datagram (RFC 768).
 func (d *Decoder) udp(p *packet, b []byte, wire int) outcome {
 	if len(b) < 8 {
@@ -253,24 +245,27 @@ func (d *Decoder) udp(p *packet, b []byte, wire int) outcome {
 	if length < 8 || wire < 8 {
 		return BadUDP
 	}
-	if !d.udpWanted(src, dst) {
-		return isOther
-	}
 	wire = min(wire, length)
 	b, wire = clip(b, wire)[8:], wire-8
-	if src == portDNS || dst == portDNS {
+	switch d.udpLayer(src, dst) {
+	case layerDNS:
 		return dns(p.segment, src, dst, b, wire)
-	}
-	switch dst {
-	case portGRE:
-		return d.gre(p, b, wire)
-	case portGeneve:
-		return d.geneve(p, b, wire)
-	case portMPLS:
-		return d.mpls(p, b, wire)
-	default:
+	case layerVXLAN:
 		return d.vxlan(p, b, wire)
+	case layerVXLANGPE:
+		return d.vxlanGPE(p, b, wire)
+	case layerGeneve:
+		return d.geneve(p, b, wire)
+	case layerGTP:
+		return d.gtp(p, b, wire)
+	case layerL2TP:
+		return d.l2tp(p, b, wire)
+	case layerGREInUDP:
+		return d.gre(p, b, wire)
+	case layerMPLSInUDP:
+		return d.mpls(p, b, wire)
 	}
+	return p.other(UDPPort, min(src, dst))
 }
 
 func dns(s *Segment, src, dst uint16, b []byte, wire int) outcome {

@@ -2,25 +2,6 @@ package sniffer
 
 import "encoding/binary"
 
-// The IP protocols and IPv6 extension headers that are decoded.
-const (
-	protoHopByHop    = 0
-	protoIPv4        = 4
-	protoTCP         = 6
-	protoUDP         = 17
-	protoIPv6        = 41
-	protoRouting     = 43
-	protoFragment    = 44
-	protoGRE         = 47
-	protoAH          = 51
-	protoDestination = 60
-	protoEtherIP     = 97
-	protoMPLS        = 137
-	protoMobility    = 135
-	protoHIP         = 139
-	protoShim6       = 140
-)
-
 // ipv4 decodes an IPv4 datagram (RFC 791 §3.1).
 func (d *Decoder) ipv4(p *packet, b []byte, wire int) outcome {
 	if !p.enter() {
@@ -49,7 +30,7 @@ func (d *Decoder) ipv4(p *packet, b []byte, wire int) outcome {
 		return d.transport(p, next, body, wire)
 	}
 	if !d.wanted(next) {
-		return isOther
+		return p.other(IPProtocol, uint16(next))
 	}
 	return d.fragment(p, fragment{
 		key:    p.fragmentKey(uint32(binary.BigEndian.Uint16(b[4:])), next),
@@ -88,13 +69,13 @@ func (d *Decoder) ipv6(p *packet, b []byte, wire int) outcome {
 func (d *Decoder) ipv6Next(p *packet, next uint8, b []byte, wire int) outcome {
 	for {
 		var n int
-		switch {
-		case isExtension(next):
+		switch ipProtocols[next] {
+		case layerExtension:
 			if len(b) < 8 {
 				return short(wire, 8, BadIPv6)
 			}
 			n = (int(b[1]) + 1) * 8
-		case next == protoFragment:
+		case layerFragment:
 			if len(b) < 8 {
 				return short(wire, 8, BadIPv6)
 			}
@@ -117,8 +98,8 @@ func (d *Decoder) ipv6Next(p *packet, next uint8, b []byte, wire int) outcome {
 
 func (d *Decoder) ipv6Fragment(p *packet, b []byte, wire int) outcome {
 	next, offset := b[0], int(binary.BigEndian.Uint16(b[2:]))
-	if !d.wanted(next) && !isExtension(next) {
-		return isOther
+	if !d.wanted(next) && ipProtocols[next] != layerExtension {
+		return p.other(IPProtocol, uint16(next))
 	}
 	// The next header may differ between fragments, the first one's counts
 	// (RFC 8200 §4.5), so it is no part of the key.
@@ -132,55 +113,48 @@ func (d *Decoder) ipv6Fragment(p *packet, b []byte, wire int) outcome {
 	})
 }
 
-// isExtension says whether the protocol is an IPv6 extension header of the
-// common form: next header, length in units of 8 bytes less one.
-func isExtension(protocol uint8) bool {
-	switch protocol {
-	case protoHopByHop, protoRouting, protoDestination, protoMobility, protoHIP, protoShim6:
-		return true
-	}
-	return false
-}
-
 // wanted says whether a datagram of the protocol may hold a segment.
 func (d *Decoder) wanted(protocol uint8) bool {
-	switch protocol {
-	case protoTCP, protoAH:
+	switch ipProtocols[protocol] {
+	case noLayer, layerExtension, layerFragment:
+		return false
+	case layerTCP, layerAH:
 		return true
-	case protoUDP:
+	case layerUDP:
 		return d.config.DNS || !d.config.NoTunnels
-	case protoIPv4, protoIPv6, protoGRE, protoEtherIP, protoMPLS:
-		return !d.config.NoTunnels
 	}
-	return false
+	return !d.config.NoTunnels
 }
 
 // transport decodes the payload of an IP datagram.
 func (d *Decoder) transport(p *packet, protocol uint8, b []byte, wire int) outcome {
-	switch protocol {
-	case protoTCP:
+	l := ipProtocols[protocol]
+	switch l {
+	case layerTCP:
 		return d.tcp(p, b, wire)
-	case protoUDP:
+	case layerUDP:
 		return d.udp(p, b, wire)
-	case protoAH:
+	case layerAH:
 		return d.ah(p, b, wire)
 	}
 	if d.config.NoTunnels {
-		return isOther
+		return p.other(IPProtocol, uint16(protocol))
 	}
-	switch protocol {
-	case protoIPv4:
+	switch l {
+	case layerIPv4:
 		return d.ipv4(p, b, wire)
-	case protoIPv6:
+	case layerIPv6:
 		return d.ipv6(p, b, wire)
-	case protoGRE:
+	case layerGRE:
 		return d.gre(p, b, wire)
-	case protoEtherIP:
+	case layerEtherIP:
 		return d.etherIP(p, b, wire)
-	case protoMPLS:
+	case layerMPLS:
 		return d.mpls(p, b, wire)
+	case layerL2TPv3:
+		return d.l2tpInIP(p, b, wire)
 	}
-	return isOther
+	return p.other(IPProtocol, uint16(protocol))
 }
 
 // ah steps over an authentication header (RFC 4302 §2): what follows it is

@@ -79,23 +79,32 @@ func (d *Decoder) typeOrLength(p *packet, typ uint16, b []byte, wire int) outcom
 }
 
 func (d *Decoder) etherType(p *packet, typ uint16, b []byte, wire int) outcome {
-	switch typ {
-	case typeIPv4:
+	switch layerOfType(typ) {
+	case layerIPv4:
 		return d.ipv4(p, b, wire)
-	case typeIPv6:
+	case layerIPv6:
 		return d.ipv6(p, b, wire)
-	case typeVLAN, typeQinQ, typeQinQOld, typeQinQOlder:
+	case layerVLAN:
 		return d.vlan(p, b, wire)
-	case typeMPLS, typeMPLSMulti:
+	case layerMPLS:
 		return d.mpls(p, b, wire)
-	case typePPPoE:
+	case layerPPPoE:
 		return d.pppoe(p, b, wire)
-	case typePPP:
+	case layerPPP:
 		return d.ppp(p, b, wire)
-	case typeBridged:
+	case layerEthernet:
 		return d.ethernet(p, b, wire)
 	}
-	return isOther
+	return p.other(EtherType, typ)
+}
+
+func layerOfType(typ uint16) layer {
+	for i := range etherTypes {
+		if etherTypes[i].number == typ {
+			return etherTypes[i].layer
+		}
+	}
+	return noLayer
 }
 
 // vlan decodes a tag (IEEE 802.1Q §9.6): two bytes, then a type or length.
@@ -165,13 +174,20 @@ func (d *Decoder) underLabels(p *packet, b []byte, wire int) outcome {
 	if len(b) == 0 {
 		return short(wire, 1, BadMPLS)
 	}
+	if b[0]>>4 == 0 && len(b) > 4 && looksLikeEthernet(b[4:]) { // control word, RFC 4385 §3
+		return d.ethernet(p, b[4:], wire-4)
+	}
+	return d.guess(p, b, wire)
+}
+
+// guess decodes what is IP or Ethernet and does not say which. There is at least
+// one byte of it.
+func (d *Decoder) guess(p *packet, b []byte, wire int) outcome {
 	switch {
 	case looksLikeIPv4(b, wire):
 		return d.ipv4(p, b, wire)
 	case looksLikeIPv6(b, wire):
 		return d.ipv6(p, b, wire)
-	case b[0]>>4 == 0 && len(b) > 4 && looksLikeEthernet(b[4:]): // control word, RFC 4385 §3
-		return d.ethernet(p, b[4:], wire-4)
 	case looksLikeEthernet(b):
 		return d.ethernet(p, b, wire)
 	case b[0]>>4 == 4:
@@ -203,13 +219,12 @@ func looksLikeEthernet(b []byte) bool {
 	if len(b) < 14 {
 		return false
 	}
-	switch typ := binary.BigEndian.Uint16(b[12:]); typ {
-	case typeIPv4, typeIPv6, typeARP, typeVLAN, typeQinQ, typeQinQOld, typeQinQOlder,
-		typeMPLS, typeMPLSMulti, typePPPoE:
+	typ := binary.BigEndian.Uint16(b[12:])
+	switch layerOfType(typ) {
+	case layerIPv4, layerIPv6, layerVLAN, layerMPLS, layerPPPoE:
 		return true
-	default:
-		return typ >= 3 && int(typ) <= min(maxLengthField, len(b)-14)
 	}
+	return typ == typeARP || typ >= 3 && int(typ) <= min(maxLengthField, len(b)-14)
 }
 
 // pppoe decodes a session packet (RFC 2516 §4).

@@ -16,7 +16,13 @@
 //   - IPv4 with options, IPv6 with extension headers, AH, fragments of both.
 //   - Tunnels, unless [DecoderConfig].NoTunnels: IP in IP in the four ways, GRE
 //     (versions 0 and 1, ERSPAN I to III, WCCP), GRE in UDP (port 4754), VXLAN
-//     (4789, 8472), Geneve (6081), MPLS in IP and in UDP (6635), EtherIP.
+//     (4789, 8472) and its generic protocol extension (4790), Geneve (6081), GTP-U
+//     (2152), L2TP version 2 (1701) and, where what it holds can be told from
+//     the bytes alone, 3 (1701 and IP protocol 115), MPLS in IP and in UDP (6635),
+//     EtherIP.
+//
+// The tables in numbers.go are what both decoding and [DecoderConfig.Filter] go
+// by. What is in none of them is counted by its number ([NotDecoded]).
 //
 // Addresses are the innermost ones. TCP within an ICMP error is not a segment.
 // Checksums are not looked at: those of packets that a host sends itself are
@@ -39,6 +45,7 @@
 //	bytes of one datagram         65 535                           fixed      the datagram is given up, counted as BadFragment
 //	bytes of all fragments        DecoderConfig.MaxFragmentBytes   4 MiB      the oldest datagram is given up
 //	wait for missing fragments    DecoderConfig.FragmentTimeout    30 s       the datagram is given up (packet time)
+//	numbers of what is not decoded  16 of each registry            fixed      the least frequent joins the rest
 //
 // A datagram of which two fragments overlap is given up (RFC 5722 §3, for IPv4
 // too: no sender overlaps them in good faith); an exact copy of a fragment is

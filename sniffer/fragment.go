@@ -121,7 +121,7 @@ func (d *Decoder) worthKeeping(f fragment) bool {
 	if f.next != protoUDP || len(f.data) < 4 {
 		return true
 	}
-	return d.udpWanted(uint16(f.data[0])<<8|uint16(f.data[1]), uint16(f.data[2])<<8|uint16(f.data[3]))
+	return d.udpLayer(uint16(f.data[0])<<8|uint16(f.data[1]), uint16(f.data[2])<<8|uint16(f.data[3])) != noLayer
 }
 
 // datagram finds or begins the datagram of the key.

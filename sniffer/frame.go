@@ -14,6 +14,7 @@ type Frame struct {
 	Length    uint32   // bytes on the wire, at least len(Data)
 	Interface uint32   // which interface of the source, from 0
 	Link      LinkType // of that interface
+	Number    uint32   // place in its file, from 1, as Wireshark counts; 0 where it is of none
 }
 
 // A Batch is a run of frames in the order of capture. Its frames are valid

@@ -54,6 +54,7 @@ type Segment struct {
 	Length    uint32 // payload bytes on the wire
 	Seq, Ack  uint32 // TCP only
 	Interface uint32 // where it was captured; see Decoder.Decode
+	Number    uint32 // of its frame, the last of several fragments; see Frame
 	Window    uint16 // TCP only, unscaled
 	Flags     Flags  // TCP only
 	Protocol  Protocol

@@ -19,6 +19,8 @@ const (
 	BadGRE
 	BadVXLAN
 	BadGeneve
+	BadL2TP
+	BadGTP
 	BadFragment // overlapping, too long, or too many of one datagram
 	TooDeep     // more headers than any real network stacks
 	CutHeader   // a snaplen ended the frame within its headers
@@ -27,7 +29,7 @@ const (
 
 var decodeErrorNames = [NumDecodeErrors]string{
 	"link_type", "link", "ethernet", "mpls", "pppoe", "ipv4", "ipv6", "tcp", "udp",
-	"gre", "vxlan", "geneve", "fragment", "depth", "snaplen",
+	"gre", "vxlan", "geneve", "l2tp", "gtp", "fragment", "depth", "snaplen",
 }
 
 // String returns a short lower-case word, fit for a label.
@@ -70,6 +72,9 @@ type DecodeStats struct {
 	Fragments uint64 // IP fragments that did not complete a datagram
 	Other     uint64 // well formed and neither of these: ARP, ICMP, other UDP, …
 	Errors    DecodeErrors
+
+	NotDecoded NotDecoded // Other, by what it is
+	TimeBack   uint64     // frames stamped earlier than the one before them
 
 	Reassembled      uint64 // datagrams put together from fragments
 	FragmentsExpired uint64 // datagrams given up, fragments missing too long

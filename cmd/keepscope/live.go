@@ -100,24 +100,10 @@ func (f *liveFlags) openLive(ctx context.Context, cfg liveConfig) (*live, error)
 	return l, nil
 }
 
-// captured is what is analysed: TCP, DNS, and fragments and IPv6 extension
-// headers behind which either may stand.
-const captured = "tcp or udp port 53 or (udp and ip[6:2] & 0x1fff != 0) or ip proto 51" +
-	" or ip6[6] = 0 or ip6[6] = 43 or ip6[6] = 44 or ip6[6] = 51 or ip6[6] = 60"
-
-// tunnels is what may carry it: IP in IP, GRE, EtherIP, MPLS in IP, VXLAN,
-// Geneve, GRE and MPLS in UDP, and MPLS and PPPoE frames.
-const tunnels = " or proto 4 or proto 41 or proto 47 or proto 97 or proto 137" +
-	" or udp port 4789 or udp port 8472 or udp port 6081 or udp port 4754 or udp port 6635" +
-	" or ether proto 0x8847 or ether proto 0x8848 or ether proto 0x8864"
-
 // filter composes what the kernel is to pass on.
 func (f *liveFlags) filter(cfg *liveConfig) (string, error) {
-	expr := captured
-	if cfg.Tunnels {
-		expr += tunnels
-	}
-	expr = "(" + expr + ")"
+	decoded := sniffer.DecoderConfig{DNS: true, NoTunnels: !cfg.Tunnels}
+	expr := "(" + decoded.Filter() + ")"
 	if f.Filter != "" {
 		if err := pcap.CheckFilter(f.Filter); err != nil {
 			return "", usageError{err}
