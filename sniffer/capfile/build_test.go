@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,6 +37,7 @@ func someFrames(n int) []sniffer.Frame {
 			Data:   data,
 			Length: uint32(len(data) + i%3),
 			Link:   1,
+			Number: uint32(i + 1),
 		}
 	}
 	return frames
@@ -201,8 +203,15 @@ func mustOpen(t testing.TB, data []byte) *File {
 	return f
 }
 
+// wantFrames reads source to its end. The frames of a file are numbered from 1.
 func wantFrames(t testing.TB, source sniffer.Source, want []sniffer.Frame) {
 	t.Helper()
+	if _, isFile := source.(*File); isFile {
+		want = slices.Clone(want)
+		for i := range want {
+			want[i].Number = uint32(i + 1)
+		}
+	}
 	got, err := all(source)
 	if !errors.Is(err, io.EOF) {
 		t.Fatalf("Read: %v, want EOF", err)

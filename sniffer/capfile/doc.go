@@ -2,7 +2,8 @@
 //
 // [Open] and [NewReader] tell by content, never by name: pcap of either byte
 // order, with micro- or nanoseconds, also with the longer record headers of
-// Kuznetzov's variant; and pcapng with any number of sections and interfaces.
+// Kuznetzov's variant, and the versions before 2.4, which had a record's lengths
+// the other way round; and pcapng with any number of sections and interfaces.
 // Either may be compressed by gzip (several members) or zstd, and may come
 // from a pipe. [Merge] joins several files into one timeline.
 //

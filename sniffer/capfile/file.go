@@ -54,6 +54,7 @@ type File struct {
 	close  func() error
 	total  int64
 	read   atomic.Int64
+	number uint32 // of the last frame delivered
 
 	size    int    // of a batch's buffer
 	record  int    // bytes of a record, a moving average
@@ -78,6 +79,7 @@ type File struct {
 type pcapState struct {
 	header   int   // bytes of a record header
 	fraction int64 // nanoseconds per unit of the fraction
+	lengths  lengthOrder
 }
 
 // Open opens the capture at path; "-" is standard input. An error is one line
@@ -247,10 +249,14 @@ func (f *File) Read(b *sniffer.Batch) error {
 		n = f.fill(b, n)
 	}
 	f.read.Store(f.raw.count)
-	if len(b.Frames) > 0 {
-		return nil
+	if len(b.Frames) == 0 {
+		return f.err
 	}
-	return f.err
+	for i := range b.Frames {
+		f.number++
+		b.Frames[i].Number = f.number
+	}
+	return nil
 }
 
 // fill reads once from the source, behind the n bytes that b.Buffer has, and

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -74,6 +76,69 @@ func TestEveryVariantYieldsTheSameFrames(t *testing.T) {
 				wantFrames(t, f, want)
 			})
 		}
+	}
+}
+
+// oldPcap is a pcap file of an older version: before 2.3 a record's lengths are
+// the other way round, in 2.3 either way.
+func oldPcap(o order, minor byte, swapped func(i int) bool, frames []sniffer.Frame) []byte {
+	p := pcapHead(o, magicMicro, 262144, 1)
+	o.PutUint16(p[6:], uint16(minor))
+	for i, f := range frames {
+		p = o.AppendUint32(p, uint32(f.Time/second))
+		p = o.AppendUint32(p, uint32(f.Time%second/1000))
+		captured, length := uint32(len(f.Data)), f.Length
+		if swapped(i) {
+			captured, length = length, captured
+		}
+		p = o.AppendUint32(o.AppendUint32(p, captured), length)
+		p = append(p, f.Data...)
+	}
+	return p
+}
+
+// TestOldPcapVersions reads files as tcpdump wrote them before 1996, and has
+// tshark read them, too.
+func TestOldPcapVersions(t *testing.T) {
+	want := someFrames(600)
+	always := func(int) bool { return true }
+	never := func(int) bool { return false }
+	for name, o := range orders() {
+		for _, tt := range []struct {
+			minor   byte
+			swapped func(i int) bool
+		}{
+			{0, always}, {1, always}, {2, always}, {3, always}, {3, never}, {3, func(i int) bool { return i%3 == 0 }}, {4, never},
+		} {
+			t.Run(fmt.Sprintf("2.%d %s", tt.minor, name), func(t *testing.T) {
+				data := oldPcap(o, tt.minor, tt.swapped, want)
+				wantFrames(t, mustOpen(t, data), want)
+				if name == "big" {
+					tsharkAgrees(t, data, want)
+				}
+			})
+		}
+	}
+}
+
+// tsharkAgrees has tshark say how long the frames of a file are.
+func tsharkAgrees(t *testing.T, data []byte, frames []sniffer.Frame) {
+	t.Helper()
+	if _, err := exec.LookPath("tshark"); err != nil {
+		t.Skip("tshark is not installed")
+	}
+	cmd := exec.CommandContext(t.Context(), "tshark", "-r", "-", "-n", "-T", "fields", "-e", "frame.number", "-e", "frame.cap_len", "-e", "frame.len")
+	cmd.Stdin = bytes.NewReader(data)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want strings.Builder
+	for i, f := range frames {
+		fmt.Fprintf(&want, "%d\t%d\t%d\n", i+1, len(f.Data), f.Length)
+	}
+	if diff := cmp.Diff(want.String(), string(out)); diff != "" {
+		t.Errorf("tshark reads other lengths (-want +tshark):\n%s", diff)
 	}
 }
 
@@ -279,7 +344,7 @@ func TestNotACapture(t *testing.T) {
 		{"snoop", append([]byte("snoop\x00\x00\x00"), make([]byte, 50)...), ErrNotCapture, "editcap"},
 		{"gzip twice", gzipped(t, gzipped(t, plain)), ErrNotCapture, "gzip file within"},
 		{"zeros", make([]byte, 100), ErrNotCapture, "begins with 00 00 00 00"},
-		{"pcap 2.2", bytes.Replace(plain, []byte{2, 0, 4, 0}, []byte{2, 0, 2, 0}, 1), ErrNotCapture, "version 2.2"},
+		{"pcap 543.0", bytes.Replace(plain, []byte{2, 0, 4, 0}, []byte{0x1f, 2, 0, 0}, 1), ErrNotCapture, "version 543.0"},
 		{"zstd window", zstdWindow(64 << 20), zstd.ErrWindowSizeExceeded, "zstd -dc"},
 		{"gzip cut in its header", gzipped(t, plain)[:6], io.ErrUnexpectedEOF, "decompress gzip"},
 	}

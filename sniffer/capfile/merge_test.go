@@ -17,7 +17,7 @@ func at(times ...int64) []sniffer.Frame {
 	frames := make([]sniffer.Frame, len(times))
 	for i, t := range times {
 		data := fmt.Appendf(nil, "%d.%d", t, i)
-		frames[i] = sniffer.Frame{Time: t * 1000, Data: data, Length: uint32(len(data)), Link: 1}
+		frames[i] = sniffer.Frame{Time: t * 1000, Data: data, Length: uint32(len(data)), Link: 1, Number: uint32(i + 1)}
 	}
 	return frames
 }
@@ -69,6 +69,7 @@ func TestMergeOfManyFrames(t *testing.T) {
 		for i := range want {
 			part := i / share % len(parts)
 			parts[part] = append(parts[part], want[i])
+			want[i].Number = uint32(len(parts[part])) // in its own file
 		}
 		var files []*File
 		for _, p := range parts {

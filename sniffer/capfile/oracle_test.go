@@ -82,6 +82,7 @@ func byGopacket(t *testing.T, path string) (frames []sniffer.Frame, last error) 
 		frames = append(frames, sniffer.Frame{
 			Time: info.Timestamp.UnixNano(), Data: data, Length: uint32(max(info.Length, len(data))),
 			Interface: uint32(info.InterfaceIndex), Link: sniffer.LinkType(link(info)), // 8 bits of it
+			Number: uint32(len(frames) + 1),
 		})
 	}
 }

@@ -16,6 +16,18 @@ const (
 	magicModified = 0xa1b2cd34 // record headers of 24 bytes
 )
 
+// A lengthOrder says which of the two lengths of a record comes first: the bytes
+// captured, as the format has it now, or those on the wire.
+type lengthOrder uint8
+
+const (
+	capturedFirst lengthOrder = iota
+	// capturedLess is version 2.3, which some programs wrote the old way: as
+	// libpcap does, the smaller length is taken for the captured one.
+	capturedLess
+	capturedLast // before version 2.3
+)
+
 // u32 reads four bytes in the file's order.
 func u32(p []byte, swap bool) uint32 {
 	v := binary.LittleEndian.Uint32(p)
@@ -62,10 +74,14 @@ func (f *File) pcapHeader(p []byte) bool {
 
 func (f *File) setPcap(p []byte, state pcapState) {
 	major, minor := u16(p[4:], f.swap), u16(p[6:], f.swap)
-	if major != 2 || minor < 3 {
-		// Before 2.3 the two lengths of a record were the other way round.
+	switch {
+	case major != 2:
 		f.err = fmt.Errorf("%s: %w: pcap version %d.%d cannot be read; convert it with editcap -F pcapng", f.name, ErrNotCapture, major, minor)
 		return
+	case minor < 3:
+		state.lengths = capturedLast
+	case minor == 3:
+		state.lengths = capturedLess
 	}
 	snaplen := u32(p[16:], f.swap)
 	f.pcap = state
@@ -83,7 +99,7 @@ func (f *File) parseRecords(b *sniffer.Batch, data []byte) (used int) {
 	header, fraction, swap := f.pcap.header, f.pcap.fraction, f.swap
 	link := f.interfaces[0].Link
 	n, frames, rest := 0, b.Frames[:sniffer.BatchFrames], data
-	if !swap && header == 16 {
+	if !swap && header == 16 && f.pcap.lengths == capturedFirst {
 		n, rest = plainRecords(frames, data, fraction, link)
 	}
 	for ; n < len(frames); n++ {
@@ -97,6 +113,9 @@ func (f *File) parseRecords(b *sniffer.Batch, data []byte) (used int) {
 		if swap {
 			seconds, part = bits.ReverseBytes32(seconds), bits.ReverseBytes32(part)
 			captured, length = bits.ReverseBytes32(captured), bits.ReverseBytes32(length)
+		}
+		if order := f.pcap.lengths; order == capturedLast || order == capturedLess && captured > length {
+			captured, length = length, captured
 		}
 		if captured > maxFrame {
 			f.malformed(len(data)-len(rest), "packet of %d bytes where %d are the most", captured, maxFrame)
