@@ -103,17 +103,18 @@ func TestOldPcapVersions(t *testing.T) {
 	want := someFrames(600)
 	always := func(int) bool { return true }
 	never := func(int) bool { return false }
+	now := func(i int) bool { return i%3 == 0 }
 	for name, o := range orders() {
 		for _, tt := range []struct {
 			minor   byte
 			swapped func(i int) bool
 		}{
-			{0, always}, {1, always}, {2, always}, {3, always}, {3, never}, {3, func(i int) bool { return i%3 == 0 }}, {4, never},
+			{0, always}, {1, always}, {2, always}, {3, always}, {3, never}, {3, now}, {4, never},
 		} {
 			t.Run(fmt.Sprintf("2.%d %s", tt.minor, name), func(t *testing.T) {
 				data := oldPcap(o, tt.minor, tt.swapped, want)
 				wantFrames(t, mustOpen(t, data), want)
-				if name == "big" {
+				if name == "big" && (tt.minor == 1 || tt.minor == 3 && tt.swapped(0) != tt.swapped(1)) {
 					tsharkAgrees(t, data, want)
 				}
 			})
