@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keepscope/keepscope/sniffer"
+	"github.com/keepscope/keepscope/sniffer/printable"
 )
 
 const (
@@ -34,8 +35,8 @@ var (
 
 // An Interface describes one interface of a capture.
 type Interface struct {
-	File       string // the file that described it first
-	Name       string // empty where the file does not say, as in every pcap
+	File       string // the file that described it first; see File.Name
+	Name       string // fit to be shown; empty where the file does not say, as in every pcap
 	Link       sniffer.LinkType
 	Snaplen    uint32        // 0 where there was no limit
 	Resolution time.Duration // length of a tick; 0 where shorter than 1 ns
@@ -88,11 +89,12 @@ func Open(path string) (*File, error) {
 	if path == "-" {
 		return open(os.Stdin, "standard input", nil)
 	}
+	name := printable.Text(path)
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, openError(path, err)
+		return nil, openError(name, err)
 	}
-	f, err := open(file, path, file.Close)
+	f, err := open(file, name, file.Close)
 	if err != nil {
 		_ = file.Close() // why it is no capture says more
 		return nil, err
@@ -136,7 +138,7 @@ func open(file *os.File, name string, closeFile func() error) (*File, error) {
 // NewReader reads a capture from r; name is what errors call it. Close does
 // not close r.
 func NewReader(r io.Reader, name string) (*File, error) {
-	return newFile(r, name, true)
+	return newFile(r, printable.Text(name), true)
 }
 
 func newFile(r io.Reader, name string, stream bool) (*File, error) {
@@ -177,7 +179,8 @@ func (f *File) Close() error {
 	return closer()
 }
 
-// Name returns the path, or the name given to NewReader.
+// Name returns the path, or the name given to NewReader, fit to be shown
+// (package printable).
 func (f *File) Name() string { return f.name }
 
 // Interfaces returns the interfaces met so far, a copy. Frame.Interface is an

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keepscope/keepscope/sniffer"
+	"github.com/keepscope/keepscope/sniffer/printable"
 )
 
 // Block types of pcapng (draft-ietf-opsawg-pcapng §4, §11.1).
@@ -316,7 +317,7 @@ func (f *File) describe(p []byte, at int) {
 	f.options(p[16:], func(code uint16, value []byte) {
 		switch {
 		case code == optionName:
-			name = strings.TrimRight(strings.ToValidUTF8(string(value[:min(len(value), maxName)]), ""), "\x00")
+			name = printable.Text(strings.TrimRight(string(value[:min(len(value), maxName)]), "\x00"))
 		case code == optionResolution && len(value) >= 1:
 			resolution = value[0]
 		case code == optionOffset && len(value) >= 8:

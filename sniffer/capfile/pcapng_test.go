@@ -258,3 +258,30 @@ func TestLyingOptionsAreLeftOut(t *testing.T) {
 		t.Errorf("interfaces %+v", list)
 	}
 }
+
+// TestNamesArePrintable holds that no name, of a file or an interface, comes
+// with what a terminal obeys.
+func TestNamesArePrintable(t *testing.T) {
+	g := &ng{order: binary.LittleEndian}
+	g.section()
+	g.iface(1, 0, option{optionName, []byte("eth\x1b[31m0\n\xff\u202e\x00\x00")})
+	g.enhanced(0, 1, []byte("x"), 1)
+	damaged := append(bytes.Clone(g.data), make([]byte, 12)...)
+	f, err := NewReader(bytes.NewReader(damaged), "y\x1b[31mred.pcap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	_, err = all(f)
+	if want := `y\x1b[31mred.pcap: `; !errors.Is(err, ErrMalformed) || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("Read: %q, want %q first", err, want)
+	}
+	want := []Interface{{File: `y\x1b[31mred.pcap`, Name: `eth\x1b[31m0\n\xff\u202e`, Link: 1, Resolution: time.Microsecond}}
+	if diff := cmp.Diff(want, f.Interfaces()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	_, err = Open("/no/such\x1b[2J\nfile")
+	if want := `open /no/such\x1b[2J\nfile: `; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("Open: %q, want %q first", err, want)
+	}
+}
