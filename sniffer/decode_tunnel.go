@@ -33,7 +33,7 @@ func (d *Decoder) gre(p *packet, b []byte, wire int) outcome {
 	}
 	if version == 0 && flags&routing != 0 {
 		var out outcome
-		if n, out = greRouting(b, wire, n); out != isOther {
+		if n, out = p.greRouting(b, wire, n); out != isOther {
 			return out
 		}
 	}
@@ -59,8 +59,11 @@ func (d *Decoder) gre(p *packet, b []byte, wire int) outcome {
 
 // greRouting steps over the source route entries of RFC 1701 at b[n:], the
 // last of which is empty. It returns isOther where they are in order.
-func greRouting(b []byte, wire, n int) (int, outcome) {
+func (p *packet) greRouting(b []byte, wire, n int) (int, outcome) {
 	for {
+		if !p.enter() {
+			return n, TooDeep
+		}
 		if len(b) < n+4 {
 			return n, short(wire, n+4, BadGRE)
 		}
