@@ -56,7 +56,7 @@ func (d *demoCmd) Run(ctx context.Context, con console, log *slog.Logger) error 
 	}
 	err = d.live(ctx, con, log, stage, flags)
 	if errors.Is(err, pcap.ErrPermission) {
-		fmt.Fprintln(con.err, "keepscope:", err)
+		con.fail(err)
 		fmt.Fprintln(con.err, "So this is the report on a capture of the same habits, made when this program was.")
 		return d.replay(ctx, con)
 	}

@@ -20,6 +20,7 @@ func TestDependencies(t *testing.T) {
 		never []string
 	}{
 		{"sniffer", nil, noCgo},
+		{"sniffer/printable", nil, noCgo},
 		{"sniffer/capfile", []string{"sniffer"}, []string{"runtime/cgo", "net/http", "log/slog"}}, // zstd's package has a logger
 		{"sniffer/pcap", []string{"sniffer"}, pure},
 		{"reassembly", []string{"sniffer"}, noCgo},

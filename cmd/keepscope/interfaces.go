@@ -5,6 +5,8 @@ import (
 	"net"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/keepscope/keepscope/sniffer/printable"
 )
 
 // interfacesCmd is 'keepscope interfaces'.
@@ -28,7 +30,7 @@ func (interfacesCmd) Run(con console) error {
 		for _, a := range addrs {
 			texts = append(texts, a.String())
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\n", i.Name, interfaceState(i.Flags), strings.Join(texts, " "))
+		fmt.Fprintf(t, "%s\t%s\t%s\n", printable.Text(i.Name), interfaceState(i.Flags), strings.Join(texts, " "))
 	}
 	return t.Flush()
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/pcap"
+	"github.com/keepscope/keepscope/sniffer/printable"
 )
 
 // liveFlags are the flags of the commands that capture.
@@ -55,6 +56,7 @@ type live struct {
 	failed   error        // for the next Read
 	stopped  atomic.Int64 // when the context was done, 0 before
 	attempts []attempt    // by interface
+	names    []string     // of the interfaces, printable
 
 	local   atomic.Pointer[map[sniffer.Addr]struct{}]
 	unready atomic.Pointer[error]
@@ -90,6 +92,9 @@ func (f *liveFlags) openLive(ctx context.Context, cfg liveConfig) (*live, error)
 		return nil, err
 	}
 	l := &live{src: src, cfg: cfg, drop: drop, attempts: make([]attempt, len(src.Interfaces()))}
+	for _, name := range src.Interfaces() {
+		l.names = append(l.names, printable.Text(name))
+	}
 	l.refresh()
 	if err := l.reopen(time.Now()); err != nil {
 		src.Close()
@@ -238,8 +243,8 @@ func (l *live) Ready() error {
 	return nil
 }
 
-// Interfaces returns the names of the interfaces.
-func (l *live) Interfaces() []string { return l.src.Interfaces() }
+// Interfaces returns the names of the interfaces, fit to be shown.
+func (l *live) Interfaces() []string { return l.names }
 
 // Drops returns what was lost on the i-th interface.
 func (l *live) Drops(i int) pcap.Drops { return l.src.Drops(i) }

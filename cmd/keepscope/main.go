@@ -16,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/keepscope/keepscope/sniffer/pcap"
+	"github.com/keepscope/keepscope/sniffer/printable"
 )
 
 // Exit statuses.
@@ -38,13 +39,17 @@ type console struct {
 	out, err io.Writer
 }
 
+// fail says what went wrong. Names that are given on the command line, or come
+// from a file, may be in it.
+func (c console) fail(err error) { fmt.Fprintln(c.err, "keepscope:", printable.Lines(err.Error())) }
+
 // run is the program: it returns the exit status.
 func run(ctx context.Context, args []string, con console) int {
 	var c cli
 	status, exited := 0, false
 	parser, err := c.parser(ctx, con, kong.Exit(func(code int) { status, exited = code, true }))
 	if err != nil {
-		fmt.Fprintln(con.err, "keepscope:", err)
+		con.fail(err)
 		return exitUsage
 	}
 	k, err := parser.Parse(args)
@@ -52,7 +57,7 @@ func run(ctx context.Context, args []string, con console) int {
 		return status
 	}
 	if err != nil {
-		fmt.Fprintln(con.err, "keepscope:", err)
+		con.fail(err)
 		fmt.Fprintln(con.err, "Run 'keepscope --help' for the commands and their flags.")
 		return exitUsage
 	}
@@ -64,10 +69,10 @@ func run(ctx context.Context, args []string, con console) int {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &usage):
-		fmt.Fprintln(con.err, "keepscope:", err)
+		con.fail(err)
 		return exitUsage
 	}
-	fmt.Fprintln(con.err, "keepscope:", err)
+	con.fail(err)
 	return exitFailed
 }
 

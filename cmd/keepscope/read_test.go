@@ -75,3 +75,40 @@ func TestReadLeastMemory(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesAreShownPrintable holds that an escape in a file's name reaches no
+// terminal, neither in an error nor in the report.
+func TestNamesAreShownPrintable(t *testing.T) {
+	demo, err := os.ReadFile("demo.pcap.zst")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	capture, text := filepath.Join(dir, "y\x1b[31mred\u202e.pcap"), filepath.Join(dir, "y\x1b[31mred\n.txt")
+	for path, data := range map[string][]byte{capture: demo, text: []byte("no capture at all, but a text")} {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"report", []string{"read", capture}, exitDone, ""}, // too long for its line, so cut before the escape
+		{"no capture", []string{"read", text}, exitFailed, `y\x1b[31mred\n.txt: not a capture file`},
+		{"no such file", []string{"read", "y\x1b[31mred"}, exitFailed, `open y\x1b[31mred: `},
+		{"no such command", []string{"y\x1b[31mred"}, exitUsage, `y\x1b[31mred`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out, errs strings.Builder
+			if code := run(t.Context(), tt.args, console{out: &out, err: &errs}); code != tt.code {
+				t.Errorf("exit status %d, want %d", code, tt.code)
+			}
+			if all := out.String() + errs.String(); strings.ContainsAny(all, "\x1b\u202e") || !strings.Contains(all, tt.want) {
+				t.Errorf("%q, want %q in it and no escape", all, tt.want)
+			}
+		})
+	}
+}

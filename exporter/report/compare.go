@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"github.com/keepscope/keepscope/sniffer/printable"
 	"io"
 	"math"
 	"slices"
@@ -345,7 +346,7 @@ func (p *page) deltas(list []ServerDelta) {
 			mark = "~"
 		}
 		e, w := find(d.Changes, prefix+"effectiveness"), find(d.Changes, prefix+perRequest)
-		p.line(pad(Shorten(printable(d.Name), nameWidth-1), nameWidth),
+		p.line(pad(Shorten(printable.Text(d.Name), nameWidth-1), nameWidth),
 			padLeft(mark+valueText(e.Before, PercentText)+" → "+valueText(e.After, PercentText), 20),
 			padLeft(mark+valueText(w.Before, perText)+" → "+valueText(w.After, perText), 20),
 			"  ", p.judgement(w))

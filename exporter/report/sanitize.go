@@ -1,7 +1,5 @@
 package report
 
-import "strings"
-
 // maxName is the longest server name that is kept: DNS allows 253 bytes, but
 // a longer one than this fits no table and is more likely an attack.
 const maxName = 128
@@ -39,16 +37,6 @@ func cleanInto(buf *[maxName]byte, name string) []byte {
 		buf[i] = c
 	}
 	return buf[:n]
-}
-
-// printable makes text from outside, such as a file name, safe for a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0xfffd || isFormat(r) {
-			return '?'
-		}
-		return r
-	}, s)
 }
 
 // isFormat says whether r is one of the invisible runes that reorder or split

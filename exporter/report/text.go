@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"github.com/keepscope/keepscope/sniffer/printable"
 	"io"
 	"maps"
 	"slices"
@@ -170,7 +171,7 @@ func (p *page) source(c *Capture) {
 	}
 	from := "capture"
 	if len(names) > 0 {
-		from = Shorten(printable(names[0]), 32)
+		from = Shorten(printable.Text(names[0]), 32)
 	}
 	if len(names) > 1 {
 		from += fmt.Sprintf(" and %d more", len(names)-1)
@@ -318,7 +319,7 @@ func (p *page) servers(list []Server) {
 	shown, rows := 0, 0
 	for ; shown < len(list) && rows < maxTableRows; shown++ {
 		for i, q := range list[shown].Parts() {
-			name := Shorten(printable(list[shown].Name), nameWidth-1)
+			name := Shorten(printable.Text(list[shown].Name), nameWidth-1)
 			if i > 0 {
 				name = "  encrypted, estimated"
 			}
@@ -481,7 +482,7 @@ func (r *Report) Notes() (list []string) {
 	if s := leastBalanced(r.Servers); s != nil && !found(tooSticky.Code) {
 		q := s.Parts()[0]
 		list = append(list, fmt.Sprintf("Balance: %s, %s on 1 of %d addresses; %s requests on connections of %s.",
-			Shorten(printable(s.Name), 32), PercentText(*s.BusiestShare), s.AddressCount,
+			Shorten(printable.Text(s.Name), 32), PercentText(*s.BusiestShare), s.AddressCount,
 			q.Mark()+perText(q.RequestsPerConn.Mean), SecondsText(*s.Age.P50)))
 	}
 	return list
@@ -543,7 +544,7 @@ func UrgentFirst(found []Finding) []Finding {
 func (p *page) finding(number int, f *Finding) {
 	text := f.Summary
 	if f.Server != "" {
-		text = Shorten(printable(f.Server), 48) + ": " + text
+		text = Shorten(printable.Text(f.Server), 48) + ": " + text
 	}
 	p.wrapped(plain, fmt.Sprintf("%d. ", number), f.Severity.style(), text)
 	if f.Severity == OK {
