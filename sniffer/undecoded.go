@@ -27,6 +27,19 @@ const (
 	maxServerPort = 32767
 )
 
+// String returns a short lower-case word, fit for a label.
+func (r Registry) String() string {
+	switch r {
+	case EtherType:
+		return "ethertype"
+	case IPProtocol:
+		return "ip_protocol"
+	case UDPPort:
+		return "udp_port"
+	}
+	return "unknown"
+}
+
 // An Undecoded counts frames that are well formed and hold no segment that the
 // Decoder knows how to reach.
 type Undecoded struct {

@@ -99,8 +99,8 @@ func (p *pipeline) report(capture report.Capture) *report.Report {
 }
 
 // reportLive is report while packets are still read: it takes the decoder's
-// counts from errs, and each worker's between two of its batches.
-func (p *pipeline) reportLive(capture report.Capture, errs sniffer.DecodeErrors) *report.Report {
+// counts from decoded, and each worker's between two of its batches.
+func (p *pipeline) reportLive(capture report.Capture, decoded sniffer.DecodeStats) *report.Report {
 	sum := report.NewAggregate(report.Options{})
 	for i, w := range p.reader.Workers {
 		w.Do(func() {
@@ -109,14 +109,14 @@ func (p *pipeline) reportLive(capture report.Capture, errs sniffer.DecodeErrors)
 		})
 	}
 	p.progress(&capture)
-	addDecodeErrors(&capture, errs)
+	capture.SetDecoded(decoded)
 	return report.Build(sum, capture)
 }
 
 // account fills in what the stages counted.
 func (p *pipeline) account(c *report.Capture) {
 	p.progress(c)
-	addDecodeErrors(c, p.reader.Decoder.Stats().Errors)
+	c.SetDecoded(p.reader.Decoder.Stats())
 	for _, w := range p.reader.Workers {
 		addReassembly(c, w.Assembler.Stats())
 	}
@@ -129,15 +129,6 @@ func (p *pipeline) progress(c *report.Capture) {
 	if first := p.reader.Progress.First.Load(); first != 0 {
 		c.FirstPacket = time.Unix(0, first).UTC()
 		c.LastPacket = time.Unix(0, p.reader.Progress.Last.Load()).UTC()
-	}
-}
-
-func addDecodeErrors(c *report.Capture, errs sniffer.DecodeErrors) {
-	c.DecodeErrors = map[string]uint64{}
-	for kind, n := range errs.All() {
-		if n > 0 {
-			c.DecodeErrors[kind.String()] = n
-		}
 	}
 }
 

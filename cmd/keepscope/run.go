@@ -314,7 +314,7 @@ func (s *sidecar) ready() error {
 // report sums up what was seen so far, for the page.
 func (s *sidecar) report() *report.Report {
 	capture := s.cmd.liveFlags.capture(s.live)
-	return s.pipeline.reportLive(capture, s.stages().Decode)
+	return s.pipeline.reportLive(capture, s.tap.decoded())
 }
 
 // confine says what running takes of the file system.

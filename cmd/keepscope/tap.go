@@ -59,6 +59,13 @@ func (t *tap) ended() {
 	t.decode = t.decoder.Stats()
 }
 
+// decoded returns the decoder's counts up to the last Read.
+func (t *tap) decoded() sniffer.DecodeStats {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.decode
+}
+
 // stages tells the counts as the exporter wants them; n is how many interfaces
 // are known by name.
 func (t *tap) stages(n int) exporter.Stages {

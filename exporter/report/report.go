@@ -36,7 +36,10 @@ type Capture struct {
 	Bytes             uint64            `json:"bytes"`
 	CutShort          bool              `json:"cut_short,omitempty"` // a file ended inside a packet
 	Dropped           Dropped           `json:"dropped"`
-	DecodeErrors      map[string]uint64 `json:"decode_errors,omitempty"` // by kind
+	DecodeErrors      map[string]uint64 `json:"decode_errors,omitempty"`                 // by kind
+	NotDecoded        *NotDecoded       `json:"not_decoded,omitempty"`                   // nil where there was nothing else
+	TimeBack          uint64            `json:"packets_stamped_back,omitempty"`          // earlier than the packet before
+	LostFragments     uint64            `json:"fragmented_datagrams_given_up,omitempty"` // for time or room
 	Reassembly        Reassembly        `json:"reassembly"`
 	UnwatchedPairs    uint64            `json:"unwatched_pair_connections,omitempty"` // Build sets it
 	FoldedConnections uint64            `json:"folded_connections,omitempty"`         // in "other"; Build sets it
@@ -51,6 +54,40 @@ type Dropped struct {
 
 // Total returns how many packets were lost.
 func (d Dropped) Total() uint64 { return d.Kernel + d.Interface + d.Queue }
+
+// NotDecoded counts the packets that are well formed and neither TCP nor DNS, as
+// far as decoding reaches.
+type NotDecoded struct {
+	Packets uint64         `json:"packets"`
+	Numbers []UnreadNumber `json:"numbers"` // what they are; most packets first, rare ones left out
+}
+
+// An UnreadNumber is a number in a registry of protocols.
+type UnreadNumber struct {
+	Name    string `json:"name"` // in words, as in "UDP port 2152"
+	Kind    string `json:"kind"` // ethertype, ip_protocol or udp_port
+	Number  uint16 `json:"number"`
+	Packets uint64 `json:"packets"`
+}
+
+// SetDecoded fills in what became of the packets before they were segments.
+func (c *Capture) SetDecoded(s sniffer.DecodeStats) {
+	c.DecodeErrors = map[string]uint64{}
+	for kind, n := range s.Errors.All() {
+		if n > 0 {
+			c.DecodeErrors[kind.String()] = n
+		}
+	}
+	c.TimeBack, c.LostFragments = s.TimeBack, s.FragmentsExpired+s.FragmentsEvicted
+	c.NotDecoded = nil
+	if s.Other == 0 {
+		return
+	}
+	c.NotDecoded = &NotDecoded{Packets: s.Other, Numbers: []UnreadNumber{}}
+	for _, u := range s.NotDecoded.All() {
+		c.NotDecoded.Numbers = append(c.NotDecoded.Numbers, UnreadNumber{u.String(), u.Registry.String(), u.Number, u.Frames})
+	}
+}
 
 // Reassembly counts what happened to the streams.
 type Reassembly struct {

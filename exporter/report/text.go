@@ -49,6 +49,7 @@ func (r *Report) WriteText(w io.Writer, o TextOptions) error {
 		p.blank()
 		p.findings(r, room)
 	}
+	p.notDecoded(r.Capture.NotDecoded)
 	_, err := io.WriteString(w, p.b.String())
 	return err
 }
@@ -273,6 +274,26 @@ func (p *page) honesty(c *Capture, t *Summary) {
 	if m := Missed(c, t); len(m) > 0 {
 		p.wrapped(yellow, "! ", yellow, "The capture is not whole: "+strings.Join(m, ", ")+".")
 	}
+}
+
+// maxNumbers is how many kinds of packets that are not decoded the text names.
+const maxNumbers = 3
+
+// notDecoded says what else was captured: were HTTP in it, it would not be seen.
+func (p *page) notDecoded(n *NotDecoded) {
+	if n == nil {
+		return
+	}
+	var list []string
+	left := n.Packets
+	for _, k := range n.Numbers[:min(len(n.Numbers), maxNumbers)] {
+		list = append(list, k.Name+" ("+group3(k.Packets)+")")
+		left -= k.Packets
+	}
+	if left > 0 {
+		list = append(list, "others ("+group3(left)+")")
+	}
+	p.wrapped(dim, "", dim, pluralWere(n.Packets, "packet")+" neither TCP nor DNS: "+strings.Join(list, ", ")+".")
 }
 
 // Missed lists what the capture missed, in words. It is empty where all was seen; else

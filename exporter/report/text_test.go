@@ -9,7 +9,10 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/sniffer"
 )
 
 // busyReport is a report in which most of what can be said is said.
@@ -200,5 +203,44 @@ func TestWords(t *testing.T) {
 		if test.got != test.want {
 			t.Errorf("got %q, want %q", test.got, test.want)
 		}
+	}
+}
+
+// TestNotDecoded tells of packets that nobody looked into.
+func TestNotDecoded(t *testing.T) {
+	var d sniffer.Decoder
+	var s sniffer.Segment
+	decode := func(n int, etherType string, b ...byte) {
+		data := append([]byte("\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02"+etherType), b...)
+		for range n {
+			d.Decode(&sniffer.Frame{Data: data, Length: uint32(len(data)), Link: sniffer.LinkEthernet}, &s)
+		}
+	}
+	ip := func(protocol byte, b ...byte) []byte {
+		return append([]byte{0x45, 0, 0, byte(20 + len(b)), 0, 0, 0, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2}, b...)
+	}
+	decode(1200, "\x08\x00", ip(17, 0xc0, 0, 1, 187, 0, 9, 0, 0, 1)...) // QUIC
+	decode(30, "\x08\x00", ip(50, 1, 2, 3, 4)...)                       // ESP
+	decode(7, "\x08\x06", 0, 1)                                         // ARP
+	decode(2, "\x00\x10", 0x42, 0x42, 3)                                // spanning tree
+
+	var c Capture
+	c.SetDecoded(d.Stats())
+	want := &NotDecoded{Packets: 1239, Numbers: []UnreadNumber{
+		{"UDP port 443", "udp_port", 443, 1200}, {"IP protocol 50", "ip_protocol", 50, 30}, {"EtherType 0x0806", "ethertype", 0x0806, 7},
+	}}
+	if diff := cmp.Diff(want, c.NotDecoded); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	var out strings.Builder
+	if err := Build(NewAggregate(Options{}), c).WriteText(&out, TextOptions{Width: 120}); err != nil {
+		t.Fatal(err)
+	}
+	if line := "1239 packets were neither TCP nor DNS: UDP port 443 (1200), IP protocol 50 (30), EtherType 0x0806 (7), others (2)."; !strings.Contains(strings.Join(strings.Fields(out.String()), " "), line) {
+		t.Errorf("%s\nwant in it: %s", out.String(), line)
+	}
+	var none Capture
+	if none.SetDecoded(sniffer.DecodeStats{}); none.NotDecoded != nil {
+		t.Error("packets of none")
 	}
 }
