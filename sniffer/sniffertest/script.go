@@ -165,18 +165,10 @@ func (c *Conn) append(kind eventKind, m Message, n int64) {
 	c.script.events = append(c.script.events, event{kind: kind, conn: c, message: m, gap: n})
 }
 
-// Datagram appends a UDP datagram. One of the ports ought to be 53: Segments
-// yields it as DNS.
-func (s *Script) Datagram(at time.Duration, src, dst netip.AddrPort, payload []byte) {
-	s.datagram(src, dst, Message{At: at, Payload: payload})
-}
-
+// datagram appends a UDP datagram, which Segments yields as DNS.
 func (s *Script) datagram(src, dst netip.AddrPort, m Message) {
 	s.events = append(s.events, event{kind: datagram, message: m, src: endpoint(src), dst: endpoint(dst)})
 }
-
-// Append adds what the other script holds after what s holds.
-func (s *Script) Append(other *Script) { s.events = append(s.events, other.events...) }
 
 // WithMSS returns the same conversation in segments of at most n bytes,
 // whatever it says about that itself. It panics where n is not positive.
