@@ -83,7 +83,7 @@ func drops() *timeseries.PanelBuilder {
 	return paint(stacked(common.StackingModeNormal, text{
 		title: "Dropped packets, by where",
 		unit:  unitPackets,
-		about: "Packets lost before they could be analysed. Good: 0. kernel: the capture buffer was full, give more CPU or a larger buffer. interface: the driver or the card lost them, before anyone on the host saw them. queue: a worker was too slow, give --workers.",
+		about: "Packets lost before they could be analysed. Good: 0. kernel: the capture buffer was full, give more CPU or a larger buffer. interface: the driver or the card lost them, before anyone on the host saw them.",
 		empty: noPackets,
 	}, query{expr: sum(by(exporter.LabelWhere), targetScope.rate(rateInterval, exporter.CaptureDropped)), legend: legendOf(exporter.LabelWhere)}),
 		tones("", exporter.Values(exporter.LabelWhere), cycle([]string{vermillion, purple, orange}))...)

@@ -218,7 +218,7 @@ func figure(metric string, labels []string) float64 {
 		exporter.ConnectionsClosed: {"client client_idle": 2, "server server_idle": 1},
 		exporter.ConnectionsOpen:   {"": 30},
 		exporter.CapturePackets:    {"eth0": 97},
-		exporter.CaptureDropped:    {"eth0 kernel": 2, "eth0 queue": 1},
+		exporter.CaptureDropped:    {"eth0 kernel": 2, "eth0 interface": 1},
 		exporter.Servers:           {"": 2},
 		exporter.ServerLimit:       {"": 200},
 		exporter.BuildInfo:         {"dev c go": 1},

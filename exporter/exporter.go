@@ -52,9 +52,9 @@ type Stages struct {
 
 // InterfaceStats counts what one interface gave, and what was lost.
 type InterfaceStats struct {
-	Name                                            string
-	Packets, Bytes                                  uint64
-	DroppedKernel, DroppedByInterface, DroppedQueue uint64
+	Name                              string
+	Packets, Bytes                    uint64
+	DroppedKernel, DroppedByInterface uint64
 }
 
 // An Exporter makes metrics of what its Recorders count. It is a

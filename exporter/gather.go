@@ -221,7 +221,7 @@ func (b *builder) stages(s Stages, w workerStats) {
 	for _, i := range s.Interfaces {
 		b.counter(CapturePackets, i.Packets, LabelInterface, i.Name)
 		b.counter(CaptureBytes, i.Bytes, LabelInterface, i.Name)
-		for where, n := range [...]uint64{i.DroppedKernel, i.DroppedByInterface, i.DroppedQueue} {
+		for where, n := range [...]uint64{i.DroppedKernel, i.DroppedByInterface} {
 			b.counter(CaptureDropped, n, LabelInterface, i.Name, LabelWhere, wheres[where])
 		}
 	}

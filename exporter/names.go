@@ -137,7 +137,7 @@ var Metrics = []Metric{
 
 	{CapturePackets, Counter, "Packets captured.", false, []string{LabelInterface}},
 	{CaptureBytes, Counter, "Bytes of captured packets on the wire.", false, []string{LabelInterface}},
-	{CaptureDropped, Counter, "Packets lost before they could be analysed: for want of room in the kernel's buffer, by the interface or its driver, in a queue. Every other figure lacks them.", false, []string{LabelInterface, LabelWhere}},
+	{CaptureDropped, Counter, "Packets lost before they could be analysed: for want of room in the kernel's buffer, or by the interface or its driver. Every other figure lacks them.", false, []string{LabelInterface, LabelWhere}},
 	{LastPacket, Gauge, "Time of the newest packet.", false, nil},
 	{DecodeErrors, Counter, "Packets that could not be decoded, by the layer at which decoding stopped.", false, []string{LabelLayer}},
 
@@ -203,7 +203,7 @@ var (
 	protocols = [...]string{"unknown", "http/0.9", "http/1.0", "http/1.1", "h2"}
 	reuses    = [...]string{fact.FirstRequest: "false", fact.ReusedRequest: "true", fact.UnknownReuse: "unknown"}
 	sides     = [...]string{fact.ByClient: "client", fact.ByServer: "server"}
-	wheres    = [...]string{"kernel", "interface", "queue"}
+	wheres    = [...]string{"kernel", "interface"}
 
 	handshakeKinds = [...]string{kindTCP: "tcp", kindTLSFull: "tls_full", kindTLSResumed: "tls_resumed"}
 	costKinds      = [...]string{costTCP: "tcp", costTLS: "tls", costDNS: "dns"}

@@ -70,7 +70,7 @@ func (m *metricsFile) stages() exporter.Stages {
 	c := &m.capture
 	s := exporter.Stages{Interfaces: []exporter.InterfaceStats{{
 		Name: strings.Join(c.Interfaces, ","), Packets: c.Packets, Bytes: c.Bytes,
-		DroppedKernel: c.Dropped.Kernel, DroppedByInterface: c.Dropped.Interface, DroppedQueue: c.Dropped.Queue,
+		DroppedKernel: c.Dropped.Kernel, DroppedByInterface: c.Dropped.Interface,
 	}}}
 	if s.Interfaces[0].Name == "" {
 		s.Interfaces[0].Name = "file"

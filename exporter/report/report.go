@@ -49,11 +49,10 @@ type Capture struct {
 type Dropped struct {
 	Kernel    uint64 `json:"kernel"`
 	Interface uint64 `json:"interface"`
-	Queue     uint64 `json:"queue"`
 }
 
 // Total returns how many packets were lost.
-func (d Dropped) Total() uint64 { return d.Kernel + d.Interface + d.Queue }
+func (d Dropped) Total() uint64 { return d.Kernel + d.Interface }
 
 // NotDecoded counts the packets that are well formed and neither TCP nor DNS, as
 // far as decoding reaches.
