@@ -46,7 +46,9 @@ type part struct {
 
 // Merge joins files into one timeline: the next frame is always the earliest
 // of those that the files have next, of equal ones that of the file named
-// first. A file's own order is kept, also where its time goes back.
+// first. A file's own order is kept, also where its time goes back; a frame then
+// counts as early as the one behind it, so that one stamped far ahead does not
+// hold up the rest of its file.
 //
 // Interfaces of different files have different numbers. Only where a file has
 // ended before another delivers its first frame, an interface of the same
@@ -198,7 +200,7 @@ func (m *Merged) whole(in *input) bool {
 	}
 	bound, tie := m.bound(in)
 	for i := range in.batch.Frames {
-		if at := in.batch.Frames[i].Time; at > bound || at == bound && !tie {
+		if at := in.time(i); at > bound || at == bound && !tie {
 			return false
 		}
 	}
@@ -211,7 +213,7 @@ func (m *Merged) bound(first *input) (at int64, tie bool) {
 	at, tie = math.MaxInt64, true
 	for i := 1; i < min(3, len(m.inputs)); i++ { // the second is a child of the first
 		other := m.inputs[i]
-		if t := other.time(); t < at {
+		if t := other.time(other.next); t < at {
 			at, tie = t, first.index < other.index
 		} else if t == at {
 			tie = tie && first.index < other.index
@@ -260,10 +262,18 @@ func (m *Merged) advance(in *input) {
 	m.down(0)
 }
 
-func (in *input) time() int64 { return in.batch.Frames[in.next].Time }
+// time returns the time by which the i-th frame of the batch is sorted: its own,
+// or that of the next where that is earlier.
+func (in *input) time(i int) int64 {
+	frames := in.batch.Frames
+	if i+1 < len(frames) {
+		return min(frames[i].Time, frames[i+1].Time)
+	}
+	return frames[i].Time
+}
 
 func before(a, b *input) bool {
-	if at, bt := a.time(), b.time(); at != bt {
+	if at, bt := a.time(a.next), b.time(b.next); at != bt {
 		return at < bt
 	}
 	return a.index < b.index
