@@ -1,8 +1,8 @@
 package protection
 
 import (
-	"crypto/md5"  //nolint:gosec // of TLS 1.0 and 1.1
-	"crypto/sha1" //nolint:gosec // of TLS 1.0 and CBC suites
+	"crypto/md5" 
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/binary"
@@ -42,9 +42,9 @@ func newHMAC(h Hash) *hmac {
 	case SHA384:
 		m.hash = sha512.New384()
 	case SHA1:
-		m.hash = sha1.New() //nolint:gosec // see above
+		m.hash = sha1.New()
 	default:
-		m.hash = md5.New() //nolint:gosec // see above
+		m.hash = md5.New()
 	}
 	m.block = m.hash.BlockSize()
 	return m
