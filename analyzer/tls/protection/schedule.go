@@ -1,7 +1,7 @@
 package protection
 
 import (
-	"crypto/md5" 
+	"crypto/md5"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
