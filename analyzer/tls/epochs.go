@@ -202,7 +202,7 @@ func (d *Decrypter) open(from Dir, h *direction, dst, body []byte) (content []by
 	first := h.seq
 	if h.epoch != clear0 {
 		if content, kind, ok = d.try(h, slack, dst, body); ok {
-			d.found(from, h, h.seq-first, false)
+			d.found(from, h, int64(h.seq-first)-1, false)
 			return content, kind, true
 		}
 	}
@@ -222,7 +222,7 @@ func (d *Decrypter) open(from Dir, h *direction, dst, body []byte) (content []by
 	d.shared.forget(&old)
 	old.keys.Wipe()
 	h.passing = false
-	d.found(from, h, 0, true)
+	d.found(from, h, int64(h.seq)-1, old.epoch == handshake)
 	if from == Server && e == traffic && d.hs != nil {
 		d.hs.answered = true
 	}
@@ -250,17 +250,13 @@ func (d *Decrypter) try(h *direction, slack int, dst, body []byte) (content []by
 }
 
 // found notes that a record authenticated. Where some were lost before it, how much
-// they held is told: exactly where their number is known.
-func (d *Decrypter) found(from Dir, h *direction, moved uint64, otherKeys bool) {
+// they held is told: exactly where their number is known. They held nothing where
+// all of them belonged to the handshake.
+func (d *Decrypter) found(from Dir, h *direction, lost int64, wasHandshake bool) {
 	if h.resync {
 		d.shared.Stats.Resumed++
-		n := h.start - h.lostFrom
-		lost := int64(moved) - 1 // the record itself is one
-		if otherKeys {
-			lost = 1
-		}
-		n = max(n-lost*int64(headSize+h.keys.Overhead()), 1)
-		if d.state == Decrypted && !h.closed && h.epoch == traffic {
+		n := max(h.start-h.lostFrom-lost*int64(headSize+h.keys.Overhead()), 1)
+		if d.state == Decrypted && !h.closed && h.epoch == traffic && (lost > 0 || !wasHandshake) {
 			d.above.Gap(from, n, h.at)
 		}
 	}

@@ -33,6 +33,7 @@ type direction struct {
 	got      uint16 // bytes of the record's body
 	head     [headSize]byte
 	have     uint8 // bytes of head
+	tailAt   uint8 // where what is kept of a torn record's tail begins
 	epoch    epoch
 	torn     bool // bytes of the record are missing, or not kept
 	gap      bool // and it was a gap
@@ -121,12 +122,12 @@ func (d *Decrypter) take(from Dir, h *direction, b []byte, at int64) int {
 	case h.buffer == nil:
 		d.lostRecord(from, h, nil)
 	case h.torn:
-		d.tornRecord(from, h, h.buffer.b[:kept])
+		d.tornRecord(from, h, h.buffer.b[h.tailAt:kept])
 	default:
 		d.record(from, h, h.buffer.b[:kept])
 	}
 	h.letGo(d.shared)
-	h.got, h.torn, h.gap = 0, false, false
+	h.got, h.tailAt, h.torn, h.gap = 0, 0, false, false
 	return n
 }
 
@@ -150,13 +151,14 @@ func (d *Decrypter) gather(from Dir, h *direction, piece []byte, length int) {
 		return
 	}
 	if h.buffer == nil {
-		if at > 0 {
+		if at > 0 && !h.torn {
 			return // what came before had no room
 		}
 		if h.buffer = d.shared.buffer(); h.buffer == nil {
 			h.torn, h.gap = true, true
 			return
 		}
+		h.tailAt = uint8(at) // 0 but for the end of a record with a gap
 	}
 	copy(h.buffer.b[at:], piece)
 }
@@ -360,7 +362,7 @@ func (d *Decrypter) record(from Dir, h *direction, body []byte) {
 	d.shared.Stats.Opened++
 	d.authentic(from, h.at)
 	d.content(from, h, kind, content)
-	clear(content)
+	clear(dst[:len(body)]) // content, type and padding
 }
 
 // content takes a record's content.
@@ -420,9 +422,12 @@ func (d *Decrypter) clearRecord(from Dir, h *direction, body []byte) {
 
 // useless says whether nobody reads the content of a record of that length.
 func (d *Decrypter) useless(from Dir, h *direction, length int) bool {
-	return d.skipper != nil && d.state == Decrypted && h.epoch == traffic && h.head[0] == recordApplicationData &&
-		!h.verify && !h.dead && !h.closed && !h.passing &&
-		int64(length-h.keys.Overhead()) <= d.skipper.Skippable(from)
+	if d.skipper == nil || d.state != Decrypted || h.epoch != traffic || h.head[0] != recordApplicationData ||
+		h.verify || h.dead || h.closed || h.passing {
+		return false
+	}
+	room := d.skipper.Skippable(from)
+	return room > 0 && int64(length-h.keys.Overhead()) <= room
 }
 
 // passOver tells a record that nobody reads by what its last bytes say.
@@ -465,7 +470,7 @@ func (d *Decrypter) lostRecord(from Dir, h *direction, tail []byte) {
 	}
 	n := h.length() - h.keys.Overhead()
 	kind := h.head[0]
-	if !h.resync && !h.passing && !h.dead && len(tail) == min(h.length(), protection.Tail) {
+	if !h.resync && !h.passing && !h.dead && len(tail) > 0 {
 		if k, size, ok := d.shared.cipher(h).Content(h.seq, h.head[:], h.length(), tail); ok {
 			kind, n = k, size
 		}
