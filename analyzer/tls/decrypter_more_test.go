@@ -9,7 +9,9 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -780,7 +782,43 @@ func FuzzRecords(f *testing.F) {
 	v = newSession13(9)
 	f.Add(join(v.finished, v.client.data("ask"), v.client.data("more")), join(v.answer, v.server.data("answer")), uint8(40), uint16(130), uint16(30))
 	f.Add(join(ccs, record(22, 1, 2)), join(hello12, record(22, message(11, 1)...), ccs), uint8(0), uint16(0), uint16(7))
-	f.Fuzz(func(t *testing.T, client, server []byte, size uint8, place, gap uint16) {
+	f.Fuzz(damaged)
+}
+
+// TestDamage is FuzzRecords with changes that a seed decides.
+func TestDamage(t *testing.T) {
+	rounds := 300
+	if s := os.Getenv("KEEPSCOPE_ROUNDS"); s != "" {
+		rounds, _ = strconv.Atoi(s)
+	}
+	for i := range rounds {
+		r := rand.New(rand.NewPCG(3, uint64(i)))
+		v := newSession13(9)
+		client := join(v.finished, v.client.data("ask"), v.client.update(), v.client.data(strings.Repeat("more", 500)), v.client.data("again"))
+		server := join(v.answer, v.server.data("answer"), v.server.update(), v.server.record(22, message(typeNewSessionTicket, 1, 2), 0), v.server.data("x"))
+		for range r.IntN(4) {
+			for _, b := range []*[]byte{&client, &server} {
+				at := r.IntN(len(*b))
+				n := r.IntN(min(len(*b)-at, 60))
+				switch r.IntN(4) {
+				case 0:
+					(*b)[at] ^= byte(1 << r.IntN(8))
+				case 1:
+					*b = append((*b)[:at:at], (*b)[at+n:]...)
+				case 2:
+					*b = join((*b)[:at+n], (*b)[at:])
+				}
+			}
+		}
+		damaged(t, client, server, uint8(r.IntN(256)), uint16(r.IntN(len(client)+1)), uint16(r.IntN(400)))
+		if t.Failed() {
+			t.Fatalf("round %d", i)
+		}
+	}
+}
+
+func damaged(t *testing.T, client, server []byte, size uint8, place, gap uint16) {
+	{
 		v := newSession13(9)
 		keys := append(v.keys(), fmt.Sprintf("CLIENT_RANDOM %x %x\n", bytes.Repeat([]byte{9}, 32), make([]byte, 48))...)
 		chunks := []chunk{c(v.hello), s(server), c(client)}
@@ -813,5 +851,5 @@ func FuzzRecords(f *testing.F) {
 		if shared.Held() != 0 {
 			t.Fatalf("%d bytes are held", shared.Held())
 		}
-	})
+	}
 }
