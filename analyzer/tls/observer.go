@@ -24,8 +24,8 @@ const (
 	ClientHello                  // Info has what the client offers
 	HelloRetry                   // the server asks for another ClientHello (RFC 8446 §4.1.4)
 	ServerHello                  // Info has Version and ALPN, and what is known of Resumed
-	HandshakeDone                // the client's Finished begins; Info has Version and Resumed
-	ApplicationData              // a record of application data begins; Info has Length
+	HandshakeDone                // the client may send its request; Info has Version, Resumed and Early
+	ApplicationData              // a record of application data begins; Info has Length, Content, Request and Interim
 	ApplicationEnd               // its last byte was consumed
 	Alert                        // an alert of any kind; close_notify is one
 	MaybeAlert                   // TLS 1.3: an encrypted record of an alert's length
@@ -44,7 +44,11 @@ type Info struct {
 	ALPN    []byte // ServerHello: the protocol chosen, up to TLS 1.2
 	Version uint16 // as on the wire; 0 where no ServerHello was seen
 	Length  uint16 // ApplicationData: bytes of the record, encrypted, without its header
+	Content uint16 // ApplicationData: the most bytes that it holds
 	Resumed bool
+	Early   bool // HandshakeDone: the client has sent application data before
+	Request bool // ApplicationData of the client: it can hold a request
+	Interim bool // ApplicationData of the server: it has the length of a 100 (Continue)
 
 	SessionID, Ticket, PSK, EarlyData bool // ClientHello: offered
 }
@@ -65,7 +69,7 @@ const (
 )
 
 // A state is what an Observer knows of a connection.
-type state uint16
+type state uint32
 
 const (
 	clientHelloSeen state = 1 << iota
@@ -81,6 +85,15 @@ const (
 	serverDone   // with early data: the server's Finished was seen
 	dead         // not TLS
 	partialDir   // the partial hello is the server's
+	serverCipher // up to TLS 1.2: the server's ChangeCipherSpec was seen
+	offersHTTP2  // by ALPN
+	prefersHTTP2 // and first
+	choseSeen    // TLS 1.3: the server's first encrypted record was
+	choseHTTP2   // and it has the length of EncryptedExtensions with h2
+	choseOther   // or with http/1.1, or without ALPN
+	beganHTTP2   // the client's first application data has the length of HTTP/2's beginning
+	isHTTP2      // up to TLS 1.2: by ALPN
+	clientData   // application data of the client was told
 )
 
 // A half is one direction's place among its records.
@@ -170,6 +183,12 @@ func (o *Observer) Next(dir Dir, b []byte, i *Info) (int, Event) {
 			case NeedMore:
 			case Lost:
 				return len(b), Lost
+			case HandshakeDone:
+				if h.head[0] == recordApplicationData && o.before13() {
+					h.have-- // the record is entered again, for what is in it
+					n--
+				}
+				return n, e
 			default:
 				return n, e
 			}
@@ -286,14 +305,16 @@ func (o *Observer) enter(dir Dir, h *half, i *Info) Event {
 	case recordAlert:
 		return Alert
 	case recordHandshake:
-		if dir == Client && o.state&(clientCipher|done) == clientCipher && o.endsTLS12(h.left) {
-			o.state |= done | finished
+		if o.finishes(dir, h.left) {
+			o.state |= done
 			return o.tell(HandshakeDone, i)
 		}
 	case recordApplicationData:
 		e := o.application(dir, h.left)
 		h.inApp = e == ApplicationData
-		i.Length = h.left
+		if e == ApplicationData {
+			o.measure(dir, h.left, i)
+		}
 		return o.tell(e, i)
 	}
 	return NeedMore
@@ -302,7 +323,25 @@ func (o *Observer) enter(dir Dir, h *half, i *Info) Event {
 // tell fills in what every event may say.
 func (o *Observer) tell(e Event, i *Info) Event {
 	i.Version, i.Resumed = o.version, o.state&resumed != 0
+	i.Early = e == HandshakeDone && o.state&spoke != 0
 	return e
+}
+
+// finishes says whether a handshake record ends the handshake up to TLS 1.2 for the client: its own Finished
+// where a session is resumed, and the server's where not (RFC 5246 §7.3). Where
+// the server's hello was not captured the client's has to do.
+func (o *Observer) finishes(dir Dir, length uint16) bool {
+	if o.state&done != 0 {
+		return false
+	}
+	if dir == Server {
+		return o.before13() && o.state&(serverCipher|resumed) == serverCipher
+	}
+	if o.state&clientCipher == 0 || !o.endsTLS12(length) {
+		return false
+	}
+	o.state |= finished
+	return o.version == 0 || o.state&resumed != 0
 }
 
 // before13 says whether the version is known and older than TLS 1.3.
@@ -323,6 +362,7 @@ func (o *Observer) changeCipherSpec(dir Dir) {
 		o.state |= clientCipher
 		return
 	}
+	o.state |= serverCipher
 	if o.state&undecided != 0 {
 		o.state = o.state&^undecided | resumed
 	}
@@ -336,10 +376,14 @@ func (o *Observer) application(dir Dir, length uint16) Event {
 	if dir == Server {
 		return o.serverApplication(length)
 	}
-	if o.state&finished == 0 {
-		if o.before13() {
-			o.state |= finished // its Finished was not captured
-		} else if e := o.clientFlight(length); e != ApplicationData {
+	if o.before13() {
+		o.state |= finished // if it was not captured
+		if o.state&done == 0 {
+			o.state |= done // it did not wait for the server's (RFC 7918)
+			return HandshakeDone
+		}
+	} else if o.state&finished == 0 {
+		if e := o.clientFlight(length); e != ApplicationData {
 			return e
 		}
 	}
@@ -372,6 +416,9 @@ func (o *Observer) clientFlight(length uint16) Event {
 // serverApplication tells a server's application data from its part of the
 // handshake and from what it says unasked.
 func (o *Observer) serverApplication(length uint16) Event {
+	if o.state&choseSeen == 0 {
+		o.chosen(length)
+	}
 	if o.state&(done|finished) == done {
 		o.state |= finished // the client's Finished shared a record
 	}
@@ -531,6 +578,7 @@ func (o *Observer) read(dir Dir, msg []byte, short bool, i *Info) Event {
 	if i.EarlyData {
 		o.state |= early
 	}
+	o.offers(i.Offered)
 	return ClientHello
 }
 
@@ -557,6 +605,9 @@ func (o *Observer) serverHello(body []byte, short bool, i *Info) Event {
 		}
 	default:
 		o.state &^= early
+		if string(i.ALPN) == "h2" {
+			o.state |= isHTTP2
+		}
 		if s.session != 0 && s.session == o.session {
 			o.state |= resumed
 		}

@@ -253,7 +253,7 @@ func TestObserver(t *testing.T) {
 			c(aHello), s(hello12, certificate), c(record(recordHandshake, message(16, 1, 2)...), ccs, finished12),
 			s(ccs, finished12), c(data(100)), s(data(200)), s(record(recordAlert, make([]byte, 26)...)),
 		}, want: []string{
-			aHelloSeen, hello12Seen, "client done version=0303 resumed=false",
+			aHelloSeen, hello12Seen, "server done version=0303 resumed=false",
 			"client data 100", "client end", "server data 200", "server end", "server alert",
 		}},
 		{name: "tls 1.2 resumed by id", chunks: []chunk{c(idHello), s(id12, ccs, finished12), c(ccs, finished12)}, want: []string{
@@ -268,8 +268,14 @@ func TestObserver(t *testing.T) {
 			c(aHello), s(hello12, record(recordHandshake, message(typeNewSessionTicket, 1)...), ccs, finished12), c(ccs, finished12),
 		}, want: []string{aHelloSeen, hello12Seen, "client done version=0303 resumed=true"}},
 		{name: "tls 1.2 all in one record", chunks: []chunk{
-			c(aHello), s(record(recordHandshake, append(bytes.Clone(hello12[headSize:]), certificate[headSize:]...)...)), c(ccs, finished12),
-		}, want: []string{aHelloSeen, hello12Seen, "client done version=0303 resumed=false"}},
+			c(aHello), s(record(recordHandshake, append(bytes.Clone(hello12[headSize:]), certificate[headSize:]...)...)), c(ccs, finished12), s(ccs, finished12),
+		}, want: []string{aHelloSeen, hello12Seen, "server done version=0303 resumed=false"}},
+		{name: "tls 1.2 false start", chunks: []chunk{
+			c(aHello), s(hello12, certificate), c(ccs, finished12, data(100)), s(ccs, finished12, data(200)),
+		}, want: []string{
+			aHelloSeen, hello12Seen, "client done version=0303 resumed=false",
+			"client data 100", "client end", "server data 200", "server end",
+		}},
 		{name: "handshake failure", chunks: []chunk{c(aHello), s(record(recordAlert, 2, 40))}, want: []string{aHelloSeen, "server alert"}},
 		{name: "record too long", chunks: []chunk{c(aHello), s([]byte{22, 3, 3, 0xff, 0xff, 2})}, want: []string{aHelloSeen, "server lost"}},
 		{name: "empty records", chunks: []chunk{c(aHello, record(recordHandshake), record(recordHandshake)), s(record(recordHandshake), hello13)}, want: []string{aHelloSeen, hello13Seen}},
@@ -285,11 +291,11 @@ func TestObserver(t *testing.T) {
 		}},
 		{name: "tls 1.2 finished not captured", loose: true, chunks: []chunk{
 			c(aHello), s(hello12), {dir: Client, gap: 200}, c(data(100)),
-		}, want: []string{aHelloSeen, hello12Seen, "client lost", "client data 100", "client end"}},
+		}, want: []string{aHelloSeen, hello12Seen, "client lost", "client done version=0303 resumed=false", "client data 100", "client end"}},
 
 		{name: "gap in a certificate", chunks: []chunk{
-			c(aHello), s(hello12, certificate[:20]), {dir: Server, gap: int64(len(certificate) - 20)}, s(ccs), c(ccs, finished12),
-		}, want: []string{aHelloSeen, hello12Seen, "client done version=0303 resumed=false"}},
+			c(aHello), s(hello12, certificate[:20]), {dir: Server, gap: int64(len(certificate) - 20)}, c(ccs, finished12), s(ccs, finished12),
+		}, want: []string{aHelloSeen, hello12Seen, "server done version=0303 resumed=false"}},
 		{name: "gap in application data", chunks: []chunk{
 			c(aHello), s(hello13), c(data(53), data(100)), s(data(1000)[:305]), {dir: Server, gap: 700}, s(data(705)[:5]), {dir: Server, gap: 705}, s(data(9)),
 		}, want: []string{
@@ -491,4 +497,54 @@ func untilLost(events []string) []string {
 		}
 	}
 	return events
+}
+
+// TestMeasure says what records can hold by their lengths.
+func TestMeasure(t *testing.T) {
+	h2Hello := record(recordHandshake, message(typeClientHello, clientHelloBody("", sni("a.example"), alpn("h2", "http/1.1"))...)...)
+	h2Only12 := record(recordHandshake, message(typeServerHello, serverHelloBody(0xc02f, zeroRandom, "", alpn("h2"))...)...)
+	type told struct {
+		Content                 uint16
+		Request, Interim, HTTP2 bool
+	}
+	start13 := func(ee int) []chunk {
+		return []chunk{c(h2Hello), s(hello13, data(ee), data(53)), c(data(53))}
+	}
+	tests := []struct {
+		name   string
+		chunks []chunk
+		want   []told
+	}{
+		{"http/1.1 chosen, though the length would do", append(start13(42), c(data(81)), s(data(42))), []told{{64, true, false, false}, {25, false, true, false}}},
+		{"h2 chosen: curl", append(start13(36), c(data(81)), c(data(60)), c(data(9+17)), c(data(13+17)), c(data(26+17)), c(data(30+17)), c(data(17+17))),
+			[]told{{64, false, false, true}, {43, true, false, true}, {9, false, false, true}, {13, false, false, true}, {26, false, false, true}, {30, false, false, true}, {17, false, false, true}}},
+		{"h2 chosen: preface, SETTINGS and request at once", append(start13(32), c(data(200))), []told{{183, true, false, true}}},
+		{"unknown, begins like HTTP/2", append(start13(900), c(data(24+17)), c(data(31+17))), []told{{24, false, false, true}, {31, false, false, true}}},
+		{"unknown, does not", append(start13(900), c(data(150))), []told{{133, true, false, false}}},
+		{"a WebSocket's closing", append(start13(42), c(data(150)), c(data(8+17))), []told{{133, true, false, false}, {8, false, false, false}}},
+		{"tls 1.2 with h2", []chunk{c(h2Hello), s(h2Only12, record(22, message(11, 1)...)), c(ccs, record(22, make([]byte, 40)...)), s(ccs, record(22, make([]byte, 40)...)), c(data(64 + 24)), c(data(9 + 24))},
+			[]told{{64, false, false, true}, {9, false, false, true}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var o Observer
+			var i Info
+			var got []told
+			for _, ch := range tt.chunks {
+				for b := ch.b; ; {
+					n, e := o.Next(ch.dir, b, &i)
+					b = b[n:]
+					if e == NeedMore {
+						break
+					}
+					if e == ApplicationData {
+						got = append(got, told{i.Content, i.Request, i.Interim, o.LooksHTTP2()})
+					}
+				}
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
 }

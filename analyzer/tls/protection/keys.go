@@ -87,17 +87,20 @@ func (k *Keys) Follow(body []byte) {
 
 // Overhead returns how much longer a record's body is than its content, where it has
 // no padding, or CBC's least.
-func (k *Keys) Overhead() int {
-	n := int(k.Suite.tag)
+func (k *Keys) Overhead() int { return k.Suite.Overhead(k.version) }
+
+// Overhead is that of Keys.
+func (s Suite) Overhead(version uint16) int {
+	n := int(s.tag)
 	switch {
-	case k.version == version13:
+	case version >= version13:
 		return n + 1
-	case k.Suite.mode == cbc:
-		n = k.Suite.mac.Size() + 1
-		if k.version > version10 {
+	case s.mode == cbc:
+		n = s.mac.Size() + 1
+		if version > version10 {
 			n += 16
 		}
-	case k.Suite.mode != chacha:
+	case s.mode != chacha:
 		n += explicitNonce
 	}
 	return n
@@ -105,4 +108,4 @@ func (k *Keys) Overhead() int {
 
 // Exact says whether Overhead is exact where TLS 1.3's padding is not used: CBC
 // pads every record.
-func (k *Keys) Exact() bool { return k.Suite.mode != cbc }
+func (s Suite) Exact() bool { return s.mode != 0 && s.mode != cbc }
