@@ -294,6 +294,8 @@ func (c *Conn) response(m *Message, at int64) {
 	if m.Interim() || m.H2C && m.Status == 101 && c.outstanding == 1 {
 		if m.H2C && m.Status == 101 {
 			c.ended = ByH2C
+		} else if !c.responses {
+			c.parser[Response].Identify() // servers name themselves in the final one
 		}
 		if c.outstanding > 0 {
 			c.sink.Response(c.front.stream, &m.Head, at)
@@ -398,10 +400,11 @@ func (c *Conn) Cut(from http.Side, at int64) bool {
 		c.begin(at)
 		c.begun = false
 		c.request(m, at)
-		return true
+	} else {
+		c.response(m, at)
+		c.responseEnds(at) // or some time later: nothing tells
 	}
-	c.response(m, at)
-	c.responseEnds(at)
+	c.sink.Lost(from, 0)
 	return true
 }
 
