@@ -335,7 +335,7 @@ var table = [NumHabits]entry{
 			}},
 			{side: Client, only: true, list: []Row{
 				{s.Node, "Node.js fetch (undici): `keepAliveTimeoutThreshold` (2 s; 1 s before 6.14.1) is taken off the hint", ""},
-				{s.NodeFetch, "Node.js: the Agent takes 1 s off the hint (`agentKeepAliveTimeoutBuffer`)", ""},
+				{s.NodeFetch, "Node.js: the Agent takes 1 s off the hint (`agentKeepAliveTimeoutBuffer`)", "24.7.0, 22.20.0"},
 			}},
 		},
 	},

@@ -193,7 +193,9 @@ type Prober struct {
 }
 
 // A Client is one client address of a server. One with counted and estimated requests
-// is two.
+// is two. The Software of an address that is a server of the next hop is what it calls
+// itself there: a proxy passes on the User-Agent of others. An address that shows
+// several has none.
 type Client struct {
 	Address   string
 	Software  software.ID
