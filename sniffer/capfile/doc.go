@@ -43,6 +43,6 @@
 //	pcapng block            · 16 MiB    · same    · error; only 260 KiB are ever held
 //	interfaces              · 65 536    · same    · error, the file ends there
 //	interface name          · 256 bytes · same    · the rest is cut off, before it is made printable
-//	TLS secrets             · 1 MiB     · same    · later ones are dropped, with a warning
+//	TLS secrets             · none are kept: KeyLog and ReadKeyLog hand them on
 //	zstd window             · 32 MiB    · same    · error that names the remedy
 package capfile

@@ -160,6 +160,7 @@ func (r *fuzzReader) read(t *testing.T, source io.Reader) error {
 		return errors.New("cannot be opened")
 	}
 	defer f.Close()
+	f.KeyLog(io.Discard)
 	for b := &r.batch; len(r.frames) < 4000; {
 		if err := f.Read(b); err != nil {
 			if len(b.Frames) > 0 {
@@ -170,7 +171,7 @@ func (r *fuzzReader) read(t *testing.T, source io.Reader) error {
 		if len(b.Frames) == 0 || len(b.Frames) > sniffer.BatchFrames {
 			t.Fatalf("batch of %d frames", len(b.Frames))
 		}
-		if cap(b.Buffer) > 300<<10 || cap(f.carry) > 400<<10 || len(f.secrets) > maxSecrets {
+		if cap(b.Buffer) > 300<<10 || cap(f.carry) > 400<<10 {
 			t.Fatal("memory over the caps")
 		}
 		for _, frame := range b.Frames {

@@ -1,8 +1,8 @@
 package capfile
 
 import (
-	"bytes"
 	"encoding/binary"
+	"io"
 	"math"
 	"math/bits"
 	"strings"
@@ -30,7 +30,6 @@ const (
 	maxBlock      = 16 << 20
 	maxInterfaces = 65536
 	maxName       = 256
-	maxSecrets    = 1 << 20
 
 	packetHeader  = 28 // of a packet block, before the frame
 	simpleHeader  = 12
@@ -81,8 +80,9 @@ type pcapngState struct {
 	skip, trailer uint32
 	began         int64
 	keep          uint32 // of skip, bytes that are secrets
-	secrets       []byte
-	full          bool // secrets were dropped
+	secrets       io.Writer
+	lineEnd       bool // the last byte of secrets was one
+	only          bool // frames are passed over
 }
 
 func isSection(p []byte) bool {
@@ -92,9 +92,27 @@ func isSection(p []byte) bool {
 	return u32(p[8:], false) == byteOrderMagic || u32(p[8:], true) == byteOrderMagic
 }
 
-// Secrets returns the TLS key log lines of the decryption secrets blocks read
-// so far: at most 1 MiB, whole lines. The File keeps the slice.
-func (f *File) Secrets() []byte { return f.secrets }
+// KeyLog has the TLS key logs of decryption secrets blocks written to w as they
+// are met; each block's ends with a line end. Before it is called they are passed over. Nothing
+// of them is kept, and an error of w is not told.
+func (f *File) KeyLog(w io.Writer) { f.secrets = w }
+
+// ReadKeyLog writes the TLS key logs of all decryption secrets blocks of the
+// capture at path to w: they may stand behind the packets that they are for. An
+// error is one of Open; where the file is damaged, what stands before is written.
+func ReadKeyLog(path string, w io.Writer) error {
+	f, err := Open(path)
+	if err != nil {
+		return err
+	}
+	f.KeyLog(w)
+	f.only = true
+	var b sniffer.Batch
+	for f.ng && f.Read(&b) == nil {
+	}
+	clear(b.Buffer)
+	return f.Close()
+}
 
 // midBlock says whether part of a block is still to be passed over.
 func (f *File) midBlock() bool { return f.trailer != 0 }
@@ -209,6 +227,12 @@ func (f *File) byteOrder(rest []byte, at int) bool {
 // block takes one block: p is what is held of it, without the trailing length,
 // and total its length.
 func (f *File) block(b *sniffer.Batch, kind uint32, p []byte, total uint32, at int) {
+	switch kind {
+	case blockEnhanced, blockPacket, blockSimple:
+		if f.only {
+			return
+		}
+	}
 	switch kind {
 	case blockEnhanced, blockPacket:
 		f.packet(b, kind, p, at)
@@ -388,7 +412,7 @@ func (f *File) options(p []byte, do func(code uint16, value []byte)) {
 
 // secretsBlock begins a Decryption Secrets Block.
 func (f *File) secretsBlock(p []byte, total uint32) {
-	if len(p) < secretsHeader || u32(p[8:], f.swap) != secretsTLS {
+	if f.secrets == nil || len(p) < secretsHeader || u32(p[8:], f.swap) != secretsTLS {
 		return
 	}
 	length := min(u32(p[12:], f.swap), total-4-secretsHeader)
@@ -401,24 +425,17 @@ func (f *File) secretsBlock(p []byte, total uint32) {
 }
 
 func (f *File) addSecrets(p []byte) {
-	if f.full {
-		return
+	if len(p) > 0 {
+		f.lineEnd = p[len(p)-1] == '\n'
+		_, _ = f.secrets.Write(p)
 	}
-	if room := maxSecrets - len(f.secrets); len(p) >= room { // a line end has to fit
-		f.full = true
-		p = p[:max(room-1, 0)]
-		f.secrets = append(f.secrets, p...)
-		f.secrets = f.secrets[:bytes.LastIndexByte(f.secrets, '\n')+1]
-		f.warn("%s: more than %d bytes of TLS secrets; the rest is not used", f.name, maxSecrets)
-		return
-	}
-	f.secrets = append(f.secrets, p...)
 }
 
 // endSecrets ends the last line, which the block's end ended.
 func (f *File) endSecrets() {
-	if n := len(f.secrets); n > 0 && f.secrets[n-1] != '\n' {
-		f.secrets = append(f.secrets, '\n')
+	if !f.lineEnd {
+		_, _ = f.secrets.Write([]byte{'\n'})
+		f.lineEnd = true
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -135,27 +137,37 @@ func TestSecrets(t *testing.T) {
 		name   string
 		blocks []string
 		want   string
-		warned bool
 	}{
-		{"two blocks", []string{"CLIENT_RANDOM 1 2\n", "CLIENT_RANDOM 3 4"}, "CLIENT_RANDOM 1 2\nCLIENT_RANDOM 3 4\n", false},
-		{"longer than the buffer", []string{strings.Repeat(line, 9000)}, strings.Repeat(line, 9000), false},
-		{"over the cap", []string{strings.Repeat(line, 20000), line}, strings.Repeat(line, maxSecrets/100), true},
+		{"two blocks", []string{"CLIENT_RANDOM 1 2\n", "CLIENT_RANDOM 3 4"}, "CLIENT_RANDOM 1 2\nCLIENT_RANDOM 3 4\n"},
+		{"longer than the buffer", []string{strings.Repeat(line, 9000)}, strings.Repeat(line, 9000)},
+		{"several long ones", []string{strings.Repeat(line, 20000), line}, strings.Repeat(line, 20001)},
+		{"none", []string{""}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := &ng{order: binary.BigEndian}
 			g.section()
+			g.iface(1, 0)
+			g.enhanced(0, 1, []byte("x"), 1)
 			for _, text := range c.blocks {
 				g.block(blockSecrets, g.u32(secretsTLS, uint32(len(text))), []byte(text))
 			}
 			g.block(blockSecrets, g.u32(0x57474b4c, 4), []byte("wire"))
-			g.iface(1, 0)
-			g.enhanced(0, 1, []byte("x"), 1)
-			f := mustOpen(t, g.data)
-			wantFrames(t, f, []sniffer.Frame{{Time: 1000, Data: []byte("x"), Length: 1, Link: 1}})
-			if got := string(f.Secrets()); got != c.want {
-				t.Errorf("%d bytes of secrets, want %d", len(got), len(c.want))
+			var got strings.Builder
+			path := filepath.Join(t.TempDir(), "x.pcapng")
+			if err := os.WriteFile(path, g.data, 0o600); err != nil {
+				t.Fatal(err)
 			}
-			if (f.Warning() != nil) != c.warned || f.Truncated() {
+			if err := ReadKeyLog(path, &got); err != nil || got.String() != c.want {
+				t.Errorf("beforehand: %d bytes of secrets, want %d: %v", got.Len(), len(c.want), err)
+			}
+			got.Reset()
+			f := mustOpen(t, g.data)
+			f.KeyLog(&got)
+			wantFrames(t, f, []sniffer.Frame{{Time: 1000, Data: []byte("x"), Length: 1, Link: 1}})
+			if got.String() != c.want {
+				t.Errorf("%d bytes of secrets, want %d", got.Len(), len(c.want))
+			}
+			if f.Warning() != nil || f.Truncated() {
 				t.Errorf("Warning() = %v", f.Warning())
 			}
 		})
