@@ -93,6 +93,7 @@ type Decryption struct {
 	ciphers  [cipherSlots]cipherSlot
 	serial   uint32
 	buffers  []*recordBuffer // not in use
+	idle     []*negotiation  // not in use
 }
 
 // A cipherSlot keeps the Cipher of the direction that has a serial number.
@@ -149,8 +150,17 @@ func (s *Decryption) buffer() *recordBuffer {
 	return new(recordBuffer)
 }
 
-// maxSpare is how many buffers that are not in use are kept.
+// maxSpare is how many buffers, and negotiations, that are not in use are kept.
 const maxSpare = 64
+
+func (s *Decryption) negotiation() *negotiation {
+	if n := len(s.idle); n > 0 {
+		hs := s.idle[n-1]
+		s.idle = s.idle[:n-1]
+		return hs
+	}
+	return &negotiation{}
+}
 
 func (s *Decryption) release(b *recordBuffer) {
 	s.held -= bufferSize

@@ -166,6 +166,9 @@ func (d *Decrypter) endHandshake(at int64) {
 	}
 	*hs = negotiation{}
 	d.hs = nil
+	if len(d.shared.idle) < maxSpare {
+		d.shared.idle = append(d.shared.idle, hs)
+	}
 }
 
 // next returns the keys that follow a direction's own: those of the next secret,

@@ -130,7 +130,7 @@ func (d *Decrypter) clientHello(h *direction, body []byte) {
 	if d.version >= VersionTLS13 || h.epoch == clear0 && d.version != 0 {
 		return
 	}
-	hs := &negotiation{}
+	hs := d.shared.negotiation()
 	if old := d.hs; old != nil {
 		hs.answered, hs.early = old.answered, old.early
 	}

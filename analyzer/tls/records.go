@@ -342,7 +342,7 @@ func (d *Decrypter) record(from Dir, h *direction, body []byte) {
 		d.unreadable(from, h)
 		return
 	}
-	if d.useless(from, h, len(body)) && d.passOver(from, h, body) {
+	if d.useless(from, h, len(body)) && d.passOver(from, h, body) || d.passHandshake(from, h, len(body)) {
 		return
 	}
 	dst := d.shared.scratch()
@@ -428,6 +428,23 @@ func (d *Decrypter) useless(from Dir, h *direction, length int) bool {
 	}
 	room := d.skipper.Skippable(from)
 	return room > 0 && int64(length-h.keys.Overhead()) <= room
+}
+
+// passHandshake passes over a record of TLS 1.3's handshake that holds nothing of
+// use: all of the client's, and what follows the server's EncryptedExtensions. The Finished
+// of either is known by its length (RFC 8446 §4.4.4); where it shares a record, the next one
+// does not authenticate but by the next keys.
+func (d *Decrypter) passHandshake(from Dir, h *direction, length int) bool {
+	if h.epoch != handshake || h.verify && from == Server || h.passing || h.resync || h.missed > 0 || h.part != nil ||
+		d.state != Decrypted || !d.hs.answered {
+		return false
+	}
+	d.shared.Stats.Skipped++
+	h.seq++
+	if length == helloHead+h.keys.Suite.Hash.Size()+h.keys.Overhead() {
+		d.advance(from, h)
+	}
+	return true
 }
 
 // passOver tells a record that nobody reads by what its last bytes say.
