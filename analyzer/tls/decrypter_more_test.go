@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -653,6 +654,15 @@ func TestWiped(t *testing.T) {
 	store.Sweep(1 << 62)
 	if store.Stats().Randoms != 0 {
 		t.Error("the store keeps what was used")
+	}
+}
+
+func TestDecrypterSize(t *testing.T) {
+	if n := unsafe.Sizeof(Decrypter{}); n > 528 {
+		t.Errorf("a Decrypter takes %d bytes", n)
+	}
+	if n := unsafe.Sizeof(negotiation{}); n > 704 {
+		t.Errorf("a negotiation takes %d bytes", n)
 	}
 }
 
