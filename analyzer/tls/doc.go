@@ -79,8 +79,7 @@
 // Plaintext has the time of its record's first byte, and comes a record at a time.
 // Nothing is read of a record that does not authenticate. What nobody reads is not decrypted:
 // where the layer above is a Skipper, of a record inside a body of known
-// length only the content type is, by one block; and of the handshake only
-// EncryptedExtensions is. Such a type is not authenticated: all but application
+// length only the content type is, by one block. Such a type is not authenticated: all but application
 // data is opened, and so is the first record after a gap or new keys. A record
 // that is not kept whole and turns out to be something else (a KeyUpdate padded
 // to 256 bytes or more inside a body) is lost; the next tries the next keys.

@@ -21,6 +21,7 @@ type negotiation struct {
 	answered bool // or not: EncryptedExtensions was read, or lost, or there was a HelloRetryRequest
 	recalled bool // the master secret is remembered, not logged
 	server   bool // a ServerHello was read
+	asked    bool // the server asks for a certificate, or that is not known
 }
 
 // obtain gets the keys of the handshake, and gives the directions those of TLS 1.3.

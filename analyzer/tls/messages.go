@@ -11,6 +11,7 @@ const (
 	typeEncryptedExtensions = 8
 	typeCertificate         = 11
 	typeServerKeyExchange   = 12
+	typeCertificateRequest  = 13
 	typeServerHelloDone     = 14
 	typeClientKeyExchange   = 16
 	typeFinished            = 20
@@ -108,6 +109,10 @@ func (d *Decrypter) message13(from Dir, h *direction, kind byte, body []byte) {
 	case typeEncryptedExtensions:
 		if from == Server && h.epoch == handshake && d.hs != nil {
 			d.encryptedExtensions(h, body)
+		}
+	case typeCertificateRequest:
+		if d.hs != nil {
+			d.hs.asked = true
 		}
 	case typeEndOfEarlyData:
 		if from == Client && h.epoch == earlyData {

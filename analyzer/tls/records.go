@@ -239,6 +239,9 @@ func (d *Decrypter) missing(from Dir, h *direction, at int64) {
 		d.giveUp(d.unread(), from, at)
 		return
 	}
+	if d.hs != nil {
+		d.hs.asked = true // or so it may be
+	}
 	if from == Server && d.hs != nil && !d.hs.answered && d.version >= VersionTLS13 {
 		d.hs.answered = true // EncryptedExtensions will not be known
 		d.half[Client].hold = d.half[Client].hold && d.wait != nil && d.wait.keys
@@ -342,7 +345,7 @@ func (d *Decrypter) record(from Dir, h *direction, body []byte) {
 		d.unreadable(from, h)
 		return
 	}
-	if d.useless(from, h, len(body)) && d.passOver(from, h, body) || d.passHandshake(from, h, len(body)) {
+	if d.useless(from, h, len(body)) && d.passOver(from, h, body) || d.passFinished(from, h, len(body)) {
 		return
 	}
 	dst := d.shared.scratch()
@@ -430,20 +433,17 @@ func (d *Decrypter) useless(from Dir, h *direction, length int) bool {
 	return room > 0 && int64(length-h.keys.Overhead()) <= room
 }
 
-// passHandshake passes over a record of TLS 1.3's handshake that holds nothing of
-// use: all of the client's, and what follows the server's EncryptedExtensions. The Finished
-// of either is known by its length (RFC 8446 §4.4.4); where it shares a record, the next one
-// does not authenticate but by the next keys.
-func (d *Decrypter) passHandshake(from Dir, h *direction, length int) bool {
-	if h.epoch != handshake || h.verify && from == Server || h.passing || h.resync || h.missed > 0 || h.part != nil ||
-		d.state != Decrypted || !d.hs.answered {
+// passFinished passes over the client's Finished in TLS 1.3, known by its length (RFC 8446
+// §4.4.4): where no certificate was asked for it is the client's only message
+// with its keys, which are then never needed.
+func (d *Decrypter) passFinished(from Dir, h *direction, length int) bool {
+	if h.epoch != handshake || from != Client || h.passing || h.resync || h.missed > 0 || d.state != Decrypted ||
+		d.hs.asked || d.half[Server].epoch != traffic ||
+		length != helloHead+h.keys.Suite.Hash.Size()+h.keys.Overhead() {
 		return false
 	}
 	d.shared.Stats.Skipped++
-	h.seq++
-	if length == helloHead+h.keys.Suite.Hash.Size()+h.keys.Overhead() {
-		d.advance(from, h)
-	}
+	d.advance(from, h)
 	return true
 }
 
