@@ -200,7 +200,7 @@ func TestDecrypter(t *testing.T) {
 		}, client: "ask", server: "answer", stats: DecryptionStats{Opened: 9}},
 		{name: "a message over records", chunks: func(v *session13) []chunk {
 			ticket := message(typeNewSessionTicket, make([]byte, 300)...)
-			both := append(ticket, message(typeKeyUpdate, 0)...)
+			both := join(ticket, message(typeKeyUpdate, 0))
 			records := join(v.server.record(22, both[:2], 0), v.server.record(22, both[2:200], 0), v.server.record(22, both[200:], 0))
 			v.server = newSealer(expand(v.server.secret, "traffic upd", 32))
 			return []chunk{c(v.hello), s(v.answer), c(v.finished), s(records, v.server.data("answer"))}
@@ -333,7 +333,7 @@ func TestDecrypter(t *testing.T) {
 				}
 				for dir, want := range map[Dir]string{Client: tt.client, Server: tt.server} {
 					got := strings.ReplaceAll(string(p.text[dir]), "\x00", ".")
-					if head, tail, any := strings.Cut(want, "*"); any {
+					if head, tail, cut := strings.Cut(want, "*"); cut {
 						if !strings.HasPrefix(got, head) || !strings.HasSuffix(got, tail) || strings.Trim(got[len(head):len(got)-len(tail)], ".") != "" || p.gaps[dir] == 0 {
 							t.Errorf("pieces of %d, %v: %q, want %q", size, dir, got, want)
 						}

@@ -16,7 +16,6 @@ import (
 type conversation struct {
 	chunks []chunk
 	text   [2][]byte
-	keys   bytes.Buffer
 	state  gotls.ConnectionState
 }
 
@@ -54,7 +53,7 @@ func converse(t testing.TB, r *rand.Rand, client, server *gotls.Config, keys *by
 		}
 		_, err := sc.Read(make([]byte, 1))
 		sc.Close()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = nil
 		}
 		served <- err

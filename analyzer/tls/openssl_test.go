@@ -94,6 +94,13 @@ func TestOpenSSL(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if tt.between == resumed && slices.Contains(tt.client, "-tls1_2") {
+				// As if the program logged no line for a session that it resumes.
+				if n := bytes.Count(keys, []byte("CLIENT_RANDOM")); n != 2 {
+					t.Fatalf("%d lines in the key log", n)
+				}
+				keys = keys[:bytes.LastIndex(keys, []byte("CLIENT_RANDOM"))]
+			}
 			shared := NewDecryption(storeOf(t, keys), 0)
 			for k, chunks := range all {
 				for _, size := range []int{0, 7} {
@@ -110,7 +117,7 @@ func TestOpenSSL(t *testing.T) {
 					}
 				}
 			}
-			if shared.Stats.Failed+shared.Stats.Lost > 0 {
+			if recalls := tt.between == resumed && slices.Contains(tt.client, "-tls1_2"); shared.Stats.Failed+shared.Stats.Lost > 0 || (shared.Stats.Recalled > 0) != recalls {
 				t.Errorf("%+v", shared.Stats)
 			}
 		})

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/keepscope/keepscope/analyzer/http1"
 )
 
@@ -117,4 +119,33 @@ func inside(chunks []chunk) ([]chunk, int) {
 		}
 	}
 	return nil, 0
+}
+
+// TestCapturesWithKeys reads captures that others made, whose keys are published.
+func TestCapturesWithKeys(t *testing.T) {
+	tests := []struct {
+		file, keys string
+		requests   []int // of each connection
+		responses  int   // of HTTP/1, of all
+	}{
+		{"scapy__tls_nss_example.pcap", "scapy-tls_nss_example.keys", []int{1, 1}, 2},
+		{"wireshark__http2-data-reassembly.pcap", "http2-data-reassembly.keys", []int{1}, 0},
+		{"zeek__tls-1.2-stream-keylog.pcap", "zeek-tls-1.2-stream-keylog.keys", []int{16}, 16},
+		{"zeek__tls12-decryption.pcap", "zeek-tls12-decryption.keys", []int{1}, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.file, func(t *testing.T) {
+			s := NewDecryption(storeOf(t, shared(t, filepath.Join("captures", "keys"), tt.keys)), 0)
+			responses := 0
+			var got []int
+			for _, c := range connections(t, "captures", tt.file) {
+				p := decrypt(t, s, c.chunks, 0)
+				got = append(got, requests(t, p.text[Client]))
+				responses += messages(p.text[Server], http1.Response)
+			}
+			if diff := cmp.Diff(tt.requests, got); diff != "" || responses != tt.responses {
+				t.Errorf("%d responses, want %d; requests (-want +got):\n%s\n%+v", responses, tt.responses, diff, s.Stats)
+			}
+		})
+	}
 }

@@ -172,7 +172,7 @@ type file struct {
 // An identity is what a path leads to.
 type identity struct{ device, inode uint64 }
 
-func identityOf(st *syscall.Stat_t) identity { return identity{uint64(st.Dev), st.Ino} }
+func identityOf(st *syscall.Stat_t) identity { return identity{st.Dev, st.Ino} }
 
 // open opens what is at the path now.
 func (f *Follower) open(s *file) {
@@ -375,9 +375,9 @@ func readFile(path string, info fs.FileInfo, sink func() Sink) (warnings []Warni
 	if err != nil {
 		return warnings, err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	out := sink()
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	buf := make([]byte, 64<<10)
 	defer clear(buf)
 	for {

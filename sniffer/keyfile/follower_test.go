@@ -363,7 +363,7 @@ func TestFolderCap(t *testing.T) {
 
 func Example() {
 	dir, _ := os.MkdirTemp("", "keys")
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	path := filepath.Join(dir, "keys.log")
 	f := Open([]string{path}, func() Sink { return printer{} })
 	defer f.Close()

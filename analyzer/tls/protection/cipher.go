@@ -16,9 +16,6 @@ const (
 	headSize      = 5
 )
 
-// Record content types that the inner type of TLS 1.3 may be (RFC 8446 §5.1).
-const applicationData = 23
-
 // A Cipher opens the records of one direction. It is not safe for concurrent
 // use.
 type Cipher struct {

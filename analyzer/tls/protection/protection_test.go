@@ -158,7 +158,7 @@ func sealCCM(block cipher.Block, tag int, nonce, text, extra []byte) []byte {
 	cipher.NewCBCEncrypter(block, mac).CryptBlocks(out, in)
 	copy(mac, out[len(out)-16:])
 	iv := append(append([]byte{2}, nonce...), 0, 0, 0)
-	both := append(mac, text...)
+	both := append(bytes.Clone(mac), text...)
 	cipher.NewCTR(block, iv).XORKeyStream(both, both)
 	return append(both[16:], both[:tag]...)
 }
