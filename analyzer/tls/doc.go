@@ -51,10 +51,11 @@
 // and the server's first encrypted record has the length of EncryptedExtensions
 // with ALPN h2 and at most server_name and early_data; no where it has that with
 // http/1.1 or without ALPN; and else, as where it shares a record with the
-// certificate, where the client offered h2 first and its first application
+// certificate, where the client offered h2 first, its first application
 // data has the length of the preface alone or with SETTINGS of up to 8
-// settings and a WINDOW_UPDATE. The rule errs on none of the connections whose keys tell,
-// which TestLooksHTTP2 counts. On such a connection a client's record of
+// settings and a WINDOW_UPDATE, and it goes on before the server has answered. On 140
+// connections of captures (9 of HTTP/2) the rule errs on none; what it falls back on, by
+// itself, misses 2 and takes none wrongly (TestLooksHTTP2). On such a connection a client's record of
 // up to 35 bytes that SETTINGS acknowledgements, WINDOW_UPDATE, PING and GOAWAY add up to
 // holds no request.
 //

@@ -49,7 +49,7 @@ func (o *Observer) chosen(length uint16) {
 
 // LooksHTTP2 says whether a connection carries HTTP/2: as ALPN says up to TLS 1.2, and in TLS
 // 1.3, where the choice is encrypted, as it seems; the rule is in the package's
-// documentation. The answer stands once the client has sent application data.
+// documentation. The answer stands once the client has sent two records of application data.
 func (o *Observer) LooksHTTP2() bool {
 	switch {
 	case o.state&isHTTP2 != 0:
@@ -59,7 +59,7 @@ func (o *Observer) LooksHTTP2() bool {
 	case o.state&choseHTTP2 != 0:
 		return true
 	}
-	return o.state&(prefersHTTP2|beganHTTP2) == prefersHTTP2|beganHTTP2
+	return o.state&(prefersHTTP2|wentOn) == prefersHTTP2|wentOn
 }
 
 // measure says how much a record of application data may hold, and what.
@@ -72,12 +72,16 @@ func (o *Observer) measure(dir Dir, length uint16, i *Info) {
 	i.Request = false
 	i.Interim = dir == Server && content == continueResponse && suite.Exact()
 	if dir == Server {
+		o.state |= serverData
 		return
 	}
-	o.state |= clientData
-	if first && beginsHTTP2(content) {
+	switch {
+	case first && beginsHTTP2(content):
 		o.state |= beganHTTP2
+	case !first && o.state&(beganHTTP2|serverData) == beganHTTP2:
+		o.state |= wentOn
 	}
+	o.state |= clientData
 	if o.LooksHTTP2() {
 		i.Request = holdsHeaders(content, first)
 	} else {

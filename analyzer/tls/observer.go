@@ -94,6 +94,8 @@ const (
 	beganHTTP2   // the client's first application data has the length of HTTP/2's beginning
 	isHTTP2      // up to TLS 1.2: by ALPN
 	clientData   // application data of the client was told
+	serverData   // and of the server
+	wentOn       // after beganHTTP2 the client went on unanswered
 )
 
 // A half is one direction's place among its records.

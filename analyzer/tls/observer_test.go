@@ -519,7 +519,7 @@ func TestMeasure(t *testing.T) {
 		{"h2 chosen: curl", append(start13(36), c(data(81)), c(data(60)), c(data(9+17)), c(data(13+17)), c(data(26+17)), c(data(30+17)), c(data(17+17))),
 			[]told{{64, false, false, true}, {43, true, false, true}, {9, false, false, true}, {13, false, false, true}, {26, false, false, true}, {30, false, false, true}, {17, false, false, true}}},
 		{"h2 chosen: preface, SETTINGS and request at once", append(start13(32), c(data(200))), []told{{183, true, false, true}}},
-		{"unknown, begins like HTTP/2", append(start13(900), c(data(24+17)), c(data(31+17))), []told{{24, false, false, true}, {31, false, false, true}}},
+		{"unknown, begins like HTTP/2", append(start13(900), c(data(24+17)), c(data(31+17))), []told{{24, true, false, false}, {31, false, false, true}}},
 		{"unknown, does not", append(start13(900), c(data(150))), []told{{133, true, false, false}}},
 		{"a WebSocket's closing", append(start13(42), c(data(150)), c(data(8+17))), []told{{133, true, false, false}, {8, false, false, false}}},
 		{"tls 1.2 with h2", []chunk{c(h2Hello), s(h2Only12, record(22, message(11, 1)...)), c(ccs, record(22, make([]byte, 40)...)), s(ccs, record(22, make([]byte, 40)...)), c(data(64 + 24)), c(data(9 + 24))},

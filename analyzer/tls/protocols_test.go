@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keepscope/keepscope/analyzer/http1"
+	"github.com/keepscope/keepscope/analyzer/tls/keylog"
+	"github.com/keepscope/keepscope/sniffer/capfile"
 )
 
 // requests counts the requests of what a client sent: heads in HTTP/1, and HEADERS
@@ -145,6 +147,33 @@ func TestCapturesWithKeys(t *testing.T) {
 			}
 			if diff := cmp.Diff(tt.requests, got); diff != "" || responses != tt.responses {
 				t.Errorf("%d responses, want %d; requests (-want +got):\n%s\n%+v", responses, tt.responses, diff, s.Stats)
+			}
+		})
+	}
+}
+
+// TestSecretsBlocks takes the keys from the captures themselves.
+func TestSecretsBlocks(t *testing.T) {
+	for _, tt := range []struct {
+		dir, file string
+		requests  []int
+	}{{"protocols", "tls_dsb.pcapng", []int{4, 4}}, {"captures", "wireshark__tls12-dsb.pcapng", []int{1, 1}}} {
+		t.Run(tt.file, func(t *testing.T) {
+			shared(t, tt.dir, tt.file)
+			store := keylog.New(0)
+			p := keylog.NewParser(store)
+			if err := capfile.ReadKeyLog(filepath.Join("..", "..", "..", "shared", tt.dir, tt.file), p); err != nil {
+				t.Fatal(err)
+			}
+			_ = p.Close()
+			store.Seal()
+			s := NewDecryption(store, 0)
+			var got []int
+			for _, c := range connections(t, tt.dir, tt.file) {
+				got = append(got, requests(t, decrypt(t, s, c.chunks, 0).text[Client]))
+			}
+			if diff := cmp.Diff(tt.requests, got); diff != "" {
+				t.Errorf("(-want +got):\n%s\n%+v", diff, s.Stats)
 			}
 		})
 	}
