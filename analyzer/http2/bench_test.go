@@ -10,10 +10,12 @@ import (
 )
 
 // A counter is a Sink that only counts.
-type counter struct{ begun, requests, responses, ends, resets, lost, other int }
+type counter struct{ begun, requests, responses, ends, resets, lost, unanswered, other int }
 
 func (k *counter) Begin(http.Stream, int64)                        { k.begun++ }
 func (k *counter) Request(http.Stream, *http.Head, int64)          { k.requests++ }
+func (k *counter) Responds(http.Stream, int64)                     {}
+func (k *counter) Unanswered(http.Stream, int64)                   { k.unanswered++ }
 func (k *counter) Response(http.Stream, *http.Head, int64)         { k.responses++ }
 func (k *counter) End(http.Stream, http.Side, int64)               { k.ends++ }
 func (k *counter) Reset(http.Stream, http.Side, http.Code, int64)  { k.resets++ }

@@ -18,6 +18,10 @@ func (c *Conn) beginFragment(from http.Side, d *direction, b []byte, at int64) [
 		return b
 	}
 	d.state = inBlock
+	if from == http.Server && d.kind == headersFrame && d.id&1 != 0 {
+		_, s, _ := c.touch(from, d.id, at)
+		c.responds(s, d.began)
+	}
 	if !d.broken {
 		c.hold(d)
 	}
@@ -123,13 +127,16 @@ func (c *Conn) request(d *direction, s *section, at int64) {
 	id := http.Stream(d.id)
 	switch {
 	case d.id <= c.last:
-		c.touch(http.Client, d.id)
+		c.touch(http.Client, d.id, at)
 	case c.gapped && !s.hasPseudo() && !s.unknown: // trailers, whose head was lost
-		c.touch(http.Client, d.id)
+		c.touch(http.Client, d.id, at)
 	default:
-		c.open(d.id)
+		followed := c.open(d.id, at)
 		c.sink.Begin(id, d.began)
 		c.sink.Request(id, &s.head, at)
+		if !followed {
+			c.sink.Unanswered(id, at)
+		}
 	}
 	if d.flags&flagEndStream != 0 {
 		c.end(http.Client, d.id, at)
@@ -139,10 +146,11 @@ func (c *Conn) request(d *direction, s *section, at int64) {
 // response takes the server's header section: a head, interim or final, or trailers.
 func (c *Conn) response(d *direction, s *section, at int64) {
 	id := http.Stream(d.id)
-	_, st, told := c.touch(http.Server, d.id)
+	_, st, told := c.touch(http.Server, d.id, at)
 	if !told {
 		return
 	}
+	c.responds(st, d.began)
 	if isHead(st, s) {
 		c.sink.Response(id, &s.head, at)
 	}

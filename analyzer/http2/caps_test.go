@@ -197,7 +197,7 @@ func TestStreamCaps(t *testing.T) {
 	for i := range uint32(opened) {
 		c.Data(http.Server, []byte(heads(2*i+1, ok)+dataEnd(2*i+1, "x")), 0)
 	}
-	if k.requests != opened || k.responses != opened || k.ends != 2*opened {
+	if k.requests != opened || k.responses != opened || k.ends != 2*opened || k.unanswered != 100 {
 		t.Errorf("%+v", k)
 	}
 	if c.Open() != 0 {
@@ -216,7 +216,7 @@ func TestStreamCaps(t *testing.T) {
 		x.Data(http.Server, []byte(headsEnd(2*i+1, ok)), 0)
 		y.Data(http.Server, []byte(headsEnd(2*i+1, ok)), 0)
 	}
-	if k.requests != 40 || k.responses != 40 || k.ends != 80 || q.Stats.Streams != 12+20 || q.HeldStreams() > q.MaxStreams {
+	if k.requests != 40 || k.responses != 40 || k.ends != 80 || k.unanswered != 12+20 || q.Stats.Streams != 12+20 || q.HeldStreams() > q.MaxStreams {
 		t.Errorf("%+v, %+v, held %d", k, q.Stats, q.HeldStreams())
 	}
 	x.Release()
@@ -255,11 +255,11 @@ func TestFloods(t *testing.T) {
 			return frame(continuationFrame, 0, 1, "")
 		}, http.Client, counter{}},
 		{"header bombs", func(i uint32) string { return headsEnd(2*i+1, get+hostA+strings.Repeat("\xbe", 100)) }, http.Client,
-			counter{begun: n, requests: n, ends: n}},
+			counter{begun: n, requests: n, ends: n, unanswered: n - maxStreams}},
 		{"table resizes", func(i uint32) string { return headsEnd(2*i+1, strings.Repeat("\x3f\xe1\x1f\x20", 20)+get) }, http.Client,
-			counter{begun: n, requests: n, ends: n}},
+			counter{begun: n, requests: n, ends: n, unanswered: n - maxStreams}},
 		{"responses that nobody asked for", func(i uint32) string { return headsEnd(2*i+1, ok) }, http.Server,
-			counter{responses: n, ends: n}},
+			counter{responses: n, ends: n, unanswered: n - maxStreams}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			q, k := new(Pool), new(counter)

@@ -102,7 +102,7 @@ func (c *Conn) Reset(p *Pool, s http.StreamSink, start Start) {
 		client.have = uint8(prefaceLine)
 	case Upgraded:
 		c.last = 1
-		c.follow(0, stream{1, clientEnded})
+		c.follow(0, stream{1, clientEnded}, 0)
 	}
 }
 
@@ -288,7 +288,7 @@ func (c *Conn) frame(from http.Side, d *direction, h *frameHead, b []byte, at in
 	d.state, d.need = inSkip, 0
 	switch h.kind {
 	case dataFrame:
-		c.data(from, h)
+		c.data(from, d, h, at)
 	case headersFrame, pushPromiseFrame:
 		return c.beginFragment(from, d, b, at)
 	case rstStreamFrame:
@@ -390,11 +390,12 @@ func (c *Conn) finish(from http.Side, d *direction, at int64) {
 }
 
 // data takes a DATA frame's head: a response's body says that its head has passed.
-func (c *Conn) data(from http.Side, h *frameHead) {
+func (c *Conn) data(from http.Side, d *direction, h *frameHead, at int64) {
 	if h.id&1 == 0 {
 		return
 	}
-	if _, s, _ := c.touch(from, h.id); s != nil && from == http.Server {
+	if _, s, _ := c.touch(from, h.id, at); s != nil && from == http.Server {
+		c.responds(s, d.began)
 		s.flags |= responded
 	}
 }

@@ -33,7 +33,10 @@ type talk struct {
 	sent    []sent
 }
 
-type talkStream struct{ ended, final [2]bool }
+type talkStream struct {
+	ended, final [2]bool
+	heard        bool
+}
 
 func newTalk(seed uint64) *talk {
 	k := &talk{rand: rand.New(rand.NewPCG(seed, 2)), next: 1, streams: map[uint32]*talkStream{}}
@@ -232,7 +235,7 @@ type oracle struct {
 }
 
 func newOracle() *oracle {
-	o := &oracle{streams: map[uint32]*talkStream{}, limit: [2]uint32{http.Unlimited, http.Unlimited}}
+	o := &oracle{recorder: recorder{responds: true}, streams: map[uint32]*talkStream{}, limit: [2]uint32{http.Unlimited, http.Unlimited}}
 	for side := range o.framer {
 		o.framer[side] = xhttp2.NewFramer(nil, &o.in[side])
 		o.framer[side].SetMaxReadFrameSize(maxLimit)
@@ -252,6 +255,12 @@ func (o *oracle) read(from http.Side, in []byte) {
 
 func (o *oracle) frame(from http.Side, f xhttp2.Frame) {
 	id := f.Header().StreamID
+	if kind := f.Header().Type; from == http.Server && (kind == xhttp2.FrameHeaders || kind == xhttp2.FrameData) {
+		if s := o.streams[id]; s != nil && !s.heard && (!s.ended[0] || !s.ended[1]) {
+			s.heard = true
+			o.Responds(http.Stream(id), 0)
+		}
+	}
 	switch f := f.(type) {
 	case *xhttp2.HeadersFrame:
 		o.block, o.id, o.end, o.push = bytes.Clone(f.HeaderBlockFragment()), id, f.StreamEnded(), false
@@ -339,7 +348,7 @@ func (o *oracle) section(from http.Side) {
 // checkTalk compares what is told of a conversation, in segments of up to n bytes, with the oracle.
 func checkTalk(t *testing.T, seed uint64, steps, n int) {
 	t.Helper()
-	k, o, r := newTalk(seed), newOracle(), new(recorder)
+	k, o, r := newTalk(seed), newOracle(), &recorder{responds: true}
 	cut := rand.New(rand.NewPCG(seed, 3))
 	q := new(Pool)
 	var c Conn

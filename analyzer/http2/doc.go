@@ -18,7 +18,7 @@
 // # HPACK
 //
 // Of an entry of the dynamic table its size is kept, which name it is, and the value of a name
-// that is read. The encoder alone moves its table's size: SETTINGS_HEADER_TABLE_SIZE
+// that is read. User-Agent, Server and Via are told of every message. The encoder alone moves its table's size: SETTINGS_HEADER_TABLE_SIZE
 // limits it, and where the limit is lowered the encoder has to say the new size in its next block
 // (RFC 7541 §4.2). So the setting is not needed to read blocks, nor is its acknowledgement.
 //
@@ -46,14 +46,16 @@
 //	open streams of a connection           fixed             1024     the oldest is not followed any more; Stats.Streams
 //	open streams of all Conns              Pool.MaxStreams   16 MiB   as above; Stats.Streams
 //	a frame's payload                      as announced      16 KiB   Lost; Stats.Frames
-//	a value that is read                   fixed             512      its first 512 bytes are read
+//	a value that is read                   fixed             512      its first 512 bytes are read, of Via nothing
+//	User-Agent, Server, and Via's end      http.MaxName      160      what is beyond is left out
 //	an integer of HPACK                    fixed             9 bytes  table not trusted, Lost
 //	losses of the client that are known    fixed             4        requests lost in older ones are not counted
 //	frames that Recognise looks at         fixed             8
 //	spare tables, blocks, lists of a size  fixed             64       given to the garbage collector
 //
-// A stream that is not followed has its Request, Response and End told, but no Reset: a second
-// one could not be told from the first.
+// A stream that is not followed, or no longer, is Unanswered. What comes on it later is still told by
+// Response and End, so that it is counted, but not by Reset: a second one could not be told from
+// the first.
 //
 // # Cost
 //

@@ -10,7 +10,9 @@ import (
 // A printer prints what a connection says.
 type printer struct{}
 
-func (printer) Begin(http.Stream, int64) {}
+func (printer) Begin(http.Stream, int64)      {}
+func (printer) Responds(http.Stream, int64)   {}
+func (printer) Unanswered(http.Stream, int64) {}
 func (printer) Request(s http.Stream, h *http.Head, _ int64) {
 	fmt.Printf("stream %d: %v to %q, partial %v\n", s, h.Method, h.Host, h.Partial)
 }

@@ -15,19 +15,20 @@ const (
 	hostName
 	contentTypeName
 	grpcStatusName
+	forwardedName // Forwarded, or X-Forwarded-For
 	agentName
 	serverName
 	viaName
 )
 
 const (
-	longestName = len("content-type") // of those that are read
-	maxValue    = 512                 // bytes of a value that are read
+	longestName = len("x-forwarded-for") // of those that are read
+	maxValue    = 512                    // bytes of a value that are read
 )
 
 // read has the bits of the names whose values are read of what each side sends.
 var read = [2]uint16{
-	http.Client: 1<<methodName | 1<<authorityName | 1<<protocolName | 1<<hostName | 1<<contentTypeName | 1<<agentName,
+	http.Client: 1<<methodName | 1<<authorityName | 1<<protocolName | 1<<hostName | 1<<contentTypeName | 1<<forwardedName | 1<<agentName | 1<<viaName,
 	http.Server: 1<<statusName | 1<<grpcStatusName | 1<<serverName | 1<<viaName,
 }
 
@@ -39,7 +40,7 @@ func (n name) isText() bool {
 // unread returns what a name is to a side that its values are not read of.
 func (n name) unread() name {
 	switch n {
-	case otherName, hostName, contentTypeName, grpcStatusName, agentName, serverName, viaName:
+	case otherName, hostName, contentTypeName, grpcStatusName, forwardedName, agentName, serverName, viaName:
 		return otherName
 	}
 	return otherPseudo
@@ -61,6 +62,8 @@ func nameOf(b []byte) name {
 		return contentTypeName
 	case "grpc-status":
 		return grpcStatusName
+	case "forwarded", "x-forwarded-for":
+		return forwardedName
 	case "user-agent":
 		return agentName
 	case "server":

@@ -53,7 +53,7 @@ func (s *section) finish() {
 
 // slot returns where a value of the name is written to that is not in the block.
 func (s *section) slot(n name) []byte {
-	if !s.hasName(n) {
+	if n == viaName || !s.hasName(n) {
 		switch n {
 		case authorityName, serverName:
 			return s.texts[0][:]
@@ -68,13 +68,22 @@ func (s *section) slot(n name) []byte {
 	return s.value[:]
 }
 
-// set takes a field; of several with one name the first counts.
+// set takes a field. Of several with one name the first counts, but of Via the last. The end of a
+// Via that is longer than what is read of it is not known.
 func (s *section) set(n name, number uint32, text []byte) {
+	h := &s.head
+	if n == viaName {
+		s.has |= 1 << n
+		h.Via, h.Forwarded = nil, s.from == http.Client
+		if len(text) < maxValue {
+			h.Via = text[max(0, len(text)-http.MaxName):]
+		}
+		return
+	}
 	if s.hasName(n) {
 		return
 	}
 	s.has |= 1 << n
-	h := &s.head
 	if s.from == http.Client {
 		switch n {
 		case methodName:
@@ -88,7 +97,9 @@ func (s *section) set(n name, number uint32, text []byte) {
 		case contentTypeName:
 			h.GRPC = number != 0
 		case agentName:
-			h.Agent = text
+			h.Agent = text[:min(len(text), http.MaxName)]
+		case forwardedName:
+			h.Forwarded = true
 		}
 		return
 	}
@@ -98,9 +109,7 @@ func (s *section) set(n name, number uint32, text []byte) {
 	case grpcStatusName:
 		s.grpc = http.GRPCStatus(number)
 	case serverName:
-		h.Server = text
-	case viaName:
-		h.Via = text
+		h.Server = text[:min(len(text), http.MaxName)]
 	}
 }
 

@@ -152,7 +152,7 @@ func TestBlocks(t *testing.T) {
 			get + "\x41" + plain(big) + "→GET host=" + big[:maxValue], get + "\xbe→GET host=" + big[:maxValue],
 			get + "\x41\xff\xd3\x02" + string(hpack.AppendHuffmanString(nil, big))[:0] + "→!GET",
 		}},
-		{"names that one side does not read", http.Client, []string{"\x76\x01n\x7c\x01v\x48\x03200→OTHER partial", "\xbe\xbf\xc0" + get + "→GET"}},
+		{"names that one side does not read", http.Client, []string{"\x76\x01n\x7c\x01v\x48\x03200→OTHER via=v forwarded partial", "\xbe\xc0" + get + "→GET", "\xbf" + get + "→GET via=v forwarded"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			q := new(Pool)
@@ -202,7 +202,7 @@ func (s *script) pick(of ...string) string { return of[s.rand.IntN(len(of))] }
 
 func (s *script) field() hpack.HeaderField {
 	f := hpack.HeaderField{Name: s.pick(":method", ":status", ":authority", ":protocol", ":path", "host", "content-type", "grpc-status",
-		"user-agent", "server", "via", "x-"+fmt.Sprint(s.rand.IntN(50)), "cookie", "content-disposition", "a")}
+		"user-agent", "server", "via", "forwarded", "x-forwarded-for", "x-"+fmt.Sprint(s.rand.IntN(50)), "cookie", "content-disposition", "a")}
 	switch f.Name {
 	case ":method":
 		f.Value = s.pick("GET", "POST", "HEAD", "PATCH", "BREW", "")
@@ -251,17 +251,24 @@ func netDescribe(d *hpack.Decoder, from http.Side, block []byte) (string, http.G
 func netSaid(list []hpack.HeaderField, from http.Side) (string, http.GRPCStatus) {
 	first := map[string]string{}
 	for _, f := range list {
-		if _, twice := first[f.Name]; !twice {
+		if _, twice := first[f.Name]; !twice || f.Name == "via" {
 			first[f.Name] = f.Value
 		}
+	}
+	named := func(name string) []byte {
+		v := first[name]
+		return []byte(v[:min(len(v), http.MaxName)])
 	}
 	text := func(name string) []byte {
 		v := first[name]
 		return []byte(v[:min(len(v), maxValue)])
 	}
 	h := http.Head{Version: http.HTTP2}
+	if via := first["via"]; len(via) < maxValue {
+		h.Via = []byte(via[max(0, len(via)-http.MaxName):])
+	}
 	if from == http.Server {
-		h.Server, h.Via = text("server"), text("via")
+		h.Server = named("server")
 		if v := first[":status"]; len(v) == 3 && v != "" {
 			_, _ = fmt.Sscan(v, &h.Status)
 		}
@@ -279,7 +286,12 @@ func netSaid(list []hpack.HeaderField, from http.Side) (string, http.GRPCStatus)
 	}
 	method, has := first[":method"]
 	h.Partial = !has
-	h.Host, h.Agent = text("host"), text("user-agent")
+	h.Host, h.Agent = text("host"), named("user-agent")
+	for _, name := range []string{"via", "forwarded", "x-forwarded-for"} {
+		if _, has := first[name]; has {
+			h.Forwarded = true
+		}
+	}
 	if _, has := first[":authority"]; has {
 		h.Host = text(":authority")
 	}

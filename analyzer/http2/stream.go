@@ -18,6 +18,7 @@ const (
 	wasReset
 	unasked  // something came on it, and no later request yet says whether its head was lost
 	headLost // its request's head was lost, and that was told
+	heard    // the server sent something on it
 )
 
 func (s *stream) over() bool {
@@ -51,7 +52,7 @@ func (c *Conn) find(id uint32) (i int, found bool) {
 
 // follow puts a stream into the list, at i, where find says that it belongs. At a cap the
 // oldest goes; where there is none, or memory for none, it answers nil.
-func (c *Conn) follow(i int, s stream) *stream {
+func (c *Conn) follow(i int, s stream, at int64) *stream {
 	if len(c.streams) == cap(c.streams) {
 		var ok bool
 		if c.streams, ok = c.pool.growStreams(c.streams); !ok {
@@ -60,8 +61,10 @@ func (c *Conn) follow(i int, s stream) *stream {
 				c.blind = max(c.blind, s.id)
 				return nil
 			}
-			c.blind = max(c.blind, c.streams[0].id)
+			oldest := c.streams[0].id
+			c.blind = max(c.blind, oldest)
 			c.unfollow(0)
+			c.sink.Unanswered(http.Stream(oldest), at)
 			i--
 		}
 	}
@@ -89,7 +92,7 @@ func (c *Conn) unfollow(i int) {
 // touch returns the stream on which something came that is evidence of a request: data, or
 // what the server says. Where the request's head was not seen, it is followed from here. With
 // no stream, told says whether what comes on it is told all the same.
-func (c *Conn) touch(from http.Side, id uint32) (i int, s *stream, told bool) {
+func (c *Conn) touch(from http.Side, id uint32, at int64) (i int, s *stream, told bool) {
 	var flags streamFlags
 	if from == http.Server {
 		flags = clientEnded // for all that is known
@@ -100,11 +103,11 @@ func (c *Conn) touch(from http.Side, id uint32) (i int, s *stream, told bool) {
 		return i, &c.streams[i], true
 	case id > c.last:
 		// The client's bytes may still wait behind a hole that is not yet given up.
-		s = c.follow(i, stream{id, flags | unasked})
+		s = c.follow(i, stream{id, flags | unasked}, at)
 	case id <= c.blind:
 		return i, nil, true
 	case c.headLost(id):
-		s = c.follow(i, stream{id, flags | headLost})
+		s = c.follow(i, stream{id, flags | headLost}, at)
 		c.sink.Lost(http.Client, 1)
 	default:
 		return i, nil, false
@@ -124,8 +127,8 @@ func (c *Conn) headLost(id uint32) bool {
 	return false
 }
 
-// open takes the client's HEADERS that open a stream.
-func (c *Conn) open(id uint32) {
+// open takes the client's HEADERS that open a stream. It reports whether that is followed.
+func (c *Conn) open(id uint32, at int64) bool {
 	if c.midstream && c.last == 0 {
 		c.blind = max(c.blind, id-1)
 	}
@@ -141,14 +144,23 @@ func (c *Conn) open(id uint32) {
 		c.resolve(id, false)
 	}
 	c.last = id
-	if i, found := c.find(id); found {
+	i, found := c.find(id)
+	if found {
 		s := &c.streams[i]
 		if s.flags&unasked != 0 {
 			c.unasked--
 		}
 		s.flags &^= unasked | clientEnded
-	} else {
-		c.follow(i, stream{id: id})
+		return true
+	}
+	return c.follow(i, stream{id: id}, at) != nil
+}
+
+// responds takes the beginning of what the server sends on a stream.
+func (c *Conn) responds(s *stream, began int64) {
+	if s != nil && s.flags&heard == 0 {
+		s.flags |= heard
+		c.sink.Responds(http.Stream(s.id), began)
 	}
 }
 
@@ -217,7 +229,7 @@ func (c *Conn) reset(from http.Side, id uint32, code http.Code, at int64) {
 	i, found := c.find(id)
 	if !found && from == http.Server {
 		var s *stream
-		i, s, _ = c.touch(from, id)
+		i, s, _ = c.touch(from, id, at)
 		found = s != nil
 	}
 	if !found {

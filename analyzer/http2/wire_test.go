@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -15,8 +16,9 @@ import (
 
 // A recorder writes down what it is told.
 type recorder struct {
-	events []string
-	times  bool
+	events   []string
+	times    bool
+	responds bool // the first bytes of the server's are written down, too
 }
 
 func (r *recorder) add(at int64, format string, args ...any) {
@@ -46,7 +48,7 @@ func describe(h *http.Head) string {
 	for _, f := range []struct {
 		name string
 		is   bool
-	}{{"grpc", h.GRPC}, {"extended", h.Extended}, {"partial", h.Partial}, {"version?", h.Version != http.HTTP2}} {
+	}{{"forwarded", h.Forwarded}, {"grpc", h.GRPC}, {"extended", h.Extended}, {"partial", h.Partial}, {"version?", h.Version != http.HTTP2}} {
 		if f.is {
 			b.WriteString(" " + f.name)
 		}
@@ -58,6 +60,12 @@ func (r *recorder) Begin(s http.Stream, at int64) { r.add(at, "begin %d", s) }
 func (r *recorder) Request(s http.Stream, h *http.Head, at int64) {
 	r.add(at, "request %d %v%s", s, h.Method, describe(h))
 }
+func (r *recorder) Responds(s http.Stream, at int64) {
+	if r.responds {
+		r.add(at, "responds %d", s)
+	}
+}
+func (r *recorder) Unanswered(s http.Stream, at int64) { r.add(at, "unanswered %d", s) }
 func (r *recorder) Response(s http.Stream, h *http.Head, at int64) {
 	r.add(at, "response %d %d%s", s, h.Status, describe(h))
 }
@@ -352,9 +360,15 @@ var wireCases = []wireCase{
 			"response 1 404, end 1 server, response 3 0 partial, end 3 server, response 5 0 partial, end 5 server"),
 	}},
 	{"fields that are read", Prior, []step{
-		cl(Preface+headsEnd(1, get+fields("host", "h", ":authority", "a", "user-agent", "curl/8", "via", "1.1 x", "server", "s")), "begin 1, request 1 GET host=a agent=curl/8, end 1 client"),
+		cl(Preface+headsEnd(1, get+fields("host", "h", ":authority", "a", "user-agent", "curl/8", "via", "1.1 x", "server", "s")), "begin 1, request 1 GET host=a agent=curl/8 via=1.1 x forwarded, end 1 client"),
 		cl(headsEnd(3, get+fields(":authority", "a", "host", "h", "user-agent", "1", "user-agent", "2")), "begin 3, request 3 GET host=a agent=1, end 3 client"),
 		cl(headsEnd(5, get+fields("host", "h", "Host", "H")), "begin 5, request 5 GET host=h, end 5 client"),
+		cl(headsEnd(7, get+fields("forwarded", "for=1"))+headsEnd(9, get+fields("x-forwarded-for", "1")),
+			"begin 7, request 7 GET forwarded, end 7 client, begin 9, request 9 GET forwarded, end 9 client"),
+		sv(headsEnd(3, ok+fields("via", "1", "via", "2", "server", "a", "server", "b")), "response 3 200 server=a via=2, end 3 server"),
+		sv(headsEnd(5, ok+fields("x-forwarded-for", "1", "via", strings.Repeat("x", 400)+strings.Repeat("y", http.MaxName), "server", strings.Repeat("s", 400))),
+			"response 5 200 server="+strings.Repeat("s", http.MaxName)+", end 5 server"),
+		sv(headsEnd(7, ok+fields("via", strings.Repeat("x", 100)+strings.Repeat("y", http.MaxName))), "response 7 200 via="+strings.Repeat("y", http.MaxName)+", end 7 server"),
 		sv(headsEnd(1, ok+fields("server", "nginx", "via", "2 proxy", "user-agent", "u", "host", "h")), "response 1 200 server=nginx via=2 proxy, end 1 server"),
 	}},
 	{"extended CONNECT", Prior, []step{
@@ -465,6 +479,45 @@ func (w *wireCase) split(before func(i int) bool) []string {
 	}
 	return r.events
 }
+
+// TestResponds says when the server's first byte on a stream is told.
+func TestResponds(t *testing.T) {
+	whole := heads(1, ok+hostA) + dataEnd(1, "x")
+	for _, c := range []struct {
+		name, in string
+		want     []string
+	}{
+		{"a response", whole, []string{"responds 1 @0", "response 1 200 @12", "end 1 server @22"}},
+		{"cut in its head's frame", whole[:10], []string{"responds 1 @0"}},
+		{"cut before its stream is known", whole[:8], nil},
+		{"an interim one before it", heads(1, fields(":status", "103")) + whole[:13], []string{"responds 1 @0", "response 1 103 @21", "response 1 200 @34"}},
+		{"the body of a head that was not seen", data(1, "x") + data(1, "y"), []string{"responds 1 @0"}},
+		{"continued", frame(headersFrame, 0, 1, ok) + frame(continuationFrame, flagEndHeaders, 1, ""), []string{"responds 1 @0", "response 1 200 @18"}},
+		{"a reset is no response", rst(1, http.Cancel), []string{"reset 1 server CANCEL @12"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, size := range []int{1, len(c.in)} {
+				var conn Conn
+				r := &recorder{times: true, responds: true}
+				conn.Reset(new(Pool), r, Prior)
+				conn.Data(http.Client, []byte(Preface+headsEnd(1, get)), 0)
+				r.take()
+				for i := 0; i < len(c.in); i += size {
+					conn.Data(http.Server, []byte(c.in[i:i+size]), int64(i))
+				}
+				got, want := strings.Join(r.events, ", "), strings.Join(c.want, ", ")
+				if size > 1 {
+					got, want = withoutTimes(got), withoutTimes(want)
+				}
+				if got != want {
+					t.Errorf("by %d: %q, want %q", size, got, want)
+				}
+			}
+		})
+	}
+}
+
+func withoutTimes(s string) string { return regexp.MustCompile(` @\d+`).ReplaceAllString(s, "") }
 
 // TestTimes feeds a byte at each time: a request begins with the first byte of its HEADERS frame, and
 // all else is told with the last byte of what says it.
