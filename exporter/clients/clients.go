@@ -8,6 +8,7 @@
 //	what                                    cap            when beyond
 //	clients of a server, told apart         Max            counted in Table.Untold
 //	numbers of requests at closings         maxCounts      the larger ones are one number
+//	connections that tell several clients   maxSpans       the newest count
 package clients
 
 import (
@@ -25,6 +26,12 @@ const (
 	Max = 32
 
 	maxCounts = 16
+	maxSpans  = 32
+
+	// An address looks like several clients where so many of its connections were open
+	// at once, or so many that carried two requests or more overlapped others.
+	openAtOnce  = 8
+	overlapping = 10
 )
 
 // A Table has the clients of one server. The zero value is empty.
@@ -52,6 +59,7 @@ type Client struct {
 	GRPC, GRPCBusiest     uint64  // streams, on all connections and on the busiest
 	Example, GRPCExample  Example
 	closings              []count // by requests, ascending
+	spans                 []span  // the newest, by their ends
 	rank                  uint64
 	several               bool // softwares
 }
@@ -161,6 +169,9 @@ func (c *Client) add(f *fact.Connection, id software.ID) {
 	if f.Verdict == fact.VerdictWasted {
 		c.waste(f.Cause, 1, f.Cost.TCP+f.Cost.TLS+f.Cost.DNS+f.Cost.Connect, example)
 	}
+	if f.Requests > 0 {
+		c.span(span{f.Start, f.End, f.Requests > 1})
+	}
 	c.idle(f)
 	c.closed(f)
 	c.upgraded(f)
@@ -223,6 +234,58 @@ func (c *Client) closing(k count) {
 		c.closings[n-2] = count{c.closings[n-1].requests, c.closings[n-2].n + c.closings[n-1].n}
 		c.closings = c.closings[:n-1]
 	}
+}
+
+// A span is when a connection with requests was open, and whether it carried two or
+// more.
+type span struct {
+	start, end int64
+	reused     bool
+}
+
+func (s span) compare(o span) int {
+	return cmp.Or(cmp.Compare(s.end, o.end), cmp.Compare(s.start, o.start), cmp.Compare(b2i(s.reused), b2i(o.reused)))
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// span keeps the newest, in order.
+func (c *Client) span(s span) {
+	if len(c.spans) == maxSpans {
+		if s.compare(c.spans[0]) <= 0 {
+			return
+		}
+		c.spans = c.spans[:copy(c.spans, c.spans[1:])]
+	}
+	i, _ := slices.BinarySearchFunc(c.spans, s, span.compare)
+	c.spans = slices.Insert(c.spans, i, s)
+}
+
+// Several reports whether the address looks like several clients: then waste of one may
+// be another's first connection.
+func (c *Client) Several() bool {
+	reused := 0
+	for i, s := range c.spans {
+		open, overlaps := 0, false
+		for j, o := range c.spans {
+			if o.start <= s.start && s.start < o.end {
+				open++ // when s began, s with it
+			}
+			overlaps = overlaps || i != j && o.start < s.end && s.start < o.end
+		}
+		if s.reused && overlaps {
+			reused++
+		}
+		if open >= openAtOnce || reused >= overlapping {
+			return true
+		}
+	}
+	return false
 }
 
 // second is what a message or a socket takes that was opened for it.
@@ -343,6 +406,9 @@ func (c *Client) merge(o *Client) {
 	}
 	for _, k := range o.closings {
 		c.closing(k)
+	}
+	for _, s := range o.spans {
+		c.span(s)
 	}
 	c.Unread += o.Unread
 	c.Stalled += o.Stalled

@@ -66,7 +66,7 @@ func TestMerge(t *testing.T) {
 			sum.Merge(&parts[i])
 		}
 		// Which connection is the example is open.
-		diff := cmp.Diff(one.Worst(), sum.Worst(), cmp.AllowUnexported(Client{}, count{}),
+		diff := cmp.Diff(one.Worst(), sum.Worst(), cmp.AllowUnexported(Client{}, count{}, span{}),
 			cmpopts.IgnoreTypes(Example{}), cmpopts.EquateEmpty())
 		if diff != "" || one.Untold != sum.Untold {
 			t.Fatalf("%d clients, %d and %d connections untold (-one +parts):\n%s", clients, one.Untold, sum.Untold, diff)
@@ -121,6 +121,35 @@ func TestClosedAt(t *testing.T) {
 			n, near, median := add(c.list...).ClosedAt()
 			if n != c.n || near != c.near || median != c.median {
 				t.Errorf("%d, %d near %v; want %d, %d near %v", n, near, median, c.n, c.near, c.median)
+			}
+		})
+	}
+}
+
+func TestSeveral(t *testing.T) {
+	spans := func(n int, requests uint32, length, step int64) (list []fact.Connection) {
+		for i := range int64(n) {
+			list = append(list, fact.Connection{Requests: requests, Start: i * step, End: i*step + length})
+		}
+		return list
+	}
+	for _, c := range []struct {
+		name string
+		list []fact.Connection
+		want bool
+	}{
+		{"one after the other", spans(40, 5, 10, 10), false},
+		{"eight at once", spans(8, 1, 100, 1), true},
+		{"seven at once", spans(7, 1, 100, 1), false},
+		{"seven at once, of many", spans(40, 1, 7, 1), false},
+		{"ten that overlap and are reused", spans(10, 2, 11, 10), true},
+		{"nine that overlap and are reused", spans(9, 2, 11, 10), false},
+		{"ten that overlap, of one request", spans(10, 1, 11, 10), false},
+		{"without a request", spans(20, 0, 100, 1), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := add(c.list...).Several(); got != c.want {
+				t.Errorf("%v, want %v", got, c.want)
 			}
 		})
 	}

@@ -3,8 +3,8 @@ package findings
 import "github.com/keepscope/keepscope/exporter/clients"
 
 // Clients returns the figures of a server's clients, worst first. What a client's own
-// connections to this server do not tell is left to be set: Several, OnceErr, Gap,
-// Response, SYNs, Spread, GRPCOtherServed and GRPCAddresses.
+// connections to this server do not tell is left to be set: OnceErr, Gap, Response, SYNs,
+// Spread, GRPCOtherServed and GRPCAddresses.
 func Clients(t *clients.Table) []Client {
 	list := t.Worst()
 	out := make([]Client, 0, min(len(list), MaxClients))
@@ -16,7 +16,7 @@ func Clients(t *clients.Table) []Client {
 
 func fromTable(c *clients.Client) Client {
 	k := Client{
-		Address: c.Addr.Netip().String(), Software: c.Software, Estimated: c.Estimated,
+		Address: c.Addr.Netip().String(), Software: c.Software, Estimated: c.Estimated, Several: c.Several(),
 		Connections: c.Connections, Requests: c.Requests, Failed: c.Failed,
 		Unread: c.Unread, Stalled: c.Stalled, InVain: c.InVain, Once: c.Once, More: c.More, Busy: 1 - c.IdleShare,
 		Upgrades: c.Upgrades, Short: c.Short, Streams: c.Streams, Pinged: c.Pinged, GRPC: c.GRPC, GRPCBusiest: c.GRPCBusiest,

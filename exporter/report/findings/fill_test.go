@@ -16,7 +16,7 @@ func TestClients(t *testing.T) {
 	var table clients.Table
 	for i := range uint16(12) {
 		table.Add(&fact.Connection{
-			ID: uint64(i + 1), Client: endpoint(7, 4000+i), Server: endpoint(9, 80), Requests: 4, Start: 1, End: 1e9, CloseIdle: 5e8,
+			ID: uint64(i + 1), Client: endpoint(7, 4000+i), Server: endpoint(9, 80), Requests: 4, Start: int64(i) * 2e9, End: int64(i)*2e9 + 1e9, CloseIdle: 5e8,
 			Verdict: fact.VerdictWasted, Cause: causeClientDiscard, Cost: fact.Cost{TCP: 1e6},
 		}, software.Nginx)
 	}
