@@ -30,7 +30,7 @@ type cli struct {
 type analysis struct {
 	ReuseWindow    time.Duration `default:"60s" help:"How long the ideal pool keeps an idle connection."`
 	Ports          []uint16      `placeholder:"PORT" help:"Analyse only these TCP ports. Without it HTTP is found on any port."`
-	DecodeTunnels  bool          `default:"${tunnels}" negatable:"" help:"Look inside GRE, IP-in-IP, VXLAN and Geneve."`
+	DecodeTunnels  bool          `default:"${tunnels}" negatable:"" help:"Look inside GRE, IP-in-IP, VXLAN, Geneve, GTP-U and L2TP."`
 	MaxConnections int           `default:"262144" help:"Connections tracked at once; beyond, the least recently active is given up."`
 	MaxMemory      size          `default:"256MiB" help:"Bound on the memory for bytes that wait for others: out-of-order segments, cut headers, lines being sorted. At least 1MiB for each worker."`
 	Workers        int           `default:"1" help:"Goroutines that analyse. The output is the same for any number."`
