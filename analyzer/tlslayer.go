@@ -16,9 +16,8 @@ type tlsLayer struct {
 	hello     fact.TLS
 	helloAt   int64
 	keys      fact.Keys
-	http2     bool      // by ALPN: nothing is estimated
-	spoke     [2]bool   // the side sent application data
-	sent      int       // records that can hold a request or a response of HTTP/2
+	http2     bool      // by ALPN, or as it seems: nothing is estimated
+	sent      int       // records of the client that can hold a request of HTTP/2
 	alert     [2]notice // the side's last record may be one, close_notify say
 }
 
@@ -199,7 +198,10 @@ func (l *ledger) record(layer int, from http.Side, ev tls.Event, info *tls.Info,
 		}
 	case tls.ApplicationData:
 		t.alert[from] = notice{}
-		l.applicationData(t, from, info.Length, at)
+		if !t.http2 && t.looksHTTP2() {
+			l.becomesHTTP2(t)
+		}
+		l.applicationData(t, from, info, at)
 	case tls.ApplicationEnd:
 		if from == http.Server && !t.http2 {
 			l.answers(at)
@@ -244,10 +246,7 @@ func (l *ledger) serverHello(t *tlsLayer, info *tls.Info) {
 	if t.hello.ALPN != "h2" {
 		return
 	}
-	t.http2 = true
-	if s := l.conn; s.protocol == fact.ProtocolTLS {
-		s.protocol = fact.ProtocolH2
-	}
+	l.becomesHTTP2(t)
 }
 
 // alpn returns the name of a protocol (RFC 7301 §6) fit to be shown; unlike a
@@ -264,15 +263,50 @@ func (a *Analyzer) alpn(name []byte) string {
 	return *a.names.intern(name)
 }
 
+// looksHTTP2 says whether the connection carries HTTP/2, by ALPN or as it seems.
+func (t *tlsLayer) looksHTTP2() bool {
+	if t.decrypter != nil {
+		return t.decrypter.LooksHTTP2()
+	}
+	return t.observer.LooksHTTP2()
+}
+
+// becomesHTTP2 takes back what was estimated of a connection that turns out to carry
+// HTTP/2.
+func (l *ledger) becomesHTTP2(t *tlsLayer) {
+	s := l.conn
+	t.http2 = true
+	if s.protocol == fact.ProtocolTLS {
+		s.protocol = fact.ProtocolH2
+		if t.hello.ALPN != "h2" {
+			s.set(guessed)
+		}
+	}
+	if !s.is(estimated) {
+		return
+	}
+	t.sent = int(s.requests)
+	s.unset(estimated)
+	s.requests, s.responses, s.reused, s.verdict, s.cause = 0, 0, 0, fact.VerdictNone, fact.NoCause
+	s.cold.reuseIdle, s.cold.moreReuseIdle, s.cold.could, s.cold.waits = s.cold.reuseIdle[:0], 0, fact.CouldReuse{}, nil
+	l.table.deactivate(s)
+	if s.is(pooled) {
+		l.pools.Release(&s.pool, l.now())
+		s.unset(pooled)
+	}
+}
+
 // applicationData takes the beginning of a record that carries it.
-func (l *ledger) applicationData(t *tlsLayer, from http.Side, length uint16, at int64) {
+func (l *ledger) applicationData(t *tlsLayer, from http.Side, info *tls.Info, at int64) {
 	switch {
 	case t.http2: // what it carries is not known
 		l.conn.lastEnd = at
-		t.sends(from, length)
-	case from == http.Client:
+		if info.Request {
+			t.sent++
+		}
+	case from == http.Client && info.Request:
 		l.asks(at)
-	default:
+	case from == http.Server && !info.Interim:
 		l.answers(at)
 	}
 }
@@ -336,28 +370,6 @@ func (l *ledger) answers(at int64) {
 	if s.is(pooled) { // it was not the response's end yet
 		l.pools.Busy(&s.pool, at)
 		l.pools.End(&s.pool, at)
-	}
-}
-
-// The lengths up to which a record of the client holds no request of HTTP/2: the first
-// one has its preface, SETTINGS and WINDOW_UPDATE, later ones an acknowledgement, a PING
-// or a WINDOW_UPDATE (RFC 9113 §3.4, §6.5, §6.7, §6.9), each with what encryption adds.
-const (
-	maxFirstControl = 128
-	maxControl      = 17 + 24
-)
-
-// sends counts a record that can hold a request or a response of HTTP/2. The first
-// that a server sends has its SETTINGS.
-func (t *tlsLayer) sends(from http.Side, length uint16) {
-	most := uint16(maxControl)
-	if !t.spoke[from] {
-		if t.spoke[from], most = true, maxFirstControl; from == http.Server {
-			return
-		}
-	}
-	if length > most {
-		t.sent++
 	}
 }
 

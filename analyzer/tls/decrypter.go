@@ -328,3 +328,7 @@ func (d *Decrypter) replay() {
 	}
 	d.shared.held -= int64(len(log))
 }
+
+// LooksHTTP2 says whether a connection that is not decrypted carries HTTP/2, as
+// Observer.LooksHTTP2 does.
+func (d *Decrypter) LooksHTTP2() bool { return d.observer.LooksHTTP2() }
