@@ -9,17 +9,19 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	toolkit "github.com/prometheus/exporter-toolkit/web"
-	"golang.org/x/net/netutil"
 )
 
-// The limits of the endpoint: what one client can hold for how long.
+// The limits of the endpoint: what clients can hold for how long.
 const (
-	maxClients     = 64 // connections; further ones wait
+	maxClients     = 64 // connections
+	maxEachClient  = 32 // of one address, or of one /64
+	maxStreams     = 8  // HTTP/2: requests at once on a connection
 	maxHeaderBytes = 16 << 10
 	maxBodyBytes   = 4 << 10
 	headerTimeout  = 5 * time.Second
@@ -28,18 +30,21 @@ const (
 	idleClients    = 2 * time.Minute // longer than any usual scrape interval, so that scrapers' connections live
 )
 
-// An endpoint is what 'keepscope run' serves.
+// An endpoint is what 'keepscope run' serves: on one listener all of it, on
+// another, where there is one, health checks alone.
 type endpoint struct {
-	listener net.Listener
-	server   *http.Server
-	flags    *toolkit.FlagConfig
-	log      *slog.Logger
-	failed   chan error
+	clients *clients
+	server  *http.Server
+	web     *webConfig
+	health  *endpoint // nil without
+	log     *slog.Logger
+	failed  chan error
 }
 
 // endpointConfig says what an endpoint serves.
 type endpointConfig struct {
 	listen    string
+	health    string // address for health checks alone; empty for none
 	webConfig string
 	user      *userIDs // who serves
 	metrics   prometheus.Gatherer
@@ -48,30 +53,64 @@ type endpointConfig struct {
 	pprof     bool
 }
 
-// listen opens the endpoint's port; serve answers.
+// listenEndpoint opens the endpoint's ports; serve answers.
 func listenEndpoint(cfg endpointConfig, log *slog.Logger) (*endpoint, error) {
 	if err := checkWebConfig(cfg.webConfig, cfg.user); err != nil {
 		return nil, err
 	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(context.Background(), "tcp", cfg.listen)
-	if err != nil {
-		return nil, fmt.Errorf("--listen: %w", err)
+	var web *webConfig
+	if err := cfg.user.do(func() (err error) {
+		web, err = newWebConfig(cfg.webConfig, log)
+		return err
+	}); err != nil {
+		return nil, err
 	}
+	e, err := listenOn("listen", cfg.listen, web, log)
+	if err != nil {
+		return nil, err
+	}
+	e.server.Handler = http.MaxBytesHandler(web.guard(handler(cfg, log)), maxBodyBytes)
+	if cfg.health == "" {
+		return e, nil
+	}
+	if e.health, err = listenOn("health-listen", cfg.health, &webConfig{now: &webSettings{}}, log); err != nil {
+		_ = e.clients.Close() // nothing was served
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	healthChecks(mux, cfg.ready)
+	e.health.server.Handler = http.MaxBytesHandler(mux, maxBodyBytes)
+	e.health.server.SetKeepAlivesEnabled(false)
+	return e, nil
+}
+
+// listenOn opens a port for what has no handler yet.
+func listenOn(flag, address string, web *webConfig, log *slog.Logger) (*endpoint, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("--%s: %w: 'ss -ltnp' says by whom; another port is set by --%s", flag, err, flag)
+	case err != nil:
+		return nil, fmt.Errorf("--%s: %w", flag, err)
+	}
+	c := newClients(l, maxClients, maxEachClient, log)
 	return &endpoint{
-		listener: netutil.LimitListener(l, maxClients),
+		clients: c,
 		server: &http.Server{
-			Handler:           http.MaxBytesHandler(handler(cfg, log), maxBodyBytes),
 			ReadHeaderTimeout: headerTimeout,
 			ReadTimeout:       requestTimeout,
 			WriteTimeout:      answerTimeout,
 			IdleTimeout:       idleClients,
 			MaxHeaderBytes:    maxHeaderBytes,
+			HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+			ConnState:         c.note,
+			TLSConfig:         web.tlsConfig(),
 			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		},
-		flags:  &toolkit.FlagConfig{WebConfigFile: &cfg.webConfig},
+		web:    web,
 		log:    log,
-		failed: make(chan error, 1),
+		failed: make(chan error, 2), // one of each listener
 	}, nil
 }
 
@@ -93,27 +132,78 @@ func checkWebConfig(path string, user *userIDs) error {
 	return wrong("web-config-file", fmt.Errorf("--web-config-file: %w", err))
 }
 
-// port returns the TCP port that it listens on.
-func (e *endpoint) port() uint16 {
-	return e.listener.Addr().(*net.TCPAddr).AddrPort().Port()
+// ports returns the TCP ports that it listens on.
+func (e *endpoint) ports() []uint16 {
+	list := []uint16{e.clients.Addr().(*net.TCPAddr).AddrPort().Port()}
+	if e.health != nil {
+		list = append(list, e.health.ports()...)
+	}
+	return list
+}
+
+// collectors returns the metrics of the endpoint itself.
+func (e *endpoint) collectors() []prometheus.Collector {
+	count := func(name, help string, of func(*clients) uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 {
+			n := of(e.clients)
+			if e.health != nil {
+				n += of(e.health.clients)
+			}
+			return float64(n)
+		})
+	}
+	list := []prometheus.Collector{
+		count("keepscope_endpoint_displaced_connections_total", "Connections to the endpoint that were closed to make room for others.",
+			func(c *clients) uint64 { return c.displaced.Load() }),
+		count("keepscope_endpoint_refused_connections_total", "Connections to the endpoint for which there was no room.",
+			func(c *clients) uint64 { return c.refused.Load() }),
+	}
+	if e.web.path != "" {
+		list = append(list, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "keepscope_web_config_sound",
+			Help: "1 while the web configuration file and its certificate can be read, 0 while those of before serve on.",
+		}, func() float64 {
+			if e.web.sound() {
+				return 1
+			}
+			return 0
+		}))
+	}
+	return list
 }
 
 // serve answers in the background; what ends it before stop comes from failed.
 func (e *endpoint) serve() {
+	e.serveTo(e.failed)
+	if e.health != nil {
+		e.health.serveTo(e.failed)
+	}
+}
+
+func (e *endpoint) serveTo(failed chan<- error) {
+	e.log.Info("listening", "address", e.clients.Addr().String(), "tls", e.server.TLSConfig != nil)
 	go func() {
-		err := toolkit.Serve(e.listener, e.server, e.flags, e.log)
+		var err error
+		if e.server.TLSConfig != nil {
+			err = e.server.ServeTLS(e.clients, "", "")
+		} else {
+			err = e.server.Serve(e.clients)
+		}
 		if !errors.Is(err, http.ErrServerClosed) {
-			e.failed <- fmt.Errorf("endpoint: %w", err)
+			failed <- fmt.Errorf("endpoint: %w", err)
 		}
 	}()
 }
 
 // stop lets answers under way finish until ctx is done.
 func (e *endpoint) stop(ctx context.Context) {
+	if e.health != nil {
+		defer e.health.stop(ctx)
+	}
 	if e.server.Shutdown(ctx) != nil {
 		_ = e.server.Close() // whoever is still reading has had its time
 	}
-	_ = e.listener.Close() // for an endpoint that never served
+	_ = e.clients.Close() // for an endpoint that never served
 }
 
 // handler routes requests.
@@ -124,17 +214,9 @@ func handler(cfg endpointConfig, log *slog.Logger) http.Handler {
 		ErrorLog:                            slog.NewLogLogger(log.Handler(), slog.LevelError),
 		EnableOpenMetrics:                   true,
 		EnableOpenMetricsTextCreatedSamples: true,
+		OfferedCompressions:                 []promhttp.Compression{promhttp.Gzip},
 	})})
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, "alive")
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := cfg.ready(); err != nil {
-			answer(w, http.StatusServiceUnavailable, err.Error())
-			return
-		}
-		answer(w, http.StatusOK, "capturing")
-	})
+	healthChecks(mux, cfg.ready)
 	if cfg.pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -143,6 +225,20 @@ func handler(cfg endpointConfig, log *slog.Logger) http.Handler {
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	return mux
+}
+
+// healthChecks answers whether the process is alive, and whether it captures.
+func healthChecks(mux *http.ServeMux, ready func() error) {
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, "alive")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := ready(); err != nil {
+			answer(w, http.StatusServiceUnavailable, err.Error())
+			return
+		}
+		answer(w, http.StatusOK, "capturing")
+	})
 }
 
 // answer writes a line of plain text.

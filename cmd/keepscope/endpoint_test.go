@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -22,10 +23,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
@@ -44,6 +47,11 @@ import (
 // serveTest serves an endpoint on a free port until the test ends.
 func serveTest(t *testing.T, cfg endpointConfig) (address string) {
 	t.Helper()
+	return fmt.Sprint("127.0.0.1:", startEndpoint(t, cfg).ports()[0])
+}
+
+func startEndpoint(t *testing.T, cfg endpointConfig) *endpoint {
+	t.Helper()
 	cfg.listen = "127.0.0.1:0"
 	if cfg.metrics == nil {
 		cfg.metrics = exporter.New(exporter.Config{Version: "v1"})
@@ -60,7 +68,7 @@ func serveTest(t *testing.T, cfg endpointConfig) (address string) {
 	}
 	e.serve()
 	t.Cleanup(func() { e.stop(context.Background()) })
-	return fmt.Sprint("127.0.0.1:", e.port())
+	return e
 }
 
 // fetch asks and returns the answer with its body.
@@ -365,14 +373,21 @@ func TestScrapersDoNotHoldCapture(t *testing.T) {
 // TestPagesAreShared counts how often a page is made.
 func TestPagesAreShared(t *testing.T) {
 	var made atomic.Int32
-	p := &pages{handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	p := &pages{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.URL.RawQuery) > 0 || len(r.Header) != 2 {
+			t.Errorf("what a client sends goes on: %v", r)
+		}
 		w.Header().Set("Content-Type", "a/b")
 		w.WriteHeader(http.StatusTeapot)
 		fmt.Fprint(w, made.Add(1))
 	})}
-	ask := func(accept string) *httptest.ResponseRecorder {
-		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/metrics", nil)
+	ask := func(accept string, more ...string) *httptest.ResponseRecorder {
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/metrics?a="+strings.Join(more, "&"), nil)
 		r.Header.Set("Accept", accept)
+		for _, m := range more {
+			r.Header.Set("X-More", m)
+			r.Header.Set("Accept-Encoding", m)
+		}
 		p.ServeHTTP(w, r)
 		return w
 	}
@@ -384,15 +399,264 @@ func TestPagesAreShared(t *testing.T) {
 	if n := made.Load(); n > 5 { // it is renewed ten times a second
 		t.Errorf("%d pages for 50 requests at once", n)
 	}
-	if a, b := ask("a").Body.String(), ask("b").Body.String(); a == b {
+	if a, b := ask("text/plain").Body.String(), ask("application/openmetrics-text;version=1.0.0").Body.String(); a == b {
 		t.Error("another form is the same page")
 	}
-	for i := range 100 {
-		ask(fmt.Sprint("form ", i))
-		ask(strings.Repeat("x", maxPageWant) + fmt.Sprint(i))
+	before := made.Load()
+	for i := range 1000 {
+		ask(fmt.Sprint("form/", i), fmt.Sprint(i), strings.Repeat("x", 1000))
 	}
-	if len(p.kept) > maxPages {
-		t.Errorf("%d pages kept", len(p.kept))
+	if n := made.Load() - before; n > 100 || len(p.kept) > maxPages {
+		t.Errorf("%d pages made for one form, %d kept", n, len(p.kept))
+	}
+}
+
+// A held is a client that reads nothing until it is cut off.
+type held struct {
+	http.ResponseWriter
+	in, cut chan struct{}
+}
+
+func (h *held) Write([]byte) (int, error) {
+	close(h.in)
+	<-h.cut
+	return 0, os.ErrDeadlineExceeded
+}
+
+func (h *held) SetWriteDeadline(time.Time) error {
+	close(h.cut)
+	return nil
+}
+
+// TestPagesAreFew has many clients that never read, each at another time: no more
+// pages are held than there may be, and others still get a new one.
+func TestPagesAreFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pages{handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, time.Now().UnixNano()) })}
+		var clients []*held
+		for range 10 * maxPages {
+			h := &held{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
+			clients = append(clients, h)
+			go p.ServeHTTP(h, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+			<-h.in
+			if len(p.kept) > maxPages {
+				t.Fatalf("%d pages are kept", len(p.kept))
+			}
+			time.Sleep(time.Second)
+		}
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		at, err := strconv.ParseInt(w.Body.String(), 10, 64)
+		if age := time.Since(time.Unix(0, at)); err != nil || age > pageAgeMax {
+			t.Errorf("a page of %v ago (%v)", age, err)
+		}
+		for _, h := range clients {
+			select {
+			case <-h.cut:
+			default:
+				close(h.cut)
+			}
+		}
+	})
+}
+
+func TestTakesGzip(t *testing.T) {
+	for text, want := range map[string]bool{
+		"": false, "gzip": true, "identity": false, "deflate, gzip;q=1.0, *;q=0.5": true, "gzip;q=0": false,
+		"gzip; q=0.0": false, "gzip;q=0.1": true, "xgzip": false, "br,gzip": true,
+	} {
+		if got := takesGzip(http.Header{"Accept-Encoding": {text}}); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
+// secured writes a web configuration with TLS and a password, and returns it
+// with a client that trusts it.
+func secured(t *testing.T, dir string) (file string, client *http.Client) {
+	t.Helper()
+	certificate := certify(t, dir)
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(dir, "web.yml")
+	text := "tls_server_config: {cert_file: cert.pem, key_file: key.pem}\nbasic_auth_users: {prometheus: " + string(hash) + "}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(certificate.pem)
+	return file, &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+	}}
+}
+
+// TestEndpointHeld has one address hold more connections than there may be, idle,
+// silent or in the middle of a request: health checks and scrapes of others, and
+// where it can be told apart of the same address, are answered.
+func TestEndpointHeld(t *testing.T) {
+	file, secure := secured(t, t.TempDir())
+	plain := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	other := func(c *http.Client) *http.Client {
+		transport := c.Transport.(*http.Transport).Clone()
+		transport.DialContext = (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext
+		return &http.Client{Timeout: c.Timeout, Transport: transport}
+	}
+	const asked = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+	tests := []struct {
+		name, webConfig, says string
+		reads, same           bool
+	}{
+		{"idle", "", asked, true, true},
+		{"silent", "", "", false, true},
+		{"half a request", "", "GET /metrics HTT", false, false},
+		{"a page unread", "", "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", false, false},
+		{"idle after one 401", file, asked, true, true},
+		{"no TLS handshake", file, "", false, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e := startEndpoint(t, endpointConfig{webConfig: tt.webConfig, health: "127.0.0.1:0"})
+			ports := e.ports()
+			for range 2 * maxClients {
+				hold(t, ports[0], tt.webConfig != "", tt.says, tt.reads)
+				hold(t, ports[1], false, strings.Replace(tt.says, "/metrics", "/healthz", 1), tt.reads)
+			}
+			client, base := plain, fmt.Sprintf("http://127.0.0.1:%d", ports[0])
+			if tt.webConfig != "" {
+				client, base = secure, fmt.Sprintf("https://prometheus:secret@127.0.0.1:%d", ports[0])
+			}
+			health := fmt.Sprintf("http://127.0.0.1:%d", ports[1])
+			all := []struct {
+				client *http.Client
+				url    string
+			}{{other(client), base + "/healthz"}, {other(client), base + "/metrics"}, {other(plain), health + "/healthz"}, {other(plain), health + "/readyz"}}
+			if tt.same {
+				all = append(all, all...)
+				for i := range 4 {
+					all[i].client = client
+				}
+				all[2].client, all[3].client = plain, plain
+			}
+			for _, one := range all {
+				if resp, _ := fetch(t, one.client, "GET", one.url, nil, nil); resp.StatusCode != http.StatusOK {
+					t.Errorf("%s: %s", one.url, resp.Status)
+				}
+			}
+			if e.clients.displaced.Load()+e.clients.refused.Load() == 0 {
+				t.Error("no connection is counted as closed or refused")
+			}
+		})
+	}
+}
+
+// hold opens a connection, says something and keeps it to the end of the test.
+func hold(t *testing.T, port uint16, secure bool, says string, reads bool) {
+	t.Helper()
+	conn, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if secure && says != "" {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+	}
+	_, _ = io.WriteString(conn, says) // it may have been refused
+	if reads {
+		_, _ = bufio.NewReader(conn).ReadString('\n')
+	}
+}
+
+// TestHealthServesNothingElse asks the listener for probes for figures.
+func TestHealthServesNothingElse(t *testing.T) {
+	file, _ := secured(t, t.TempDir())
+	e := startEndpoint(t, endpointConfig{webConfig: file, health: "127.0.0.1:0", pprof: true})
+	base := fmt.Sprint("http://127.0.0.1:", e.ports()[1])
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 404, "/": 404, "/debug/pprof/": 404} {
+		if resp, _ := fetch(t, http.DefaultClient, "GET", base+path, nil, nil); resp.StatusCode != want {
+			t.Errorf("%s: %s", path, resp.Status)
+		}
+	}
+}
+
+// TestCertificateBreaks has the files of an endpoint break and heal: it serves on
+// and says so once, and a new certificate is used.
+func TestCertificateBreaks(t *testing.T) {
+	dir := t.TempDir()
+	file, _ := secured(t, dir)
+	key := filepath.Join(dir, "key.pem")
+	var said lockedBuffer
+	web, err := newWebConfig(file, slog.New(slog.NewTextHandler(&said, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := web.settings().tls.Certificates[0].Certificate[0]
+	now := func() []byte {
+		web.checked = time.Time{}
+		return web.settings().tls.Certificates[0].Certificate[0]
+	}
+	for name, breaks := range map[string]func() error{
+		"empty key":   func() error { return os.WriteFile(key, nil, 0o600) },
+		"no key":      func() error { return os.Remove(key) },
+		"broken file": func() error { return os.WriteFile(file, []byte("tls_server_conf: 1\n"), 0o600) },
+		"TLS off":     func() error { return os.WriteFile(file, nil, 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			said.Reset()
+			if err := breaks(); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				if !bytes.Equal(now(), first) {
+					t.Fatal("another certificate is served")
+				}
+			}
+			if web.sound() || strings.Count(said.String(), "level=WARN") != 1 || !strings.Contains(said.String(), "the one before serves on") {
+				t.Errorf("sound: %v; it said %q", web.sound(), said.String())
+			}
+			secured(t, dir)
+			if bytes.Equal(now(), first) || !web.sound() || !strings.Contains(said.String(), "right again") {
+				t.Errorf("the renewed certificate is not served: %q", said.String())
+			}
+			first = now()
+		})
+	}
+}
+
+// TestGuardRemembersFew tries many passwords.
+func TestGuardRemembersFew(t *testing.T) {
+	file, _ := secured(t, t.TempDir())
+	web, err := newWebConfig(file, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guard := web.guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	ask := func(user, password string) int {
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		r.SetBasicAuth(user, password)
+		guard.ServeHTTP(w, r)
+		return w.Code
+	}
+	for i := range 20 {
+		if code := ask("prometheus", fmt.Sprint(i)); code != http.StatusUnauthorized {
+			t.Errorf("password %d: %d", i, code)
+		}
+	}
+	for _, user := range []string{"nobody", ""} {
+		if code := ask(user, "secret"); code != http.StatusUnauthorized {
+			t.Errorf("user %q: %d", user, code)
+		}
+	}
+	for range 3 {
+		if code := ask("prometheus", "secret"); code != http.StatusOK {
+			t.Errorf("the right password: %d", code)
+		}
+	}
+	n := 0
+	web.known.Range(func(any, any) bool { n++; return true })
+	if n != 1 {
+		t.Errorf("%d passwords are remembered", n)
 	}
 }
 

@@ -32,7 +32,8 @@ type liveConfig struct {
 	Tunnels      bool        // capture tunnelled traffic, too
 	Workers      int         // of the pipeline that reads
 	ExcludePorts []uint16    // own ports: their TCP traffic is left out
-	Retry        bool        // try lost and missing interfaces again for ever
+	Retry        bool        // try lost interfaces again for ever
+	Await        bool        // start without those that are missing yet, and try them, too
 	Confine      confinement // what the process may still do once capture has begun
 	Log          *slog.Logger
 }
@@ -70,7 +71,7 @@ type attempt struct {
 }
 
 // openLive starts the capture that the flags describe, and gives up every right
-// that it took. Where cfg.Retry is set, interfaces that can't be captured on are
+// that it took. Where cfg.Await is set, interfaces that can't be captured on are
 // no error; rights are then kept until all can. Once ctx is done, Read returns
 // what was captured before, for a second at most, and then io.EOF.
 func (f *liveFlags) openLive(ctx context.Context, cfg liveConfig) (*live, error) {
@@ -86,7 +87,7 @@ func (f *liveFlags) openLive(ctx context.Context, cfg liveConfig) (*live, error)
 	slices.Sort(names)
 	src, err := pcap.Open(pcap.Config{
 		Interfaces: slices.Compact(names), Filter: filter, Tagged: true, Snaplen: f.Snaplen,
-		Buffer: int(f.BufferSize), Promiscuous: f.Promiscuous, Await: cfg.Retry, Copy: cfg.Workers > 1,
+		Buffer: int(f.BufferSize), Promiscuous: f.Promiscuous, Await: cfg.Await, Copy: cfg.Workers > 1,
 	})
 	if err != nil {
 		return nil, err

@@ -2,37 +2,54 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
+	"io"
 	"maps"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/prometheus/common/expfmt"
 )
 
 // The bounds of pages.
 const (
-	pageAge     = 100 * time.Millisecond // for which a page is given to further scrapers
-	maxPages    = 8                      // forms of it that are kept; beyond, all are made anew
-	maxPageWant = 1 << 10                // bytes of what a request says about form; beyond, none is kept
+	pageAge    = 100 * time.Millisecond // for which a page is given to further scrapers
+	pageAgeMax = 5 * time.Second        // the same while maxPages are being sent
+	maxPages   = 6                      // in memory at once, compressed
 )
+
+// forms are the formats in which metrics are offered. A page is made for one of
+// them, whatever else a request says.
+var forms = []expfmt.Format{
+	expfmt.NewFormat(expfmt.TypeTextPlain), expfmt.NewFormat(expfmt.TypeProtoDelim),
+	"application/openmetrics-text; version=1.0.0; charset=utf-8", "application/openmetrics-text; version=0.0.1; charset=utf-8",
+}
 
 // pages answers scrapers that come at once with one page, made by one goroutine
 // at a time, so that they leave the processors to the capture. A page is
-// complete before any of it is sent: a scraper that reads slowly holds its page
-// and nothing else.
+// complete, and compressed, before any of it is sent: a scraper that reads slowly
+// holds its page and nothing else. While all pages that there may be are held,
+// others get the newest, for a while; then the one that was held for longest is
+// taken from those that read it.
 type pages struct {
 	handler http.Handler
 
 	mu   sync.Mutex
-	kept map[string]*madePage
+	kept []*madePage // oldest first
 }
 
 // A madePage is an answer in memory. It is an http.ResponseWriter.
 type madePage struct {
-	at     time.Time
-	header http.Header
-	status int
-	body   bytes.Buffer
+	form    expfmt.Format
+	at      time.Time
+	header  http.Header
+	status  int
+	body    bytes.Buffer
+	senders map[*http.ResponseController]struct{} // under pages.mu
 }
 
 func (p *madePage) Header() http.Header         { return p.header }
@@ -41,31 +58,98 @@ func (p *madePage) Write(b []byte) (int, error) { return p.body.Write(b) }
 
 // ServeHTTP implements http.Handler.
 func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	page := p.page(r)
+	control := http.NewResponseController(w)
+	page := p.take(expfmt.NegotiateAccept(r.Header, forms...), control)
+	defer p.release(page, control)
 	maps.Copy(w.Header(), page.header)
+	var body io.Reader = bytes.NewReader(page.body.Bytes())
+	if page.header.Get("Content-Encoding") == "gzip" && !takesGzip(r.Header) {
+		w.Header().Del("Content-Encoding")
+		plain, err := gzip.NewReader(body)
+		if err != nil { // it was written here
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		body = plain
+	}
 	w.WriteHeader(page.status)
-	// Whoever asked may have gone.
-	_, _ = w.Write(page.body.Bytes())
+	if r.Method != http.MethodHead {
+		_, _ = io.Copy(w, body) // whoever asked may have gone
+	}
 }
 
-func (p *pages) page(r *http.Request) *madePage {
-	want := strings.Join([]string{
-		r.Method, r.URL.RawQuery, strings.Join(r.Header["Accept"], ","), strings.Join(r.Header["Accept-Encoding"], ","),
-	}, "\n")
+// takesGzip says whether a client takes compressed answers.
+func takesGzip(h http.Header) bool {
+	for _, part := range strings.Split(strings.Join(h["Accept-Encoding"], ","), ",") {
+		coding, weight, _ := strings.Cut(strings.ReplaceAll(part, " ", ""), ";")
+		if coding == "gzip" {
+			return !strings.HasPrefix(weight, "q=0") || strings.Trim(weight, "q=0.") != ""
+		}
+	}
+	return false
+}
+
+// take returns a page that is sent until it is released.
+func (p *pages) take(form expfmt.Format, control *http.ResponseController) *madePage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if page := p.kept[want]; page != nil && time.Since(page.at) < pageAge {
-		return page
+	page := p.newest(form, pageAge)
+	if page == nil && !p.makeRoom() {
+		if page = p.newest(form, pageAgeMax); page == nil {
+			p.cut()
+		}
 	}
-	page := &madePage{header: http.Header{}, status: http.StatusOK}
-	p.handler.ServeHTTP(page, r)
-	page.at = time.Now()
-	if len(want) > maxPageWant {
-		return page
+	if page == nil {
+		page = p.render(form)
+		p.kept = append(p.kept, page)
 	}
-	if len(p.kept) >= maxPages || p.kept == nil {
-		p.kept = map[string]*madePage{}
-	}
-	p.kept[want] = page
+	page.senders[control] = struct{}{}
 	return page
+}
+
+// newest returns a page that is no older than age.
+func (p *pages) newest(form expfmt.Format, age time.Duration) *madePage {
+	for _, page := range slices.Backward(p.kept) {
+		if page.form == form && time.Since(page.at) < age {
+			return page
+		}
+	}
+	return nil
+}
+
+// makeRoom forgets pages that nobody reads, until there is room for one.
+func (p *pages) makeRoom() bool {
+	for i := 0; i < len(p.kept) && len(p.kept) >= maxPages; {
+		if len(p.kept[i].senders) > 0 {
+			i++
+			continue
+		}
+		p.kept = slices.Delete(p.kept, i, i+1)
+	}
+	return len(p.kept) < maxPages
+}
+
+// cut takes the oldest page from those that have not read it yet.
+func (p *pages) cut() {
+	for control := range p.kept[0].senders {
+		_ = control.SetWriteDeadline(time.Now()) // or the server's own deadline ends it
+	}
+	p.kept = slices.Delete(p.kept, 0, 1)
+}
+
+// render makes a page of a form.
+func (p *pages) render(form expfmt.Format) *madePage {
+	page := &madePage{form: form, header: http.Header{}, status: http.StatusOK, senders: map[*http.ResponseController]struct{}{}}
+	p.handler.ServeHTTP(page, &http.Request{
+		Method: http.MethodGet, URL: &url.URL{Path: "/metrics"}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"Accept": {string(form)}, "Accept-Encoding": {"gzip"}},
+	})
+	page.at = time.Now()
+	return page
+}
+
+func (p *pages) release(page *madePage, control *http.ResponseController) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(page.senders, control)
 }

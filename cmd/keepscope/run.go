@@ -34,8 +34,11 @@ type runCmd struct {
 	liveFlags
 	Config        configFile `placeholder:"FILE" help:"YAML file with these flags' names and their values. Flags and environment variables take precedence."`
 	Listen        string     `default:"127.0.0.1:9737" placeholder:"ADDRESS" help:"Address and port to serve on: /metrics, the page /, /healthz and /readyz."`
+	HealthListen  string     `placeholder:"ADDRESS" help:"Address and port to serve /healthz and /readyz on, too, without TLS and password: for probes. By default they are served with the rest only."`
 	WebConfigFile string     `placeholder:"FILE" help:"TLS and authentication of the endpoint: a web configuration file as Prometheus exporters have it. The user that keepscope becomes must be allowed to read it, and the certificate and key."`
 	Pprof         bool       `help:"Serve /debug/pprof, too."`
+
+	WaitForInterface bool `help:"Start, and be not ready, where an interface can't be captured on yet, and try it again. Without it that is exit status 1."`
 
 	Linger time.Duration `placeholder:"TIME" help:"Go on for this long after SIGTERM, for an app that drains meanwhile. A second SIGTERM ends that, in order."`
 
@@ -103,6 +106,9 @@ func (r *runCmd) check(ctx context.Context) error {
 		takes(r.OTLPInterval >= time.Second, "otlp-interval", r.OTLPInterval, "at least 1s"),
 		takes(isAddress(ctx, r.Listen), "listen", r.Listen, "an address and a port, as 127.0.0.1:9737"),
 	}
+	if r.HealthListen != "" {
+		list = append(list, takes(isAddress(ctx, r.HealthListen), "health-listen", r.HealthListen, "an address and a port, as :9738"))
+	}
 	if err := pcap.CheckFilter(r.Filter); err != nil {
 		list = append(list, wrong("filter", err))
 	}
@@ -133,7 +139,8 @@ type sidecar struct {
 	log      *slog.Logger
 	pipeline *pipeline
 	exporter *exporter.Exporter
-	lines    *lineLog // nil without
+	process  *prometheus.Registry // metrics of the process itself
+	lines    *lineLog             // nil without
 	own      ownTraffic
 	live     *live
 	tap      *tap
@@ -162,17 +169,19 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 	}
 	s.build()
 	e, err := listenEndpoint(endpointConfig{
-		listen: r.Listen, webConfig: r.WebConfigFile, user: user, pprof: r.Pprof,
+		listen: r.Listen, health: r.HealthListen, webConfig: r.WebConfigFile, user: user, pprof: r.Pprof,
 		metrics: s.exporter, page: web.Handler(s.report), ready: s.ready,
 	}, log)
 	if err != nil {
 		return err
 	}
 	last = append(last, e.stop)
+	s.process.MustRegister(e.collectors()...)
 	ctx, cancel := r.lingering(ctx)
 	defer cancel()
 	if s.live, err = r.openLive(ctx, liveConfig{
-		Workers: r.Workers, Tunnels: r.DecodeTunnels, ExcludePorts: []uint16{e.port()}, Retry: true, Confine: s.confine(), Log: log,
+		Workers: r.Workers, Tunnels: r.DecodeTunnels, ExcludePorts: e.ports(), Retry: true, Await: r.WaitForInterface,
+		Confine: s.confine(), Log: log,
 	}); err != nil {
 		return err
 	}
@@ -269,9 +278,9 @@ func (s *sidecar) build() {
 	cfg.Start, cfg.ReuseWindow = time.Now(), s.cmd.ReuseWindow
 	cfg.Local = func(a sniffer.Addr) bool { return s.live.Local(a) || s.cmd.local(a) }
 	cfg.Stages = s.stages
-	process := prometheus.NewRegistry()
-	process.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	cfg.Also = process
+	s.process = prometheus.NewRegistry()
+	s.process.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	cfg.Also = s.process
 	s.exporter = exporter.New(cfg)
 	var l listen
 	if s.cmd.OTLPEndpoint != "" {
