@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +22,7 @@ import (
 // The bounds of a lineLog.
 const (
 	maxQueued  = 8192        // lines that wait for the disk
+	maxUnsent  = 64 << 10    // bytes that are written at once
 	maxKeptBuf = 4 << 10     // bytes of a buffer that is used again
 	logIdle    = 64          // idle times in a line
 	reopenWait = time.Second // before the file is tried again
@@ -31,6 +31,8 @@ const (
 // A lineLog writes a line for each connection to a file that is rotated by
 // size, or to standard output. It never keeps a worker waiting: lines for which
 // the disk is too slow, or which it doesn't take, are dropped and counted.
+// A file that others rename, remove or cut short is seen before each write, and
+// made anew; reopen does so at once.
 //
 // All that it does with files it does as the user that the process becomes once
 // it captures, from the first: the files are that user's, and what it may not do
@@ -46,14 +48,15 @@ type lineLog struct {
 	queue            chan []byte
 	free             chan []byte
 	done             chan struct{}
+	again            chan struct{} // asks to reopen the file
 	written, dropped atomic.Uint64
 
 	// For write's goroutine.
 	file    *os.File
-	w       *bufio.Writer
-	size    int64
+	size    int64 // of the file
 	retry   time.Time
-	pending uint64 // lines in w
+	unsent  []byte // whole lines
+	pending uint64 // how many
 	failing bool
 }
 
@@ -62,13 +65,12 @@ func openLog(path string, out io.Writer, maximum int64, keep int, user *userIDs,
 	l := &lineLog{
 		out: out, max: maximum, keep: keep, user: user, log: log,
 		queue: make(chan []byte, maxQueued), free: make(chan []byte, maxQueued), done: make(chan struct{}),
+		again: make(chan struct{}, 1),
 	}
 	if path != "-" {
 		if err := l.begin(path); err != nil {
 			return nil, fmt.Errorf("--log-connections: %w", err)
 		}
-	} else {
-		l.w = bufio.NewWriterSize(out, 64<<10)
 	}
 	go l.write()
 	return l, nil
@@ -102,12 +104,32 @@ func (o logObserver) Connection(c *fact.Connection) {
 	}
 }
 
+// reopen asks to open the file anew, as who has renamed it wants it.
+func (l *lineLog) reopen() {
+	select {
+	case l.again <- struct{}{}:
+	default: // it was asked already
+	}
+}
+
 // write takes lines to the file until the queue is closed.
 func (l *lineLog) write() {
 	defer close(l.done)
-	for b := range l.queue {
-		l.line(b)
-		if cap(b) <= maxKeptBuf {
+	for open := true; open; {
+		var b []byte
+		select {
+		case b, open = <-l.queue:
+			if open {
+				l.line(b)
+			}
+		case <-l.again:
+			l.flush()
+			l.letGo()
+			if l.path != "" {
+				l.writable()
+			}
+		}
+		if b != nil && cap(b) <= maxKeptBuf {
 			select {
 			case l.free <- b:
 			default:
@@ -117,69 +139,118 @@ func (l *lineLog) write() {
 			l.flush()
 		}
 	}
-	l.flush()
-	if l.file != nil {
-		if err := l.file.Close(); err != nil {
-			l.log.Warn("connection log", "error", err)
-		}
+	l.letGo()
+}
+
+// letGo closes the file, if it is open, to open it anew.
+func (l *lineLog) letGo() {
+	if l.file == nil {
+		return
 	}
+	if err := l.file.Close(); err != nil {
+		l.log.Warn("connection log", "error", err)
+	}
+	l.file = nil
 }
 
 func (l *lineLog) line(b []byte) {
-	if l.path != "" {
-		if l.file != nil && l.size > 0 && l.size+int64(len(b)) > l.max {
-			l.rotate()
-		}
-		if l.file == nil {
-			if time.Now().Before(l.retry) {
-				l.dropped.Add(1)
-				return
-			}
-			if err := l.open(); err != nil {
-				l.failed(err)
-				l.dropped.Add(1)
-				return
-			}
-		}
+	if len(l.unsent)+len(b) > maxUnsent {
+		l.flush()
 	}
-	n, err := l.w.Write(b)
-	l.size += int64(n)
+	if size := l.size + int64(len(l.unsent)); l.path != "" && size > 0 && size+int64(len(b)) > l.max {
+		l.rotate()
+	}
+	l.unsent = append(l.unsent, b...)
 	l.pending++
-	if err != nil {
-		l.failed(err)
-	}
 }
 
-// flush writes what is buffered.
+// flush writes what waits.
 func (l *lineLog) flush() {
 	if l.pending == 0 {
 		return
 	}
-	if err := l.w.Flush(); err != nil {
-		l.failed(err)
+	to := l.out
+	if l.path != "" {
+		if !l.writable() {
+			l.drop()
+			return
+		}
+		to = l.file
+	}
+	if n, err := to.Write(l.unsent); err != nil {
+		l.failed(err, n)
 		return
 	}
+	l.size += int64(len(l.unsent))
 	l.written.Add(l.pending)
-	l.pending = 0
+	l.unsent, l.pending = l.unsent[:0], 0
 	if l.failing {
 		l.failing = false
 		l.log.Info("connection log: writing again", "dropped_lines", l.dropped.Load())
 	}
 }
 
-// failed gives up what is buffered; the file is tried again later.
-func (l *lineLog) failed(err error) {
+// writable sees to it that the file is open, and is still the one that has its
+// name.
+func (l *lineLog) writable() bool {
+	if l.file != nil && l.moved() {
+		l.letGo()
+	}
+	if l.file != nil {
+		return true
+	}
+	if time.Now().Before(l.retry) {
+		return false
+	}
+	if err := l.open(); err != nil {
+		l.failed(err, 0)
+		return false
+	}
+	return true
+}
+
+// moved says whether the open file has lost its name to another, or to none. One
+// that was cut short goes on where it ends.
+func (l *lineLog) moved() bool {
+	if l.max == unlimited {
+		return false
+	}
+	here, err := l.file.Stat()
+	if err != nil {
+		return true
+	}
+	var named fs.FileInfo
+	if l.user.do(func() (err error) {
+		named, err = os.Stat(l.path)
+		return err
+	}) != nil || !os.SameFile(here, named) {
+		return true
+	}
+	l.size = min(l.size, here.Size())
+	return false
+}
+
+// drop gives up what waits.
+func (l *lineLog) drop() {
 	l.dropped.Add(l.pending)
-	l.pending = 0
+	l.unsent, l.pending = l.unsent[:0], 0
+}
+
+// failed gives up what waits, of which n bytes were written; the file is tried
+// again later.
+func (l *lineLog) failed(err error, n int) {
+	l.drop()
 	if !l.failing {
 		l.failing = true
 		l.log.Warn("connection log: lines are dropped", "error", err)
 	}
 	if l.path == "" {
-		l.w.Reset(l.out)
 		return
 	}
 	if l.file != nil {
+		if n > 0 && l.max != unlimited {
+			_ = l.file.Truncate(l.size) // part of a line is of no use
+		}
 		_ = l.file.Close() // its error would be the one we have
 		l.file = nil
 	}
@@ -195,7 +266,7 @@ func (l *lineLog) begin(path string) (err error) {
 	err = l.open()
 	switch {
 	case errors.Is(err, errUnread): // not yet
-		l.failed(err)
+		l.failed(err, 0)
 		return nil
 	case err == nil && l.max < unlimited:
 		if err = l.user.do(l.rotatable); err != nil {
@@ -238,24 +309,22 @@ func (l *lineLog) open() error {
 		l.max = unlimited
 	}
 	l.file, l.size = f, info.Size()
-	l.w = bufio.NewWriterSize(f, 64<<10)
 	return nil
 }
 
 // rotate renames FILE to FILE.1, FILE.1 to FILE.2 and so on, and begins anew.
 func (l *lineLog) rotate() {
 	l.flush()
-	if l.file == nil {
-		return
+	if l.file == nil || l.size == 0 || l.max == unlimited {
+		return // it failed, or others have rotated it
 	}
 	if err := l.user.do(l.rename); err != nil {
-		l.failed(fmt.Errorf("rotate: %w", err))
+		l.failed(fmt.Errorf("rotate: %w", err), 0)
 		return
 	}
-	_ = l.file.Close() // everything is flushed
-	l.file = nil
+	l.letGo() // everything is flushed
 	if err := l.open(); err != nil {
-		l.failed(err)
+		l.failed(err, 0)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -246,6 +247,132 @@ func TestLineLogToUnreadPipe(t *testing.T) {
 	l.close(context.Background())
 	if text := said.String(); !strings.Contains(text, "nobody reads the pipe "+path) || !strings.Contains(text, "writing again") {
 		t.Errorf("it said %q", text)
+	}
+}
+
+// TestLineLogComesBack has the log renamed, removed, cut short and made
+// unwritable, with and without being told: every line is in a file or counted.
+func TestLineLogComesBack(t *testing.T) {
+	tests := []struct {
+		name   string
+		happen func(path string) error
+		reopen bool
+		kept   int // of the 10 lines before, beside the log or in it
+	}{
+		{"removed", os.Remove, false, 0},
+		{"removed and told", os.Remove, true, 0},
+		{"renamed", func(p string) error { return os.Rename(p, p+".old") }, false, 10},
+		{"renamed and told", func(p string) error { return os.Rename(p, p+".old") }, true, 10},
+		{"replaced", func(p string) error {
+			return errors.Join(os.Rename(p, p+".old"), os.WriteFile(p, nil, 0o600))
+		}, false, 10},
+		{"cut short", func(p string) error { return os.Truncate(p, 0) }, false, 0},
+		{"nothing, but told", func(string) error { return nil }, true, 10},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "log")
+			l, err := openLog(path, nil, 1<<20, 2, nil, quiet)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := l.observer()
+			put := func(n, sum int) {
+				for range n {
+					o.Connection(&fact.Connection{HandshakeTime: -1, CloseIdle: -1})
+				}
+				eventually(t, 5*time.Second, func() error {
+					if got := l.written.Load(); got != uint64(sum) {
+						return fmt.Errorf("%d lines written of %d", got, sum)
+					}
+					return nil
+				})
+			}
+			put(10, 10)
+			if err := tt.happen(path); err != nil {
+				t.Fatal(err)
+			}
+			if tt.reopen {
+				l.reopen()
+				eventually(t, 5*time.Second, func() error {
+					_, err := os.Stat(path)
+					return err
+				})
+			}
+			put(5, 15)
+			l.close(context.Background())
+			files, _ := filepath.Glob(path + "*")
+			lines := 0
+			for _, f := range files {
+				text, err := os.ReadFile(f)
+				if err != nil {
+					t.Fatal(err)
+				}
+				lines += bytes.Count(text, []byte("\n"))
+			}
+			if lines != tt.kept+5 || l.dropped.Load() != 0 {
+				t.Errorf("%d lines in %v, want %d; %d dropped", lines, files, tt.kept+5, l.dropped.Load())
+			}
+		})
+	}
+}
+
+// TestLineLogOnFullDisk fills a small file system: what does not fit is counted,
+// no line is torn, and it goes on where there is room again.
+func TestLineLogOnFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount a file system")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skipf("no file system of its own: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	filler, path := filepath.Join(dir, "filler"), filepath.Join(dir, "log")
+	if err := os.WriteFile(filler, make([]byte, 40<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var said lockedBuffer
+	l, err := openLog(path, nil, 1<<20, 0, nil, slog.New(slog.NewTextHandler(&said, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := l.observer()
+	line := func() { o.Connection(&fact.Connection{HandshakeTime: -1, CloseIdle: -1}) }
+	put := 0
+	eventually(t, 10*time.Second, func() error {
+		for range 50 {
+			line()
+			put++
+		}
+		if l.dropped.Load() == 0 {
+			return errors.New("none is dropped")
+		}
+		return nil
+	})
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 10*time.Second, func() error {
+		line()
+		put++
+		if !strings.Contains(said.String(), "writing again") {
+			return errors.New("it does not go on")
+		}
+		return nil
+	})
+	l.close(context.Background())
+	lines := linesOf(t, path)
+	for i, text := range lines {
+		if !strings.HasPrefix(text, "{") || !strings.HasSuffix(text, "}}") {
+			t.Fatalf("line %d is torn: %s", i, text)
+		}
+	}
+	if w, d := l.written.Load(), l.dropped.Load(); uint64(len(lines)) != w || w+d != uint64(put) {
+		t.Errorf("%d lines in the file; %d counted as written, %d as dropped of %d", len(lines), w, d, put)
+	}
+	if n := strings.Count(said.String(), "lines are dropped"); n != 1 {
+		t.Errorf("said %d times: %s", n, said.String())
 	}
 }
 

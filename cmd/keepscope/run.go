@@ -42,7 +42,7 @@ type runCmd struct {
 
 	Linger time.Duration `placeholder:"TIME" help:"Go on for this long after SIGTERM, for an app that drains meanwhile. A second SIGTERM ends that, in order."`
 
-	LogConnections string `placeholder:"FILE" help:"Write a line of JSON for each connection that ends; '-' is standard output. The user that keepscope becomes must be allowed to write in the file's directory."`
+	LogConnections string `placeholder:"FILE" help:"Write a line of JSON for each connection that ends; '-' is standard output. A file that is renamed, removed or cut short is made anew, at SIGHUP at once. The user that keepscope becomes must be allowed to write in the file's directory."`
 	LogMaxSize     size   `default:"100MiB" help:"Size at which that file is rotated."`
 	LogKeep        int    `default:"3" help:"Rotated files that are kept, as FILE.1 and so on."`
 
@@ -152,6 +152,12 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 	if err := r.check(ctx); err != nil {
 		return err
 	}
+	// A terminal that goes, and logrotate's habit, end no sidecar; nor does a pipe
+	// whose reader is gone.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	signal.Ignore(syscall.SIGPIPE)
 	s := &sidecar{cmd: r, log: log}
 	var last lastWords
 	defer func() { last.say() }()
@@ -198,7 +204,23 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		last = append(last, stop)
 	}
 	e.serve()
+	go s.reopenAt(ctx, hangups)
 	return s.capture(ctx, cancel, e)
+}
+
+// reopenAt opens the log of connections anew at each signal.
+func (s *sidecar) reopenAt(ctx context.Context, signals <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-signals:
+			if s.lines != nil {
+				s.lines.reopen()
+				s.log.Info("connection log: reopened")
+			}
+		}
+	}
 }
 
 // lastWait is how long all that is still to be told may take once capture has
