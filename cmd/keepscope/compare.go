@@ -54,7 +54,14 @@ func (c *compareCmd) Run(ctx context.Context, con console, log *slog.Logger) err
 func (c *compareCmd) load(ctx context.Context, con console, log *slog.Logger, path string) (*report.Report, error) {
 	r := readCmd{Files: []string{path}, Filter: c.Filter, analysis: c.analysis}
 	if path == "-" {
-		in := bufio.NewReaderSize(con.in, peekBytes)
+		from := con.in
+		if f, ok := from.(*os.File); ok {
+			var err error
+			if from, err = newInterruptible(ctx, f); err != nil {
+				return nil, err
+			}
+		}
+		in := bufio.NewReaderSize(from, peekBytes)
 		saved, err := savedReport(in, "standard input")
 		if saved != nil || err != nil {
 			return saved, err

@@ -78,7 +78,7 @@ func (d *demoCmd) live(ctx context.Context, con console, log *slog.Logger, stage
 		return err
 	}
 	defer l.Close()
-	src, err := file.tee(l)
+	src, err := file.tee(l, log)
 	if err != nil {
 		return err
 	}
@@ -91,12 +91,9 @@ func (d *demoCmd) live(ctx context.Context, con console, log *slog.Logger, stage
 	readErr := <-done
 	p.finish()
 	l.Close()
-	if err := file.close(); err != nil {
-		return err
-	}
 	c := flags.capture(l)
 	c.Filter = "" // the demo's own, and long
-	return errors.Join(out.print(p, c), readErr)
+	return errors.Join(out.print(p, c), readErr, file.close())
 }
 
 // replay reports on the embedded capture.

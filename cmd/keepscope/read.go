@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -31,6 +32,7 @@ type readCmd struct {
 	analysis
 
 	opened *capfile.File // in place of Files, where it is set
+	read   []string      // of Files, those that could be opened
 }
 
 // Run reads the files and prints the report.
@@ -65,7 +67,7 @@ func collectSeldom() {
 // of a file it still returns what was found before; p is nil where nothing
 // could be read.
 func (r *readCmd) analyse(ctx context.Context, con console, log *slog.Logger, l listen) (p *pipeline, c report.Capture, err error) {
-	files, err := r.open()
+	files, err := r.open(ctx, log)
 	if err != nil {
 		return nil, c, err
 	}
@@ -131,32 +133,46 @@ func unsupportedLinks(files []*capfile.File) (list []string, only bool) {
 	return list, only && len(list) > 0
 }
 
-func openFiles(paths []string) ([]*capfile.File, error) {
-	files := make([]*capfile.File, 0, len(paths))
-	for _, path := range paths {
-		f, err := capfile.Open(path)
-		if err != nil {
-			for _, f := range files {
-				_ = f.Close() // nothing was read
+// open opens the files, unless somebody has. Of several, those that can't be read
+// and those that are there already are left out with a warning.
+func (r *readCmd) open(ctx context.Context, log *slog.Logger) ([]*capfile.File, error) {
+	if r.opened != nil {
+		r.read = r.Files
+		return []*capfile.File{r.opened}, nil
+	}
+	var files []*capfile.File
+	var seen []fs.FileInfo
+	for _, path := range r.Files {
+		info, err := os.Stat(path)
+		if err == nil && info.Mode().IsRegular() {
+			if slices.ContainsFunc(seen, func(s fs.FileInfo) bool { return os.SameFile(s, info) }) {
+				log.Warn("the same file is given more than once: it is read once", "file", path)
+				continue
 			}
-			return nil, err
 		}
-		files = append(files, f)
+		log.Debug("reading", "file", path)
+		f, err := openCapture(ctx, path)
+		switch {
+		case err != nil && len(r.Files) == 1:
+			return nil, err
+		case err != nil:
+			log.Warn("a file is left out", "error", err)
+			continue
+		}
+		files, r.read = append(files, f), append(r.read, path)
+		if info != nil {
+			seen = append(seen, info)
+		}
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("none of the %d files could be read", len(r.Files))
 	}
 	return files, nil
 }
 
-// open opens the files, unless somebody has.
-func (r *readCmd) open() ([]*capfile.File, error) {
-	if r.opened != nil {
-		return []*capfile.File{r.opened}, nil
-	}
-	return openFiles(r.Files)
-}
-
 // capture describes the files for the report.
 func (r *readCmd) capture(m *capfile.Merged) report.Capture {
-	c := report.Capture{Files: r.Files, Filter: r.Filter, CutShort: errors.Is(m.Warning(), capfile.ErrTruncated)}
+	c := report.Capture{Files: r.read, Filter: r.Filter, CutShort: errors.Is(m.Warning(), capfile.ErrTruncated)}
 	for _, i := range m.Interfaces() {
 		if i.Name != "" && !slices.Contains(c.Interfaces, i.Name) {
 			c.Interfaces = append(c.Interfaces, i.Name)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -108,6 +109,60 @@ func TestNamesAreShownPrintable(t *testing.T) {
 			}
 			if all := out.String() + errs.String(); strings.ContainsAny(all, "\x1b\u202e") || !strings.Contains(all, tt.want) {
 				t.Errorf("%q, want %q in it and no escape", all, tt.want)
+			}
+		})
+	}
+}
+
+// TestReadSeveral has files that can't be read, are empty, or are there twice,
+// beside good ones: they are left out and named.
+func TestReadSeveral(t *testing.T) {
+	dir := t.TempDir()
+	good := filepath.Join(dir, "good.pcap")
+	for name, text := range map[string][]byte{"good.pcap": smallCapture(t), "empty": nil, "text": []byte("no capture at all, but long enough for one\n")} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, to := range map[string]string{"link": good, "nowhere": "no such file"} {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := []struct {
+		name  string
+		files string
+		code  int
+		said  []string // each on a line of its own
+	}{
+		{"one", "good.pcap", exitDone, nil},
+		{"an empty one", "empty good.pcap", exitDone, []string{"left out.*empty"}},
+		{"one that is not there", "good.pcap nowhere", exitDone, []string{"left out.*nowhere"}},
+		{"a directory and a text", ". text good.pcap", exitDone, []string{"left out.*directory", "left out.*text"}},
+		{"twice", "good.pcap good.pcap", exitDone, []string{"more than once.*good.pcap"}},
+		{"by another name", "good.pcap link good.pcap", exitDone, []string{"more than once.*link", "more than once.*good.pcap"}},
+		{"none", "empty nowhere", exitFailed, []string{"left out.*empty", "left out.*nowhere", "none of the 2 files could be read"}},
+		{"an empty one alone", "empty", exitFailed, []string{"keepscope: .*empty"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			args := []string{"read"}
+			for _, f := range strings.Fields(tt.files) {
+				args = append(args, filepath.Join(dir, f))
+			}
+			var out, errs bytes.Buffer
+			code := run(t.Context(), args, console{out: &out, err: &errs})
+			lines := strings.FieldsFunc(errs.String(), func(r rune) bool { return r == '\n' })
+			if code != tt.code || len(lines) != len(tt.said) || (code == exitDone) != strings.Contains(out.String(), "2 requests on 1 connection") {
+				t.Fatalf("exit status %d: %s\n%s", code, errs.String(), out.String())
+			}
+			if code == exitDone && !strings.Contains(out.String(), " 10 packets") {
+				t.Errorf("packets are counted twice: %s", out.String())
+			}
+			for i, want := range tt.said {
+				if ok, err := regexp.MatchString(want, lines[i]); err != nil || !ok {
+					t.Errorf("line %d is %s, want %s", i, lines[i], want)
+				}
 			}
 		})
 	}

@@ -56,7 +56,7 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 		return err
 	}
 	defer l.Close()
-	src, err := file.tee(l)
+	src, err := file.tee(l, log)
 	if err != nil {
 		return err
 	}
@@ -71,10 +71,8 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 	if d := l.dropped(); d.Kernel+d.Interface > 0 {
 		log.Warn("packets were dropped: the figures are too low (a larger --buffer-size, a --filter or --workers helps)", "kernel", d.Kernel, "interface", d.Interface)
 	}
-	if err := file.close(); err != nil {
-		return err
-	}
-	return errors.Join(out.print(s.pipeline, w.capture(l)), readErr)
+	// None of them takes the others with it.
+	return errors.Join(out.print(s.pipeline, w.capture(l)), readErr, file.close())
 }
 
 // confine says what watching takes of the file system: a terminal.
@@ -244,6 +242,7 @@ type keptFile struct {
 	f      *os.File
 	w      *capfile.Writer
 	closed bool
+	failed error // why no more is kept
 }
 
 func createFile(path string) (*keptFile, error) {
@@ -257,8 +256,9 @@ func createFile(path string) (*keptFile, error) {
 	return &keptFile{f: f}, nil
 }
 
-// tee returns a source that keeps the frames of l.
-func (k *keptFile) tee(l *live) (sniffer.Source, error) {
+// tee returns a source that keeps the frames of l. Where the file takes no more
+// the capture goes on without.
+func (k *keptFile) tee(l *live, log *slog.Logger) (sniffer.Source, error) {
 	if k == nil {
 		return l, nil
 	}
@@ -276,9 +276,9 @@ func (k *keptFile) tee(l *live) (sniffer.Source, error) {
 		if err := l.Read(b); err != nil {
 			return err
 		}
-		for i := range b.Frames {
-			if err := k.w.Write(&b.Frames[i]); err != nil {
-				return fmt.Errorf("--write: %w", err)
+		for i := 0; i < len(b.Frames) && k.failed == nil; i++ {
+			if k.failed = k.w.Write(&b.Frames[i]); k.failed != nil {
+				log.Warn("--write: no more is kept of what is captured, which goes on", "file", k.f.Name(), "error", k.failed)
 			}
 		}
 		return nil
@@ -291,9 +291,12 @@ func (k *keptFile) close() error {
 		return nil
 	}
 	k.closed = true
-	var err error
-	if k.w != nil {
+	err := k.failed
+	if k.w != nil && err == nil {
 		err = k.w.Flush()
 	}
-	return errors.Join(err, k.f.Close())
+	if err = cmp.Or(err, k.f.Close()); err != nil {
+		return fmt.Errorf("--write: %s is not complete: %w", k.f.Name(), err)
+	}
+	return nil
 }
