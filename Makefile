@@ -9,6 +9,7 @@ SHELL := bash
 FUZZTIME    ?= 30s
 SOAKTIME    ?= 20m
 TESTFLAGS   ?= -race -timeout 30m
+COVER_FLOOR ?= 80
 BENCH       ?= .
 BENCH_DIR   ?= build/bench
 BENCH_SCALE ?= 1
@@ -16,11 +17,8 @@ ROUNDS      ?= 3
 
 TOOLS := build/tools
 
-# The program starts off the grid of 2 MiB, so that the kernel maps the pages of
-# it that are used, and not huge ones around them: 4 MiB less are resident.
-OFF_GRID := -Wl,-Ttext-segment=0x410000
-# What the compiler optimises by: see `make profile`.
-PROFILE := cmd/keepscope/read.pgo
+# What the compiler optimises by, also in `go install`: see `make profile`.
+PROFILE := cmd/keepscope/default.pgo
 BENCH_FILES := $(foreach kind,small bulk churn open,$(BENCH_DIR)/$(kind).pcap)
 
 .PHONY: help
@@ -30,14 +28,14 @@ help: ## list the targets
 .PHONY: build
 build: ## build build/keepscope
 	@deploy/tools/packages.sh build
-	go build -trimpath -pgo=$(PROFILE) -ldflags=-extldflags=$(OFF_GRID) -o build/keepscope ./cmd/keepscope
+	go build -trimpath -o build/keepscope ./cmd/keepscope
 
 .PHONY: demo
 demo: build ## report on servers and clients with good and bad habits, captured live on loopback
 	build/keepscope demo
 
 .PHONY: test
-test: packages format vet modules generated lint unit ## everything that continuous integration runs
+test: packages format vet modules generated lint unit cover ## everything that continuous integration runs
 
 .PHONY: packages
 packages: ## install the Debian packages that are missing
@@ -49,7 +47,7 @@ format: ## check that gofmt has nothing to change
 
 .PHONY: vet
 vet: packages ## go vet
-	go vet ./...
+	go vet -pgo=off ./...
 
 .PHONY: modules
 modules: ## check that go.mod and go.sum are tidy and what was downloaded is genuine
@@ -69,13 +67,14 @@ lint: packages $(TOOLS)/golangci-lint ## golangci-lint, with staticcheck
 
 .PHONY: unit
 unit: packages deploy-packages deploy-tools $(TOOLS)/gotestsum ## all Go tests, with the race detector; fuzz targets run their seeds
-	$(TOOLS)/gotestsum --format pkgname --format-hide-empty-pkg -- $(TESTFLAGS) ./...
+	$(TOOLS)/gotestsum --format pkgname --format-hide-empty-pkg -- -pgo=off $(TESTFLAGS) ./...
 
 .PHONY: cover
-cover: packages ## test coverage, in build/cover.out
+cover: packages ## test coverage, in build/cover.out; fails below COVER_FLOOR percent
 	mkdir -p build
-	go test -coverpkg=./... -coverprofile=build/cover.out ./...
-	go tool cover -func=build/cover.out | tail -1
+	go test -pgo=off -short -coverpkg=./... -coverprofile=build/cover.out ./...
+	@total=$$(go tool cover -func=build/cover.out | awk 'END { print $$NF + 0 }'); echo "coverage $$total %"; \
+		awk "BEGIN { exit !($$total >= $(COVER_FLOOR)) }" || { echo "less than $(COVER_FLOOR) %: test what is new"; exit 1; }
 
 .PHONY: fuzz
 fuzz: packages ## every fuzz target for FUZZTIME (30s) each

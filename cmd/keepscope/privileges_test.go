@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"regexp"
@@ -9,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -39,43 +39,49 @@ func TestDo(t *testing.T) {
 	}
 }
 
+// dropsVariable has a process of its own give up all rights: see TestMain.
+const dropsVariable = "KEEPSCOPE_DROPS"
+
 // TestDropWhileDo gives all rights up, in a process of its own, while files are
 // used as another user.
 func TestDropWhileDo(t *testing.T) {
-	const variable = "KEEPSCOPE_DROPS"
-	switch {
-	case os.Geteuid() != 0:
+	if os.Geteuid() != 0 {
 		t.Skip("only root has rights to lose")
-	case os.Getenv(variable) == "":
-		cmd := exec.Command(os.Args[0], "-test.run=^TestDropWhileDo$")
-		cmd.Env = append(os.Environ(), variable+"=1")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
-		}
-		return
 	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), dropsVariable+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// dropWhileDo is run instead of tests, which could write neither their
+// temporary files nor their coverage once the rights are gone.
+func dropWhileDo() error {
 	drop, err := confinement{}.prepare("")
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	var wg sync.WaitGroup
 	var dropped atomic.Bool
-	for range 4 {
+	var begun sync.WaitGroup
+	failed := make([]error, 4)
+	for i := range failed {
+		begun.Add(1)
 		wg.Go(func() {
+			first := sync.OnceFunc(begun.Done)
 			for !dropped.Load() {
-				if err := (&userIDs{nobody, nobody}).do(func() error { return nil }); err != nil {
-					t.Error(err)
-				}
+				failed[i] = errors.Join(failed[i], (&userIDs{nobody, nobody}).do(func() error { return nil }))
+				first()
 			}
+			first()
 		})
 	}
-	time.Sleep(10 * time.Millisecond)
+	begun.Wait()
 	err = drop()
 	dropped.Store(true)
 	wg.Wait()
-	if err != nil {
-		t.Error(err)
-	}
+	return errors.Join(append(failed, err)...)
 }
 
 // threadRights returns the ids and the capabilities of the calling thread.

@@ -78,10 +78,10 @@ mkdir -p "$cache"
 ) 9>"$cache/lock"
 
 # netgo and osusergo: names are looked up without libc, which can't do so in an
-# image that has no shared libraries. The segment: see OFF_GRID in the Makefile.
+# image that has no shared libraries.
 cd "$root"
 CGO_ENABLED=1 GOOS=linux GOARCH=$arch CC=$cc \
 	CGO_CFLAGS="-O2 -I$cache/$arch/include" CGO_LDFLAGS="-L$cache/$arch/lib" \
-	go build -trimpath -pgo=cmd/keepscope/read.pgo -buildvcs=false -tags netgo,osusergo \
-	-ldflags "-s -w -linkmode external -extldflags '-static -Wl,-Ttext-segment=0x410000' -X main.version=$version -X main.commit=$commit" \
+	go build -trimpath -buildvcs=false -tags netgo,osusergo \
+	-ldflags "-s -w -linkmode external -extldflags -static -X main.version=$version -X main.commit=$commit" \
 	-o "$out" ./cmd/keepscope
