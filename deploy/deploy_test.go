@@ -64,6 +64,7 @@ var valueSets = map[string][]string{
 	"all":          {"--set", "podMonitor.enabled=true,serviceMonitor.enabled=true,prometheusRule.enabled=true,networkPolicy.enabled=true"},
 	"sidecars":     {"--set", "daemonset.enabled=false,podSecurity=baseline,podMonitor.enabled=true"},
 	"other port":   {"--set", "port=9999,image.digest=sha256:" + strings.Repeat("a", 64) + ",filter=tcp port 80,env.KEEPSCOPE_MAX_SERVERS=50"},
+	"health":       {"--set", "healthPort=9800,env.KEEPSCOPE_WEB_CONFIG_FILE=/etc/keepscope/web.yml"},
 	"listen":       {"--set", "daemonset.listen=127.0.0.1:9800,daemonset.workers=2,daemonset.maxUnavailable=1"},
 	"scheduling":   {"--set", "daemonset.priorityClassName=system-node-critical,daemonset.nodeSelector.pool=web,daemonset.podAnnotations.a=b,imagePullSecrets[0].name=pull"},
 	"long name":    {"--set", "fullnameOverride=" + strings.Repeat("n", 63) + ",podMonitor.enabled=true,prometheusRule.enabled=true"},
@@ -338,8 +339,19 @@ func checkKeepscope(t *testing.T, spec, c object) {
 		}
 		env[e["name"]] = e
 	}
-	if at(env["GOMEMLIMIT"], "valueFrom", "resourceFieldRef", "resource") != "limits.memory" {
-		t.Error("GOMEMLIMIT is not the memory limit")
+	if at(env["KEEPSCOPE_MEMORY_LIMIT"], "valueFrom", "resourceFieldRef", "resource") != "limits.memory" {
+		t.Error("KEEPSCOPE_MEMORY_LIMIT is not the memory limit")
+	}
+	if at(c, "livenessProbe", "httpGet", "port") != "health" || c["readinessProbe"] != nil && at(c, "readinessProbe", "httpGet", "port") != "health" {
+		t.Error("probes share a listener with those who scrape, and would need its password")
+	}
+	health := fmt.Sprint(list(c["ports"])[1]["containerPort"])
+	if listen := fmt.Sprint(env["KEEPSCOPE_HEALTH_LISTEN"]["value"]); listen != ":"+health || list(c["ports"])[1]["name"] != "health" {
+		t.Errorf("health checks are on %s, declared is %s", listen, health)
+	}
+	// A container that ends and starts keeps its pod from being ready.
+	if waits := at(env["KEEPSCOPE_WAIT_FOR_INTERFACE"], "value") == "true"; waits == (spec["hostNetwork"] == true) {
+		t.Errorf("it waits for its interface: %v", waits)
 	}
 	port := fmt.Sprint(list(c["ports"])[0]["containerPort"])
 	if listen := fmt.Sprint(env["KEEPSCOPE_LISTEN"]["value"]); !strings.HasSuffix(listen, ":"+port) {
@@ -364,7 +376,7 @@ func TestChartRefusesNonsense(t *testing.T) {
 	program := tool(t, "helm")
 	output(t, program, "lint", "--strict", "--kube-version", "1.30", "helm/keepscope")
 	for _, set := range []string{
-		"port=0", "port=70000", "prot=9737", "interface=", "interface=a name too long for one",
+		"port=0", "port=70000", "healthPort=0", "prot=9737", "interface=", "interface=a name too long for one",
 		"image.pullPolicy=Sometimes", "image.digest=sha256:1", "podSecurity=restricted",
 		"podSecurity=baseline", "sidecar.maxMemory=32MB", "sidecar.linger=20", "sidecar.resources.limits.memory=lots",
 		"daemonset.workers=0", "daemonset.enabled=perhaps", "daemonset.maxUnavailable=0%",

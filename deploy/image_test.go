@@ -337,7 +337,7 @@ func (p *pod) spec(name string, c object) object {
 	for _, name := range capabilities(c) {
 		caps = append(caps, "CAP_"+name)
 	}
-	env := []string{fmt.Sprintf("GOMEMLIMIT=%d", p.memoryLimit(c)), "KEEPSCOPE_SERVER_NAME=web"}
+	env := []string{fmt.Sprintf("KEEPSCOPE_MEMORY_LIMIT=%d", p.memoryLimit(c)), "KEEPSCOPE_SERVER_NAME=web"}
 	for _, e := range list(c["env"]) {
 		if v, ok := e["value"].(string); ok {
 			env = append(env, fmt.Sprintf("%s=%s", e["name"], v))

@@ -95,7 +95,7 @@ func TestAPIServerAccepts(t *testing.T) {
 func TestAPIServerRefuses(t *testing.T) {
 	tests := []struct{ name, before, after, want string }{
 		{"unknown field", "        livenessProbe:\n", "        livenessProb: {}\n        livenessProbe:\n", `unknown field "spec.template.spec.initContainers[0].livenessProb"`},
-		{"no name of a port", "            port: keepscope\n", "            port: Keep_Scope\n", "livenessProbe.httpGet.port"},
+		{"no name of a port", "            port: health\n", "            port: Heal_th\n", "livenessProbe.httpGet.port"},
 		{"long name of a port", "          name: keepscope\n", "          name: keepscope-metrics\n", "ports[0].name"},
 		{"request above limit", "            memory: 48Mi\n", "            memory: 256Mi\n", "must be less than or equal to memory limit"},
 		{"probe of an init container that ends", "        restartPolicy: Always\n", "", "livenessProbe: Forbidden"},
@@ -103,7 +103,7 @@ func TestAPIServerRefuses(t *testing.T) {
 		{"no such field", "fieldPath: spec.nodeName", "fieldPath: spec.node", "fieldPath"},
 		{"privileged without escalation", "          privileged: false\n", "          privileged: true\n", "allowPrivilegeEscalation"},
 		{"selector of others", "    matchLabels:\n      app.kubernetes.io/name: web\n", "    matchLabels:\n      app: web\n", "`selector` does not match template `labels`"},
-		{"set twice", "        - name: GOMEMLIMIT\n", "        - name: POD_NAME\n", "hides previous definition"},
+		{"set twice", "        - name: KEEPSCOPE_MEMORY_LIMIT\n", "        - name: POD_NAME\n", "hides previous definition"},
 		{"no such version", "apiVersion: apps/v1\n", "apiVersion: apps/v2\n", "no kind"},
 	}
 	text := read(t, "kubernetes/sidecar.yaml")

@@ -66,7 +66,7 @@ func TestReadLeastMemory(t *testing.T) {
 		"--max-memory=1MiB":              "",
 		"--max-memory=2MiB --workers=2":  "",
 		"--max-memory=1":                 "keepscope: --max-memory=1: it takes at least 1MiB for each worker\n",
-		"--max-memory=1MiB --workers=2":  "keepscope: --max-memory=1048576: it takes at least 1MiB for each worker\n",
+		"--max-memory=1MiB --workers=2":  "keepscope: --max-memory=1MiB: it takes at least 1MiB for each worker\n",
 		"--max-memory=1MiB --workers=-1": "keepscope: --workers=-1: it takes 1 to 256\n",
 	} {
 		var out, errs bytes.Buffer

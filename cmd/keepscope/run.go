@@ -40,6 +40,8 @@ type runCmd struct {
 
 	WaitForInterface bool `help:"Start, and be not ready, where an interface can't be captured on yet, and try it again. Without it that is exit status 1."`
 
+	MemoryLimit size `placeholder:"SIZE" help:"Memory that the process may take in all, as a container's limit. The heap is kept within what 85 % of it leave beside --buffer-size and the program. GOMEMLIMIT takes precedence."`
+
 	Linger time.Duration `placeholder:"TIME" help:"Go on for this long after SIGTERM, for an app that drains meanwhile. A second SIGTERM ends that, in order."`
 
 	LogConnections string `placeholder:"FILE" help:"Write a line of JSON for each connection that ends; '-' is standard output. A file that is renamed, removed or cut short is made anew, at SIGHUP at once. The user that keepscope becomes must be allowed to write in the file's directory."`
@@ -100,6 +102,7 @@ func (r *runCmd) check(ctx context.Context) error {
 		r.analysis.check(), r.metricFlags.check(),
 		takes(r.Snaplen >= minSnaplen && r.Snaplen <= pcap.MaxSnaplen, "snaplen", r.Snaplen, fmt.Sprintf("%d to %d", minSnaplen, pcap.MaxSnaplen)),
 		takes(r.BufferSize >= 1 && r.BufferSize <= math.MaxInt32, "buffer-size", r.BufferSize, "1 to 2147483647"),
+		takes(r.MemoryLimit == 0 || r.MemoryLimit >= minMemoryLimit+r.rings(), "memory-limit", r.MemoryLimit, fmt.Sprintf("at least %v, with these buffers", minMemoryLimit+r.rings())),
 		takes(r.LogMaxSize >= 1, "log-max-size", r.LogMaxSize, "at least 1"),
 		takes(r.LogKeep >= 0 && r.LogKeep <= 1000, "log-keep", r.LogKeep, "0 to 1000"),
 		takes(r.Linger >= 0, "linger", r.Linger, "at least 0s"),
@@ -173,6 +176,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		s.lines = lines
 		last = append(last, lines.close)
 	}
+	r.limitMemory()
 	s.build()
 	e, err := listenEndpoint(endpointConfig{
 		listen: r.Listen, health: r.HealthListen, webConfig: r.WebConfigFile, user: user, pprof: r.Pprof,

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -10,10 +11,12 @@ import (
 // A size is a number of bytes, written as 262144, 256KiB, 64MiB or 1GiB.
 type size int64
 
-var sizeUnits = []struct {
+type sizeUnit struct {
 	suffix string
 	bytes  float64
-}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1}}
+}
+
+var sizeUnits = []sizeUnit{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1}}
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (s *size) UnmarshalText(text []byte) error {
@@ -30,4 +33,15 @@ func (s *size) UnmarshalText(text []byte) error {
 		return nil
 	}
 	return fmt.Errorf("%q is no size: write 64MiB, say", text)
+}
+
+// String writes the number in the largest unit in which it is whole.
+func (s size) String() string {
+	for _, u := range []string{"GiB", "MiB", "KiB"} {
+		i := slices.IndexFunc(sizeUnits, func(k sizeUnit) bool { return k.suffix == u })
+		if n := size(sizeUnits[i].bytes); s != 0 && s%n == 0 {
+			return fmt.Sprintf("%d%s", s/n, u)
+		}
+	}
+	return strconv.FormatInt(int64(s), 10)
 }

@@ -56,6 +56,8 @@ seccompProfile:
 {{- define "keepscope.env" -}}
 - name: KEEPSCOPE_LISTEN
   value: {{ .own.listen | default (printf ":%v" .root.Values.port) | quote }}
+- name: KEEPSCOPE_HEALTH_LISTEN
+  value: {{ printf ":%v" .root.Values.healthPort | quote }}
 - name: KEEPSCOPE_INTERFACE
   value: {{ .root.Values.interface | quote }}
 - name: KEEPSCOPE_LOG_FORMAT
@@ -70,7 +72,7 @@ seccompProfile:
 - name: KEEPSCOPE_FILTER
   value: {{ . | quote }}
 {{- end }}
-- name: GOMEMLIMIT
+- name: KEEPSCOPE_MEMORY_LIMIT
   valueFrom:
     resourceFieldRef:
       containerName: keepscope
@@ -112,6 +114,8 @@ seccompProfile:
         fieldRef:
           fieldPath: metadata.labels['app.kubernetes.io/name']
       {{- end }}
+    - name: KEEPSCOPE_WAIT_FOR_INTERFACE
+      value: "true"
     {{- if not .Values.sidecar.native }}
     - name: KEEPSCOPE_LINGER
       value: {{ .Values.sidecar.linger }}
@@ -121,10 +125,13 @@ seccompProfile:
     - name: keepscope
       containerPort: {{ .Values.port }}
       protocol: TCP
+    - name: health
+      containerPort: {{ .Values.healthPort }}
+      protocol: TCP
   livenessProbe:
     httpGet:
       path: /healthz
-      port: keepscope
+      port: health
     periodSeconds: 20
     timeoutSeconds: 5
     failureThreshold: 6
