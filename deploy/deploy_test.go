@@ -380,7 +380,7 @@ func TestChartRefusesNonsense(t *testing.T) {
 		"image.pullPolicy=Sometimes", "image.digest=sha256:1", "podSecurity=restricted",
 		"podSecurity=baseline", "sidecar.maxMemory=32MB", "sidecar.linger=20", "sidecar.resources.limits.memory=lots",
 		"daemonset.workers=0", "daemonset.enabled=perhaps", "daemonset.maxUnavailable=0%",
-		"podMonitor.interval=30", "env.PATH=/", "networkPolicy.podSelector.matchLabels=x", "dashboards.label=",
+		"podMonitor.interval=30", "env.PATH=/", "env.KEEPSCOPE_MAX_SERVER=5", "networkPolicy.podSelector.matchLabels=x", "dashboards.label=",
 	} {
 		out, err := exec.Command(program, "template", "ks", "helm/keepscope", "--kube-version", "1.30", "--set", set).CombinedOutput()
 		if err == nil {

@@ -18,7 +18,7 @@ import (
 // no part of this repository.
 func captures(t *testing.T) string {
 	t.Helper()
-	dir := os.Getenv("KEEPSCOPE_CAPTURES")
+	dir := testVariables["KEEPSCOPE_CAPTURES"]
 	if dir == "" {
 		dir = filepath.Join("..", "..", "..", "shared", "captures")
 	}

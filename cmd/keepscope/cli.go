@@ -12,8 +12,10 @@ import (
 
 // A cli is the command line: its commands and the flags that all of them have.
 type cli struct {
-	LogFormat string     `enum:"text,json" default:"text" help:"Format of the log on stderr: ${enum}."`
-	LogLevel  slog.Level `default:"info" help:"Least severe log line that is written: debug, info, warn or error."`
+	LogFormat string     `group:"Log:" enum:"text,json" default:"text" help:"Format of the log on stderr: ${enum}."`
+	LogLevel  slog.Level `group:"Log:" default:"info" help:"Least severe log line that is written: debug, info, warn or error."`
+
+	Show versionFlag `name:"version" env:"-" help:"Print the version."`
 
 	Read       readCmd       `cmd:"" help:"Read capture files and print the report."`
 	Compare    compareCmd    `cmd:"" help:"Say what changed between two captures, or two saved reports."`
@@ -24,6 +26,9 @@ type cli struct {
 	Demo       demoCmd       `cmd:"" set:"tunnels=false" help:"Let clients and servers with good and bad habits meet on loopback, and report on them."`
 	Interfaces interfacesCmd `cmd:"" help:"List the interfaces that can be captured on."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
+	Help       helpCmd       `cmd:"" help:"Explain a command and its flags."`
+	Completion completionCmd `cmd:"" help:"Print a script that has a shell complete commands and flags."`
+	Man        manCmd        `cmd:"" help:"Print the manual page: keepscope man | man -l -."`
 }
 
 // analysis are the flags of every command that analyses packets.

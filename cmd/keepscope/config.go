@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"math"
 	"os"
 	"reflect"
 	"slices"
@@ -32,7 +35,7 @@ func (configFile) BeforeResolve(ctx *kong.Context, trace *kong.Path) error {
 	if err != nil {
 		return fmt.Errorf("--config: %w", err)
 	}
-	if err := f.known(ctx.Model); err != nil {
+	if _, err := f.problems(ctx.Model); err != nil {
 		return fmt.Errorf("--config: %w", err)
 	}
 	ctx.AddResolver(f)
@@ -67,7 +70,8 @@ func loadConfig(path string) (*config, error) {
 	return parseConfig(path, text)
 }
 
-// parseConfig reads one mapping of flags' names to scalars or lists of them.
+// parseConfig reads one mapping of flags' names to scalars or lists of them. With
+// an error about some of them it still returns the others.
 func parseConfig(path string, text []byte) (*config, error) {
 	c := &config{path: path, values: map[string]setting{}}
 	var doc yaml.Node
@@ -88,22 +92,34 @@ func parseConfig(path string, text []byte) (*config, error) {
 	if top.Kind != yaml.MappingNode {
 		return nil, c.at(top, "it takes lines such as 'listen: 127.0.0.1:9737'")
 	}
+	var errs []error
 	for i := 0; i+1 < len(top.Content); i += 2 {
 		key, value := top.Content[i], top.Content[i+1]
-		if _, twice := c.values[key.Value]; twice {
-			return nil, c.at(key, "%q is there twice", key.Value)
-		}
 		text, err := c.text(key.Value, value)
+		if _, twice := c.values[key.Value]; twice {
+			err = c.at(key, "%q is there twice", key.Value)
+		}
 		if err != nil {
-			return nil, err
+			errs = append(errs, err)
+			continue
 		}
 		c.values[key.Value] = setting{text, key.Line}
 	}
-	return c, nil
+	return c, errors.Join(errs...)
 }
 
+// A lineError is what is wrong in a line of a file.
+type lineError struct {
+	path string
+	line int
+	error
+}
+
+func (e lineError) Error() string { return fmt.Sprintf("%s:%d: %v", e.path, e.line, e.error) }
+func (e lineError) Unwrap() error { return e.error }
+
 func (c *config) at(n *yaml.Node, format string, args ...any) error {
-	return fmt.Errorf("%s:%d: %s", c.path, n.Line, fmt.Sprintf(format, args...))
+	return lineError{c.path, n.Line, fmt.Errorf(format, args...)}
 }
 
 // text returns a value as it would stand on a command line.
@@ -127,36 +143,55 @@ func (c *config) text(key string, n *yaml.Node) (string, error) {
 	return "", c.at(n, "%s: no value", key)
 }
 
-// known says which keys are no flags of the command.
-func (c *config) known(app *kong.Application) error {
+// problems says which keys are no flags of 'keepscope run', and which values
+// their flags can't take; bad lists these keys.
+func (c *config) problems(app *kong.Application) (bad []string, err error) {
 	flags := slices.Clone(app.Flags)
 	for _, command := range app.Children {
 		if command.Name == "run" {
 			flags = append(flags, command.Flags...)
 		}
 	}
+	known := map[string]*kong.Flag{}
 	var names []string
 	for _, f := range flags {
-		if f.Name != "help" && f.Name != "config" {
-			names = append(names, f.Name)
+		if f.Name != "help" && f.Name != "version" && f.Name != "config" {
+			known[f.Name], names = f, append(names, f.Name)
 		}
 	}
-	var unknown []string
-	for key := range c.values {
-		if !slices.Contains(names, key) {
-			unknown = append(unknown, key)
-		}
-	}
-	slices.SortFunc(unknown, func(a, b string) int { return c.values[a].line - c.values[b].line })
+	keys := slices.Collect(maps.Keys(c.values))
+	slices.SortFunc(keys, func(a, b string) int { return c.values[a].line - c.values[b].line })
 	var errs []error
-	for _, key := range unknown {
-		hint := ""
-		if like := nearest(key, names); like != "" {
-			hint = fmt.Sprintf(" (did you mean %q?)", like)
+	for _, key := range keys {
+		s := c.values[key]
+		var wrong error
+		if f := known[key]; f != nil {
+			wrong = s.fits(f)
+		} else {
+			hint := ""
+			if like := nearest(key, names); like != "" {
+				hint = fmt.Sprintf(" (did you mean %q?)", like)
+			}
+			wrong = fmt.Errorf("unknown key %q%s", key, hint)
 		}
-		errs = append(errs, fmt.Errorf("%s:%d: unknown key %q%s", c.path, c.values[key].line, key, hint))
+		if wrong != nil {
+			bad, errs = append(bad, key), append(errs, lineError{c.path, s.line, wrong})
+		}
 	}
-	return errors.Join(errs...)
+	return bad, errors.Join(errs...)
+}
+
+// fits says why a flag can't take a value.
+func (s setting) fits(flag *kong.Flag) error {
+	scan := kong.Scan().PushTyped(s.value, kong.FlagValueToken)
+	if err := flag.Parse(scan, reflect.New(flag.Target.Type()).Elem()); err != nil {
+		// kong's words begin with the flag's name.
+		return fmt.Errorf("--%s: %s", flag.Name, strings.TrimPrefix(err.Error(), "--"+flag.Name+": "))
+	}
+	if flag.Enum != "" && !slices.Contains(flag.EnumSlice(), s.value) {
+		return fmt.Errorf("--%s: it takes one of %s, not %q", flag.Name, flag.Enum, s.value)
+	}
+	return nil
 }
 
 // nearest returns the name that differs from key in at most two letters, or in
@@ -198,18 +233,11 @@ func (c *config) Validate(*kong.Application) error { return nil }
 
 // Resolve implements kong.Resolver: it gives a flag the file's value, unless
 // the environment has one. kong asks only for flags that the command line does
-// not have. A value that the flag can't take is named with its line.
+// not have.
 func (c *config) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	s, ok := c.values[flag.Name]
 	if !ok || slices.ContainsFunc(flag.Envs, func(env string) bool { _, set := os.LookupEnv(env); return set }) {
 		return nil, nil
-	}
-	scan := kong.Scan().PushTyped(s.value, kong.FlagValueToken)
-	if err := flag.Parse(scan, reflect.New(flag.Target.Type()).Elem()); err != nil {
-		return nil, fmt.Errorf("%s:%d: %w", c.path, s.line, err)
-	}
-	if flag.Enum != "" && !slices.Contains(flag.EnumSlice(), s.value) {
-		return nil, fmt.Errorf("%s:%d: it takes one of %s", c.path, s.line, flag.Enum)
 	}
 	return s.value, nil
 }
@@ -223,39 +251,72 @@ type configCheckCmd struct {
 	File string `arg:"" help:"The file."`
 }
 
-// Run reads the file as 'keepscope run' would, and looks at what its values
-// name.
+// Run reads the file as 'keepscope run' would, looks at what its values name,
+// and tells all that is wrong.
 func (c *configCheckCmd) Run(ctx context.Context, con console, _ *slog.Logger) error {
+	file, parseErr := loadConfig(c.File)
+	if file == nil {
+		return parseErr
+	}
 	var into cli
-	parser, err := into.parser(ctx, con)
+	parser, err := into.parser(ctx, con, kong.Resolvers(file))
 	if err != nil {
 		return err
 	}
-	if _, err := parser.Parse([]string{"run", "--config=" + c.File}); err != nil {
-		return err
+	bad, valueErr := file.problems(parser.Model)
+	for _, key := range bad { // what is left is looked at without them
+		delete(file.values, key)
 	}
-	file, err := loadConfig(c.File)
-	if err != nil {
-		return err
+	all := []error{parseErr, valueErr, checkEnvironment(parser.Model)}
+	if _, err := parser.Parse([]string{"run", "--config="}); err != nil {
+		all = append(all, err)
+	} else {
+		r := &into.Run
+		var user *userIDs
+		if os.Geteuid() == 0 {
+			user, _ = findUser(r.User) // check says why there is none
+		}
+		all = append(all, file.located(r.check(ctx)), file.located(checkWebConfig(r.WebConfigFile, user)))
 	}
-	r := &into.Run
-	var user *userIDs
-	if os.Geteuid() == 0 {
-		user, _ = findUser(r.User) // check says why there is none
-	}
-	if err := errors.Join(r.check(ctx), checkWebConfig(r.WebConfigFile, user)); err != nil {
-		return errors.New(file.located(err).Error()) // about the file, not about this command's use
+	if err := byLine(errors.Join(all...)); err != nil {
+		return errors.New(err.Error()) // about the file, not about this command's use
 	}
 	_, err = fmt.Fprintf(con.out, "%s is fine\n", c.File)
 	return err
 }
 
+// byLine sorts joined errors by their lines; those without come last.
+func byLine(err error) error {
+	list := flatten(err)
+	line := func(err error) int {
+		if at, ok := errors.AsType[lineError](err); ok {
+			return at.line
+		}
+		return math.MaxInt
+	}
+	slices.SortStableFunc(list, func(a, b error) int { return cmp.Compare(line(a), line(b)) })
+	return errors.Join(list...)
+}
+
+// flatten lists the errors that are joined in err.
+func flatten(err error) (list []error) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, err := range joined.Unwrap() {
+			list = append(list, flatten(err)...)
+		}
+		return list
+	}
+	if err != nil {
+		list = append(list, err)
+	}
+	return list
+}
+
 // located names the lines of the values that the errors joined in err are about.
 func (c *config) located(err error) error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		var list []error
-		for _, err := range joined.Unwrap() {
-			list = append(list, c.located(err))
+	if list := flatten(err); len(list) != 1 {
+		for i, err := range list {
+			list[i] = c.located(err)
 		}
 		return errors.Join(list...)
 	}
@@ -264,8 +325,8 @@ func (c *config) located(err error) error {
 		return err
 	}
 	s, ok := c.values[wrong.flag]
-	if _, set := os.LookupEnv("KEEPSCOPE_" + strings.ToUpper(strings.ReplaceAll(wrong.flag, "-", "_"))); set || !ok {
+	if _, set := os.LookupEnv(variableName(wrong.flag)); set || !ok {
 		return err // the value is not the file's
 	}
-	return fmt.Errorf("%s:%d: %w", c.path, s.line, err)
+	return lineError{c.path, s.line, err}
 }

@@ -31,11 +31,18 @@ func TestConfigCheck(t *testing.T) {
 		{"unknown key", "listen: :1\nlisten_on: :2\n", `keepscope.yaml:2: unknown key "listen_on"`},
 		{"unknown keys, all of them", "zzz: 1\nyyy: 1\n", "keepscope.yaml:1: unknown key \"zzz\"\nkeepscope.yaml:2: unknown key \"yyy\""},
 		{"nearly right", "\n\nmax_server: 3\n", `keepscope.yaml:3: unknown key "max_server" (did you mean "max-servers"?)`},
-		{"wrong type", "max-servers: many\n", "keepscope.yaml:1: --max-servers"},
-		{"wrong word", "workers: 1\nlog-format: xml\n", "keepscope.yaml:2: it takes one of text,json"},
+		{"wrong type", "max-servers: many\n", "keepscope: keepscope.yaml:1: --max-servers: \"many\" is no whole number\n"},
+		{"all at once, each once", "max-servers: many\nreuse-window: 10\nnope: 1\nworkers: 0\nports: [http]\nlisten:\nlog-level: loud\n",
+			"keepscope: keepscope.yaml:1: --max-servers: \"many\" is no whole number\n" +
+				"keepscope.yaml:2: --reuse-window: \"10\" is no time: write 10s, 5m or 1h30m, say\n" +
+				"keepscope.yaml:3: unknown key \"nope\"\n" +
+				"keepscope.yaml:4: --workers=0: it takes 1 to 256\n" +
+				"keepscope.yaml:5: --ports: \"http\" is no port: write a number from 1 to 65535\n" +
+				"keepscope.yaml:6: listen: no value\nkeepscope.yaml:7: --log-level: "},
+		{"wrong word", "workers: 1\nlog-format: xml\n", `keepscope.yaml:2: --log-format: it takes one of text,json, not "xml"`},
 		{"out of range", "\nmax-servers: 0\n", "keepscope.yaml:2: --max-servers=0: it takes 1 to 10000"},
 		{"out of range, all of them", "workers: 0\nlog-keep: -1\nsnaplen: 10\nbuffer-size: 0\n", "keepscope: keepscope.yaml:1: --workers=0: it takes 1 to 256\n" +
-			"keepscope.yaml:3: --snaplen=10: it takes 64 to 262144\nkeepscope.yaml:4: --buffer-size=0: it takes 1 to 2147483647\nkeepscope.yaml:2: --log-keep=-1: it takes 0 to 1000\n"},
+			"keepscope.yaml:2: --log-keep=-1: it takes 0 to 1000\nkeepscope.yaml:3: --snaplen=10: it takes 64 to 262144\nkeepscope.yaml:4: --buffer-size=0: it takes 1 to 2147483647\n"},
 		{"no histograms", "native-histograms: no\nclassic-histograms: no\n", "keepscope.yaml:1: --no-native-histograms and --no-classic-histograms leave none"},
 		{"no address", "listen: not-an-address\n", "keepscope.yaml:1: --listen=not-an-address: it takes an address and a port, as 127.0.0.1:9737"},
 		{"no port", "listen: localhost:none\n", "keepscope.yaml:1: --listen=localhost:none: it takes an address and a port"},
@@ -105,6 +112,39 @@ func TestConfigPrecedence(t *testing.T) {
 	if r.Listen != "flag:1" || r.MaxServers != 8 || r.ReuseWindow != 5*time.Second ||
 		!slices.Equal(r.Interface, []string{"a", "b"}) || r.NativeHistograms || !r.ClassicHistograms {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestConfigCheckVariables has variables that are misspelt, another's, or what
+// Kubernetes sets for a Service of this name.
+func TestConfigCheckVariables(t *testing.T) {
+	path := writeConfig(t, "workers: 1\n")
+	for _, tt := range []struct{ name, value, said string }{
+		{"KEEPSCOPE_MAX_SERVER", "5", "keepscope: the environment has KEEPSCOPE_MAX_SERVER, for which there is no flag (did you mean KEEPSCOPE_MAX_SERVERS?)\n"},
+		{"KEEPSCOPE_LISTN", ":1", "keepscope: the environment has KEEPSCOPE_LISTN, for which there is no flag (did you mean KEEPSCOPE_LISTEN?)\n"},
+		{"KEEPSCOPE_PORT", "80", "keepscope: the environment has KEEPSCOPE_PORT, for which there is no flag (did you mean KEEPSCOPE_PORTS?)\n"},
+		{"KEEPSCOPE_NOTHING_LIKE_IT", "", "keepscope: the environment has KEEPSCOPE_NOTHING_LIKE_IT, for which there is no flag\n"},
+		{"KEEPSCOPE_PORT", "tcp://10.0.0.1:9737", ""},
+		{"KEEPSCOPE_SERVICE_HOST", "10.0.0.1", ""},
+		{"KEEPSCOPE_METRICS_SERVICE_PORT_HTTP", "9737", ""},
+		{"KEEPSCOPE_PORT_9737_TCP_ADDR", "10.0.0.1", ""},
+		{"KEEPSCOPE_MAX_SERVERS", "5", ""},
+	} {
+		t.Run(tt.name+"="+tt.value, func(t *testing.T) {
+			t.Setenv(tt.name, tt.value)
+			var out, errs bytes.Buffer
+			code := run(t.Context(), []string{"config", "check", path}, console{out: &out, err: &errs})
+			if errs.String() != tt.said || (code == exitDone) != (tt.said == "") {
+				t.Errorf("check: exit status %d: %s", code, errs.String())
+			}
+			if tt.said == "" {
+				return
+			}
+			errs.Reset()
+			if code := run(t.Context(), []string{"run", "--listen=none"}, console{out: &out, err: &errs}); code != exitUsage || errs.String() != tt.said {
+				t.Errorf("run: exit status %d: %s", code, errs.String())
+			}
+		})
 	}
 }
 

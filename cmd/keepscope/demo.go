@@ -19,13 +19,13 @@ import (
 
 // demoCmd is 'keepscope demo'.
 type demoCmd struct {
-	Duration time.Duration `default:"9s" help:"How long the clients go on; below 5s some habits do not show."`
-	Serve    bool          `help:"Go on until interrupted, and serve the page and the metrics, as 'keepscope run' does."`
-	Listen   string        `default:"127.0.0.1:9737" placeholder:"ADDRESS" help:"With --serve: where."`
-	Replay   bool          `help:"Show what was captured when this program was made, instead of capturing."`
-	Write    string        `placeholder:"FILE" help:"Keep what was captured in this pcap file."`
-	outputFlags
-	analysis
+	Duration    time.Duration `group:"Demo:" default:"9s" help:"How long the clients go on; below 5s some habits do not show."`
+	Serve       bool          `group:"Demo:" help:"Go on until interrupted, and serve the page and the metrics, as 'keepscope run' does."`
+	Listen      string        `group:"Demo:" default:"127.0.0.1:9737" placeholder:"ADDRESS" help:"With --serve: where."`
+	Replay      bool          `group:"Demo:" help:"Show what was captured when this program was made, instead of capturing."`
+	Write       string        `group:"Output:" placeholder:"FILE" help:"Keep what was captured in this pcap file."`
+	outputFlags `group:"Output:"`
+	analysis    `group:"Analysis:"`
 }
 
 // demoCapture is what 'keepscope demo --write' kept, compressed.

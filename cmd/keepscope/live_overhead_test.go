@@ -36,7 +36,7 @@ import (
 // each traffic once, in turn, so that other load falls on all alike; what counts
 // is the ratio to tcpdump's cost in the same round.
 func TestOverhead(t *testing.T) {
-	rounds, err := strconv.Atoi("0" + os.Getenv("KEEPSCOPE_OVERHEAD"))
+	rounds, err := strconv.Atoi("0" + testVariables["KEEPSCOPE_OVERHEAD"])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -560,7 +560,7 @@ const exactServer = `
 // connection, held to nginx's log, and why reuse ended, to what whole frames say
 // of the same traffic.
 func TestOverheadExact(t *testing.T) {
-	if os.Getenv("KEEPSCOPE_OVERHEAD") == "" {
+	if testVariables["KEEPSCOPE_OVERHEAD"] == "" {
 		t.Skip("KEEPSCOPE_OVERHEAD asks for measurements")
 	}
 	random := make([]byte, 100<<10) // what gzip makes no smaller

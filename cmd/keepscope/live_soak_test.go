@@ -16,7 +16,7 @@ import (
 // descriptors must be flat in the last two thirds, nothing dropped, and every
 // connection counted as nginx logged it.
 func TestSoak(t *testing.T) {
-	text := os.Getenv("KEEPSCOPE_SOAK")
+	text := testVariables["KEEPSCOPE_SOAK"]
 	if text == "" {
 		t.Skip("KEEPSCOPE_SOAK says how long to soak, e.g. 20m (make soak)")
 	}

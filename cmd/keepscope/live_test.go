@@ -34,11 +34,23 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	takeTestVariables()
 	code := m.Run()
 	if programDir != "" {
 		_ = os.RemoveAll(programDir)
 	}
 	os.Exit(code)
+}
+
+// testVariables are what the environment says to tests. It is taken out of the
+// environment, where the program refuses variables that are no flags.
+var testVariables = map[string]string{}
+
+func takeTestVariables() {
+	for _, name := range []string{"KEEPSCOPE_CAPTURES", "KEEPSCOPE_OVERHEAD", "KEEPSCOPE_PCAP", "KEEPSCOPE_SOAK"} {
+		testVariables[name] = os.Getenv(name)
+		_ = os.Unsetenv(name) // it fails for no such name
+	}
 }
 
 // program builds keepscope once and returns its path.
@@ -49,7 +61,7 @@ var program = sync.OnceValues(func() (path string, err error) {
 	}
 	path = filepath.Join(programDir, "keepscope")
 	build := exec.Command("go", "build", "-o", path)
-	if os.Getenv("KEEPSCOPE_OVERHEAD") == "" {
+	if testVariables["KEEPSCOPE_OVERHEAD"] == "" {
 		build.Args = append(build.Args, "-pgo=off") // with it the build takes a minute
 	}
 	if out, err := build.CombinedOutput(); err != nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -46,20 +47,32 @@ func (c console) fail(err error) { fmt.Fprintln(c.err, "keepscope:", printable.L
 // run is the program: it returns the exit status.
 func run(ctx context.Context, args []string, con console) int {
 	var c cli
-	status, exited := 0, false
+	status, exited, none := 0, false, false
+	if len(args) == 0 {
+		con.out, args, none = con.err, []string{"--help"}, true
+	}
 	parser, err := c.parser(ctx, con, kong.Exit(func(code int) { status, exited = code, true }))
 	if err != nil {
 		con.fail(err)
 		return exitUsage
 	}
 	k, err := parser.Parse(args)
-	if exited { // --help
+	switch {
+	case none:
+		return exitUsage
+	case exited: // --help, --version
 		return status
 	}
 	if err != nil {
 		con.fail(err)
 		fmt.Fprintln(con.err, "Run 'keepscope --help' for the commands and their flags.")
 		return exitUsage
+	}
+	if strings.HasPrefix(k.Command(), "run") {
+		if err := checkEnvironment(parser.Model); err != nil {
+			fmt.Fprintln(con.err, "keepscope:", err)
+			return exitUsage
+		}
 	}
 	log := c.logger(con.err)
 	k.Bind(log)
@@ -78,7 +91,7 @@ func run(ctx context.Context, args []string, con console) int {
 
 // parser returns what parses a command line into c.
 func (c *cli) parser(ctx context.Context, con console, options ...kong.Option) (*kong.Kong, error) {
-	return kong.New(c, append([]kong.Option{
+	return kong.New(c, append(append(worded(), []kong.Option{
 		kong.Name("keepscope"),
 		kong.Description("Measures how well HTTP keep-alive works, from packets alone."),
 		kong.DefaultEnvars("KEEPSCOPE"),
@@ -87,7 +100,8 @@ func (c *cli) parser(ctx context.Context, con console, options ...kong.Option) (
 		kong.UsageOnError(),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(con),
-	}, options...)...)
+		kong.ValueFormatter(formatHelp),
+	}...), options...)...)
 }
 
 // A usageError is a wrong use of the command line that its parser can't see.

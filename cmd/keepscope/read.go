@@ -24,12 +24,12 @@ import (
 // readCmd is 'keepscope read'.
 type readCmd struct {
 	Files  []string `arg:"" name:"file" help:"pcap or pcapng, plain or compressed by gzip or zstd; '-' is standard input. Several files are one timeline."`
-	Filter string   `placeholder:"BPF" help:"Analyse only frames that match, in tcpdump's language."`
+	Filter string   `group:"Analysis:" placeholder:"BPF" help:"Analyse only frames that match, in tcpdump's language."`
 
-	MetricsFile string `placeholder:"FILE" help:"Write the metrics that 'keepscope run' would have shown to this file, too, for node_exporter's textfile collector. The file is replaced at once, also behind a symbolic link; a pipe is written to."`
-	metricFlags
-	outputFlags
-	analysis
+	MetricsFile string `group:"Metrics:" placeholder:"FILE" help:"Write the metrics that 'keepscope run' would have shown to this file, too, for node_exporter's textfile collector. The file is replaced at once, also behind a symbolic link; a pipe is written to."`
+	metricFlags `group:"Metrics:"`
+	outputFlags `group:"Output:"`
+	analysis    `group:"Analysis:"`
 
 	opened *capfile.File // in place of Files, where it is set
 	read   []string      // of Files, those that could be opened

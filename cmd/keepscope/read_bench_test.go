@@ -12,7 +12,7 @@ import (
 // list as PATH is), without metrics and with them. `make profile` records it,
 // for the compiler to go by.
 func BenchmarkRead(b *testing.B) {
-	files := filepath.SplitList(os.Getenv("KEEPSCOPE_PCAP"))
+	files := filepath.SplitList(testVariables["KEEPSCOPE_PCAP"])
 	if len(files) == 0 {
 		b.Skip("KEEPSCOPE_PCAP names no capture")
 	}

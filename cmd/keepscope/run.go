@@ -31,27 +31,27 @@ import (
 
 // runCmd is 'keepscope run'.
 type runCmd struct {
-	liveFlags
+	liveFlags     `group:"Capture:"`
 	Config        configFile `placeholder:"FILE" help:"YAML file with these flags' names and their values. Flags and environment variables take precedence."`
-	Listen        string     `default:"127.0.0.1:9737" placeholder:"ADDRESS" help:"Address and port to serve on: /metrics, the page /, /healthz and /readyz."`
-	HealthListen  string     `placeholder:"ADDRESS" help:"Address and port to serve /healthz and /readyz on, too, without TLS and password: for probes. By default they are served with the rest only."`
-	WebConfigFile string     `placeholder:"FILE" help:"TLS and authentication of the endpoint: a web configuration file as Prometheus exporters have it. The user that keepscope becomes must be allowed to read it, and the certificate and key."`
-	Pprof         bool       `help:"Serve /debug/pprof, too."`
+	Listen        string     `group:"Endpoint:" default:"127.0.0.1:9737" placeholder:"ADDRESS" help:"Address and port to serve on: /metrics, the page /, /healthz and /readyz."`
+	HealthListen  string     `group:"Endpoint:" placeholder:"ADDRESS" help:"Address and port to serve /healthz and /readyz on, too, without TLS and password: for probes. By default they are served with the rest only."`
+	WebConfigFile string     `group:"Endpoint:" placeholder:"FILE" help:"TLS and authentication of the endpoint: a web configuration file as Prometheus exporters have it. The user that keepscope becomes must be allowed to read it, and the certificate and key."`
+	Pprof         bool       `group:"Endpoint:" help:"Serve /debug/pprof, too."`
 
-	WaitForInterface bool `help:"Start, and be not ready, where an interface can't be captured on yet, and try it again. Without it that is exit status 1."`
+	WaitForInterface bool `group:"Capture:" help:"Start, and be not ready, where an interface can't be captured on yet, and try it again. Without it that is exit status 1."`
 
-	MemoryLimit size `placeholder:"SIZE" help:"Memory that the process may take in all, as a container's limit. The heap is kept within what 85 % of it leave beside --buffer-size and the program. GOMEMLIMIT takes precedence."`
+	MemoryLimit size `group:"Analysis:" placeholder:"SIZE" help:"Memory that the process may take in all, as a container's limit. The heap is kept within what 85 % of it leave beside --buffer-size and the program. GOMEMLIMIT takes precedence."`
 
 	Linger time.Duration `placeholder:"TIME" help:"Go on for this long after SIGTERM, for an app that drains meanwhile. A second SIGTERM ends that, in order."`
 
-	LogConnections string `placeholder:"FILE" help:"Write a line of JSON for each connection that ends; '-' is standard output. A file that is renamed, removed or cut short is made anew, at SIGHUP at once. The user that keepscope becomes must be allowed to write in the file's directory."`
-	LogMaxSize     size   `default:"100MiB" help:"Size at which that file is rotated."`
-	LogKeep        int    `default:"3" help:"Rotated files that are kept, as FILE.1 and so on."`
+	LogConnections string `group:"Log of connections:" placeholder:"FILE" help:"Write a line of JSON for each connection that ends; '-' is standard output. A file that is renamed, removed or cut short is made anew, at SIGHUP at once. The user that keepscope becomes must be allowed to write in the file's directory."`
+	LogMaxSize     size   `group:"Log of connections:" default:"100MiB" help:"Size at which that file is rotated."`
+	LogKeep        int    `group:"Log of connections:" default:"3" help:"Rotated files that are kept, as FILE.1 and so on."`
 
-	OTLPEndpoint string        `name:"otlp-endpoint" placeholder:"URL" help:"Push the metrics to this OTLP endpoint, too, e.g. http://collector:4318."`
-	OTLPInterval time.Duration `name:"otlp-interval" default:"30s" help:"Time between two pushes."`
-	metricFlags
-	analysis
+	OTLPEndpoint string        `group:"Metrics:" name:"otlp-endpoint" placeholder:"URL" help:"Push the metrics to this OTLP endpoint, too, e.g. http://collector:4318."`
+	OTLPInterval time.Duration `group:"Metrics:" name:"otlp-interval" default:"30s" help:"Time between two pushes."`
+	metricFlags  `group:"Metrics:"`
+	analysis     `group:"Analysis:"`
 }
 
 // metricFlags say how metrics are labelled.

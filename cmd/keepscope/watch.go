@@ -24,13 +24,14 @@ import (
 
 // watchCmd is 'keepscope watch'.
 type watchCmd struct {
-	liveFlags
-	Duration time.Duration `placeholder:"TIME" help:"Stop after this time, e.g. 30s."`
-	Requests uint64        `placeholder:"N" help:"Stop after this many requests."`
-	Write    string        `placeholder:"FILE" help:"Keep what was captured in this pcap file."`
-	Plain    bool          `help:"Print a line now and then instead of the live table."`
-	outputFlags
-	analysis
+	liveFlags `group:"Capture:"`
+	Duration  *time.Duration `group:"End:" placeholder:"TIME" help:"Stop after this time, e.g. 30s. By default when it is interrupted."`
+	Requests  uint64         `group:"End:" placeholder:"N" help:"Stop after this many requests."`
+	Write     string         `group:"Output:" placeholder:"FILE" help:"Keep what was captured in this pcap file."`
+	Plain     bool           `group:"Output:" help:"Print a line now and then instead of the live table."`
+
+	outputFlags `group:"Output:"`
+	analysis    `group:"Analysis:"`
 }
 
 // Run captures until it is told to stop, and prints the report.
@@ -38,8 +39,8 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 	if err := w.check(); err != nil {
 		return err
 	}
-	if w.Duration < 0 {
-		return usageError{fmt.Errorf("--duration=%v: it takes a time above 0", w.Duration)}
+	if w.Duration != nil && *w.Duration <= 0 {
+		return wrong("duration", fmt.Errorf("--duration=%v: it takes a time above 0, as 30s; without it there is no limit", *w.Duration))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -60,8 +61,8 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 	if err != nil {
 		return err
 	}
-	if w.Duration > 0 {
-		timer := time.AfterFunc(w.Duration, cancel)
+	if w.Duration != nil {
+		timer := time.AfterFunc(*w.Duration, cancel)
 		defer timer.Stop()
 	}
 	s.live = l
