@@ -34,7 +34,7 @@ static: ## build build/package/ARCH/keepscope, one static binary (ARCH=amd64 or 
 # base image is needed.
 .PHONY: image
 image: deploy-packages static ## build the container image IMAGE with buildah
-	cp LICENSE build/package/$(ARCH)/
+	cp LICENSE deploy/NOTICE build/package/$(ARCH)/
 	setcap cap_net_raw=ep build/package/$(ARCH)/keepscope
 	$(BUILDAH) build --isolation chroot --platform linux/$(ARCH) -f deploy/Dockerfile \
 		--build-context binary=build/package/$(ARCH) \

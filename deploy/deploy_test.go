@@ -2,6 +2,7 @@
 package deploy
 
 //go:generate sh -c "cp ../dashboards/generated/keepscope-* helm/keepscope/files/"
+//go:generate tools/notice.sh NOTICE
 
 import (
 	"bytes"

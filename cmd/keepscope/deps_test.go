@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -63,6 +64,23 @@ func checkDependency(t *testing.T, pkg, dep string, ours, never []string) {
 	for _, n := range never {
 		if dep == n || strings.HasSuffix(n, "/") && strings.HasPrefix(dep, n) {
 			t.Errorf("%s reaches %s", pkg, dep)
+		}
+	}
+}
+
+// TestContributingNamesPackages looks for each package in CONTRIBUTING.md's map.
+func TestContributingNamesPackages(t *testing.T) {
+	text, err := os.ReadFile("../../CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "list", module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pkg := range strings.Fields(string(out)) {
+		if name := strings.TrimPrefix(pkg, module); !strings.Contains(string(text), "`"+name+"`") {
+			t.Errorf("CONTRIBUTING.md does not say what %s is for", name)
 		}
 	}
 }

@@ -21,6 +21,8 @@ arm64) triple=aarch64-linux-gnu ;;
 	;;
 esac
 cc=$triple-gcc
+libpcap_source=libpcap_1.10.3.orig.tar.gz
+libpcap_sum=2a8885c403516cf7b0933ed4b14d6caa30e02052489ebd414dc75ac52e7559e6
 for program in "$cc" dpkg-source make flex bison; do
 	command -v "$program" >/dev/null || {
 		echo "static.sh: $program is missing: install $(
@@ -48,7 +50,13 @@ source_package() {
 		-o APT::Get::List-Cleanup=0 -o Dir::Cache::srcpkgcache= -o Dir::Cache::pkgcache= -o APT::Sandbox::User=root)
 	"${apt[@]}" update
 	(cd "$1/source" && "${apt[@]}" --download-only source libpcap)
-	dpkg-source --no-check -x "$1"/source/libpcap_*.dsc "$1/libpcap" >/dev/null
+	# apt has checked all files by the archive's signature; the sources that
+	# upstream wrote are those that were looked at when this was written.
+	(cd "$1/source" && echo "$libpcap_sum  $libpcap_source" | sha256sum --check --quiet) || {
+		echo "static.sh: Debian's libpcap is not $libpcap_source as known here: look at what is new, and name it" >&2
+		return 1
+	}
+	dpkg-source -x "$1"/source/libpcap_*.dsc "$1/libpcap" >/dev/null
 }
 
 build_libpcap() {
