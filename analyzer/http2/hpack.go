@@ -116,23 +116,17 @@ func (s *section) set(n name, number uint32, text []byte) {
 // read reads a header block into the section. It reports whether the block is well
 // formed; where it is not, the section holds what came before.
 func (q *Pool) read(d *decoder, b []byte) bool {
-	begun := false // size updates come before the fields (RFC 7541 §4.2)
 	for len(b) > 0 {
 		var n int
 		switch c := b[0]; {
 		case c >= 0x80:
 			n = q.indexed(d, b)
-			begun = true
 		case c >= 0x40:
 			n = q.literal(d, b, 6)
-			begun = true
 		case c >= 0x20:
-			if !begun {
-				n = q.resize(d, b)
-			}
+			n = q.resize(d, b)
 		default:
 			n = q.literal(d, b, 4)
-			begun = true
 		}
 		if n == 0 {
 			return false
@@ -174,7 +168,7 @@ func str(b []byte) (raw []byte, coded bool, n int) {
 
 // resize reads a dynamic table size update. The encoder alone moves its table's size:
 // SETTINGS_HEADER_TABLE_SIZE only says how far it may, and obliges it to say so here
-// (RFC 7541 §4.2). A table of size 0 is known to be empty, whatever was lost before.
+// (RFC 7541 §4.2). One that comes after a field, where it must not, says what it says. A table of size 0 is known to be empty, whatever was lost before.
 func (q *Pool) resize(d *decoder, b []byte) int {
 	size, n := integer(b, 5)
 	if n == 0 || size > math.MaxUint32 {

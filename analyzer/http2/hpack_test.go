@@ -140,7 +140,7 @@ func TestBlocks(t *testing.T) {
 		{"a name's code that is wrong", http.Client, []string{get + "\x40\x81\x00\x01a→!GET"}},
 		{"a value's code that is wrong", http.Client, []string{get + "\x41\x81\x00→!GET"}},
 		{"a size update that is cut", http.Client, []string{"\x3f→!OTHER partial"}},
-		{"a size update after a field", http.Client, []string{get + "\x20→!GET"}},
+		{"a size update after a field", http.Client, []string{get + hostA + "\x20→GET host=a", "\xbe→!OTHER partial"}},
 		{"a size update that is too great", http.Client, []string{"\x3f\xff\xff\xff\xff\xff\x01→!OTHER partial"}},
 		{"emptied by a size update", http.Client, []string{get + hostA + "→GET host=a", "\x20" + get + "→GET", "\x3f\xe1\x1f" + get + "\xbe→!GET"}},
 		{"shrunk by size updates", http.Client, []string{

@@ -1,16 +1,17 @@
 package http2
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	nethttp "net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
-
-	xhttp2 "golang.org/x/net/http2"
 
 	"github.com/keepscope/keepscope/analyzer/http"
 )
@@ -43,17 +44,39 @@ func (w *wire) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// converse has x/net's client ask x/net's server n times, some at once, and returns what passed.
+// A once is a Listener of one connection.
+type once struct {
+	conn net.Conn
+	done bool
+}
+
+func (l *once) Accept() (net.Conn, error) {
+	if l.done {
+		return nil, errors.New("no more connections")
+	}
+	l.done = true
+	return l.conn, nil
+}
+
+func (l *once) Close() error   { return nil }
+func (l *once) Addr() net.Addr { return l.conn.LocalAddr() }
+
+// converse has net/http's client ask net/http's server n times, some at once, and returns what passed.
 func converse(t *testing.T, n int) []sent {
 	t.Helper()
+	protocols := new(nethttp.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &nethttp.Server{Protocols: protocols, Handler: nethttp.HandlerFunc(serve)}
 	near, far := net.Pipe()
 	w := &wire{Conn: near}
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		new(xhttp2.Server).ServeConn(far, &xhttp2.ServeConnOpts{Handler: nethttp.HandlerFunc(serve)})
+		_ = server.Serve(&once{conn: far})
 	}()
-	conn, err := (&xhttp2.Transport{AllowHTTP: true}).NewClientConn(w)
+	dial := func(context.Context, string, string) (net.Conn, error) { return w, nil }
+	client := &nethttp.Transport{Protocols: protocols, DialContext: dial}
+	conn, err := client.NewClientConn(t.Context(), "http", "peer:80")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,12 +92,14 @@ func converse(t *testing.T, n int) []sent {
 	}
 	group.Wait()
 	conn.Close()
-	far.Close()
+	server.Close()
 	<-served
-	return w.segments
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.segments)
 }
 
-func ask(conn *xhttp2.ClientConn, i int) error {
+func ask(conn *nethttp.ClientConn, i int) error {
 	r, err := nethttp.NewRequest([]string{"GET", "POST", "PUT"}[i%3], fmt.Sprintf("http://host%d.example/%d", i%7, i), strings.NewReader(strings.Repeat("q", i%3*1000)))
 	if err != nil {
 		return err
