@@ -191,7 +191,9 @@ func (l *ledger) Response(stream http.Stream, m *http.Head, at int64) {
 		s.software[http.Server] = software.Server(m.Server, m.Via)
 	}
 	if i < 0 {
-		l.table.coldOf(s).unsolicited++
+		if stream == http.Unsolicited {
+			l.table.coldOf(s).unsolicited++
+		}
 		return
 	}
 	q := &s.active.open[i]

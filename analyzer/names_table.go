@@ -12,8 +12,9 @@ const (
 // names gives equal byte strings one string. When it is full it starts over:
 // the strings handed out live on with those who hold them.
 type names struct {
-	known  map[string]*string
-	recent [256]*string // found last, by a cheap hash: names come again and again (BenchmarkVerdicts)
+	known   map[string]*string
+	emptied uint64       // how often it was full
+	recent  [256]*string // found last, by a cheap hash: names come again and again (BenchmarkVerdicts)
 }
 
 // host interns a host name that came from the wire.
@@ -102,6 +103,7 @@ func (t *names) clean(b []byte) *string {
 		return s
 	}
 	if len(t.known) >= maxNames {
+		t.emptied++
 		clear(t.known)
 		clear(t.recent[:])
 	}

@@ -32,7 +32,7 @@ type notice struct {
 func (l *ledger) openTLS(layer int, b []byte) {
 	s := l.conn
 	s.layers[layer] = readTLS
-	if layer == 0 {
+	if s.protocol == fact.ProtocolUnknown {
 		s.protocol = fact.ProtocolTLS
 	}
 	l.table.deactivate(s)

@@ -298,3 +298,13 @@ func (r *Reader) deal(l *load) {
 		all(sniffer.Segment{Protocol: sweep, Time: now})
 	}
 }
+
+// Limits returns the caps that a worker's packages have, each with how often it was
+// met. It is called as Do calls its function, or when the worker has finished.
+func (w *Worker) Limits() fact.Limits {
+	s := w.Assembler.Stats()
+	return append(fact.Limits{
+		{Name: "connections", Count: s.Evicted, Means: "a connection was given up for a newer one"},
+		{Name: "out_of_order_bytes", Count: s.HolesGivenUp, Means: "bytes that may have been late were taken for lost"},
+	}, w.Analyzer.Limits()...)
+}

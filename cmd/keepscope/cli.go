@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -39,6 +40,11 @@ type analysis struct {
 	MaxConnections int           `default:"262144" help:"Connections tracked at once; beyond, the least recently active is given up."`
 	MaxMemory      size          `default:"256MiB" help:"Bound on the memory for bytes that wait for others: out-of-order segments, cut headers, lines being sorted. At least 1MiB for each worker."`
 	Workers        int           `default:"1" help:"Goroutines that analyse. The output is the same for any number."`
+
+	SharedClients []netip.Prefix `placeholder:"CIDR" help:"Addresses that are known to hide many clients, as a NAT's: their handshakes are counted, and not judged. Repeatable."`
+	Keylog        []string       `placeholder:"FILE" help:"Read TLS by this key log in NSS format, as SSLKEYLOGFILE gives it, or by every one in this folder. Whoever has the file can read the traffic. Repeatable."`
+
+	keys *keys // nil where none are
 }
 
 // minMemory is what a worker needs at the least: of its quarters, see share, one

@@ -59,10 +59,22 @@ func (a *analysis) pipeline(l listen) *pipeline {
 		p.aggregates = append(p.aggregates, sum)
 		p.reader.Workers = append(p.reader.Workers, analyzerrun.NewWorker(
 			a.assembler(n),
-			analyzer.Config{ReuseWindow: a.ReuseWindow, MaxReuseIdle: l.reuseIdle, MaxHeaderBytes: a.share(n)},
+			a.analyzer(n, l),
 			observers...))
 	}
 	return p
+}
+
+// analyzer is what each of n workers' analyzers is set up with.
+func (a *analysis) analyzer(n int, l listen) analyzer.Config {
+	c := analyzer.Config{
+		ReuseWindow: a.ReuseWindow, IdleLimit: max(idleTimeout, a.ReuseWindow), SharedClients: a.SharedClients,
+		MaxReuseIdle: l.reuseIdle, MaxHeaderBytes: a.share(n) / 4, MaxConnections: max(a.MaxConnections/n, 1),
+	}
+	if a.keys != nil {
+		c.Keys = a.keys.store
+	}
+	return c
 }
 
 // assembler is what each of n workers' assemblers is set up with. Whoever sends

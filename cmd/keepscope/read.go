@@ -71,6 +71,9 @@ func (r *readCmd) analyse(ctx context.Context, con console, log *slog.Logger, l 
 	if err != nil {
 		return nil, c, err
 	}
+	if err := r.readKeys(r.read, files, log); err != nil {
+		return nil, c, err
+	}
 	collectSeldom()
 	merged := capfile.Merge(files...)
 	defer func() { _ = merged.Close() }() // it was only read

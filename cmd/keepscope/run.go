@@ -177,6 +177,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		last = append(last, lines.close)
 	}
 	r.limitMemory()
+	follow := r.followKeys(log)
 	s.build()
 	e, err := listenEndpoint(endpointConfig{
 		listen: r.Listen, health: r.HealthListen, webConfig: r.WebConfigFile, user: user, pprof: r.Pprof,
@@ -208,6 +209,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		last = append(last, stop)
 	}
 	e.serve()
+	go follow(ctx)
 	go s.reopenAt(ctx, hangups)
 	return s.capture(ctx, cancel, e)
 }

@@ -45,6 +45,7 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	out := w.liveOutput(con, cancel)
+	go w.followKeys(log)(ctx)
 	s := newSession(out.listen(), &w.analysis)
 	s.limit, s.stop = w.Requests, cancel
 	file, err := createFile(w.Write)

@@ -97,6 +97,10 @@ func isSection(p []byte) bool {
 // of them is kept, and an error of w is not told.
 func (f *File) KeyLog(w io.Writer) { f.secrets = w }
 
+// Secrets says whether the file's format has decryption secrets blocks, so that it is
+// worth asking for them.
+func (f *File) Secrets() bool { return f.ng }
+
 // ReadKeyLog writes the TLS key logs of all decryption secrets blocks of the
 // capture at path to w: they may stand behind the packets that they are for. An
 // error is one of Open; where the file is damaged, what stands before is written.

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/keepscope/keepscope/analyzer/tls/keylog"
+	"github.com/keepscope/keepscope/sniffer/capfile"
+	"github.com/keepscope/keepscope/sniffer/keyfile"
+)
+
+// keys are the secrets by which TLS is read, and where they come from.
+type keys struct {
+	store *keylog.Store
+	mu    sync.Mutex
+	all   []*keySink
+}
+
+func newKeys() *keys { return &keys{store: keylog.New(0)} }
+
+// A keySink reads one key log, while its lines may be counted.
+type keySink struct {
+	*keys
+	parser *keylog.Parser
+}
+
+// sink returns a parser for a key log of its own.
+func (k *keys) sink() keyfile.Sink {
+	s := &keySink{keys: k, parser: keylog.NewParser(k.store)}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.all = append(k.all, s)
+	return s
+}
+
+// Write implements io.Writer.
+func (s *keySink) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.parser.Write(b)
+}
+
+// Close implements io.Closer.
+func (s *keySink) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.parser.Close()
+}
+
+// lines returns what the key logs were seen to hold.
+func (k *keys) lines() (sum keylog.Lines) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, s := range k.all {
+		sum.Add(s.parser.Lines)
+	}
+	return sum
+}
+
+// readKeys reads the key logs that the flags name and those in the capture files,
+// before the packets: nothing is kept where there is none.
+func (a *analysis) readKeys(paths []string, files []*capfile.File, log *slog.Logger) error {
+	k := newKeys()
+	warnings, err := keyfile.ReadAll(a.Keylog, k.sink)
+	for _, w := range warnings {
+		log.Warn(w.String())
+	}
+	if err != nil {
+		return err
+	}
+	stream := false
+	for i, path := range paths {
+		if path != "-" {
+			err = capfile.ReadKeyLog(path, k.sink())
+		} else if files[i].Secrets() {
+			files[i].KeyLog(k.sink())
+			stream = true
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if !stream {
+		k.store.Seal()
+	}
+	if len(a.Keylog) > 0 || stream || k.store.Stats().Randoms > 0 {
+		a.use(k)
+	}
+	return nil
+}
+
+// followKeys opens the key logs that the flags name, while the rights to do so are
+// there, and returns what follows them as they grow.
+func (a *analysis) followKeys(log *slog.Logger) (follow func(context.Context)) {
+	if len(a.Keylog) == 0 {
+		return func(context.Context) {}
+	}
+	k := newKeys()
+	a.use(k)
+	f := keyfile.Open(a.Keylog, k.sink)
+	warn := func(w keyfile.Warning) { log.Warn(w.String()) }
+	warnings, _ := f.Poll()
+	for _, w := range warnings {
+		warn(w)
+	}
+	return func(ctx context.Context) {
+		defer f.Close()
+		f.Run(ctx, warn)
+	}
+}
+
+// use has TLS read by k. No core dump may hold its secrets from then on.
+func (a *analysis) use(k *keys) {
+	a.keys = k
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // where that fails nothing else can be done
+}
