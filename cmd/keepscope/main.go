@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string, con console) int {
 	}
 	if strings.HasPrefix(k.Command(), "run") {
 		if err := checkEnvironment(parser.Model); err != nil {
-			fmt.Fprintln(con.err, "keepscope:", err)
+			con.fail(err)
 			return exitUsage
 		}
 	}
