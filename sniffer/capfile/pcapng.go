@@ -81,7 +81,7 @@ type pcapngState struct {
 	began         int64
 	keep          uint32 // of skip, bytes that are secrets
 	secrets       io.Writer
-	lineEnd       bool // the last byte of secrets was one
+	midLine       bool // the last byte of secrets was no line end
 	only          bool // frames are passed over
 }
 
@@ -430,16 +430,16 @@ func (f *File) secretsBlock(p []byte, total uint32) {
 
 func (f *File) addSecrets(p []byte) {
 	if len(p) > 0 {
-		f.lineEnd = p[len(p)-1] == '\n'
+		f.midLine = p[len(p)-1] != '\n'
 		_, _ = f.secrets.Write(p)
 	}
 }
 
 // endSecrets ends the last line, which the block's end ended.
 func (f *File) endSecrets() {
-	if !f.lineEnd {
+	if f.midLine {
 		_, _ = f.secrets.Write([]byte{'\n'})
-		f.lineEnd = true
+		f.midLine = false
 	}
 }
 
