@@ -64,15 +64,19 @@ type captured struct {
 	chunks         []chunk
 }
 
+// sharedDir is where captures lie beside the project.
+func sharedDir() string {
+	if dir := os.Getenv("KEEPSCOPE_CAPTURES"); dir != "" {
+		return filepath.Dir(dir)
+	}
+	return filepath.Join("..", "..", "..", "shared")
+}
+
 // shared reads a file that lies beside the project; where it is absent the test
 // is skipped.
 func shared(t testing.TB, dir, file string) []byte {
 	t.Helper()
-	root := os.Getenv("KEEPSCOPE_SHARED")
-	if root == "" {
-		root = filepath.Join("..", "..", "..", "shared")
-	}
-	b, err := os.ReadFile(filepath.Join(root, dir, file))
+	b, err := os.ReadFile(filepath.Join(sharedDir(), dir, file))
 	if err != nil {
 		t.Skipf("captures are absent: %v", err)
 	}

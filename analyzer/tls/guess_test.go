@@ -16,7 +16,7 @@ func TestLooksHTTP2(t *testing.T) {
 	}
 	var rule, fallback struct{ right, missed, wrong int }
 	for _, dir := range []string{"protocols", "cases", "captures"} {
-		files, _ := filepath.Glob(filepath.Join("..", "..", "..", "shared", dir, "*.pcap*"))
+		files, _ := filepath.Glob(filepath.Join(sharedDir(), dir, "*.pcap*"))
 		for _, file := range files {
 			name := filepath.Base(file)
 			if strings.Contains(name, "syn-synack") || dir == "captures" && !strings.Contains(name, "tls") && !known[dir+"/"+name] {

@@ -236,16 +236,27 @@ func (o *openssl) talk(t *testing.T, more, lines []string, between string) []chu
 	if err != nil {
 		t.Fatal(err)
 	}
-	var said bytes.Buffer
-	cmd.Stderr = &said
+	said, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	obeyed := make(chan bool, 100)
+	go func() {
+		defer close(obeyed)
+		for scan := bufio.NewScanner(said); scan.Scan(); {
+			if scan.Text() == "KEYUPDATE" || scan.Text() == "RENEGOTIATING" {
+				obeyed <- true
+			}
+		}
+	}()
 	scan := bufio.NewScanner(out)
 	for i, line := range lines {
 		if i > 0 && len(between) == 1 {
 			_, _ = io.WriteString(in, between+"\n")
-			time.Sleep(50 * time.Millisecond) // s_client reads a command only where it stands alone
+			<-obeyed // a command has to stand alone in what s_client reads
 		}
 		_, _ = io.WriteString(in, line+"\n")
 		for scan.Scan() && scan.Text() != reversed(line) {
@@ -253,10 +264,13 @@ func (o *openssl) talk(t *testing.T, more, lines []string, between string) []chu
 	}
 	in.Close()
 	_, _ = io.Copy(io.Discard, out)
+	for range obeyed {
+		t.Error("a command was obeyed that was not given")
+	}
 	_ = cmd.Wait()
 	<-tapped
 	if len(w.chunks) == 0 {
-		t.Fatalf("nothing was sent: %s", said.String())
+		t.Fatal("nothing was sent")
 	}
 	return w.chunks
 }

@@ -57,7 +57,7 @@ func messages(text []byte, kind http1.Kind) int {
 // TestProtocols reads captures of real clients and servers, of every kind that is
 // meant to be decrypted, and counts requests as their servers' logs do.
 func TestProtocols(t *testing.T) {
-	files, _ := filepath.Glob(filepath.Join("..", "..", "..", "shared", "protocols", "*.keys"))
+	files, _ := filepath.Glob(filepath.Join(sharedDir(), "protocols", "*.keys"))
 	if len(files) == 0 {
 		t.Skip("captures are absent")
 	}
@@ -162,7 +162,7 @@ func TestSecretsBlocks(t *testing.T) {
 			shared(t, tt.dir, tt.file)
 			store := keylog.New(0)
 			p := keylog.NewParser(store)
-			if err := capfile.ReadKeyLog(filepath.Join("..", "..", "..", "shared", tt.dir, tt.file), p); err != nil {
+			if err := capfile.ReadKeyLog(filepath.Join(sharedDir(), tt.dir, tt.file), p); err != nil {
 				t.Fatal(err)
 			}
 			_ = p.Close()
