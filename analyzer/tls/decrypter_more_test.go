@@ -539,6 +539,82 @@ func TestSkip(t *testing.T) {
 	}
 }
 
+// TestLongGap loses a thousand records of a body, and finds the next.
+func TestLongGap(t *testing.T) {
+	v := newSession13(1)
+	shared := NewDecryption(storeOf(t, v.keys()), 0)
+	p := &plaintext{}
+	d := shared.New(p, p)
+	p.d = d
+	d.Data(Client, v.hello, 0)
+	d.Data(Server, v.answer, 0)
+	d.Data(Server, v.server.data("head"), 0)
+	body := make([]byte, 16384)
+	lost := int64(0)
+	for range 1000 {
+		lost += int64(len(v.server.record(23, body, 0)))
+	}
+	d.Gap(Server, lost, 0)
+	d.Data(Server, v.server.data("tail"), 0)
+	d.End(1)
+	if !bytes.HasSuffix(p.text[Server], []byte("tail")) || p.gaps[Server] != 1000*16384 {
+		t.Errorf("a gap of %d bytes, %+v", p.gaps[Server], shared.Stats)
+	}
+}
+
+// TestRandomLoss loses segments at random: what is read stands where it belongs, and
+// what is missing is told to the byte.
+func TestRandomLoss(t *testing.T) {
+	for seed := range uint64(30) {
+		r := rand.New(rand.NewPCG(11, seed))
+		v := newSession13(1)
+		shared := NewDecryption(storeOf(t, v.keys()), 0)
+		p := &plaintext{}
+		d := shared.New(p, p)
+		p.d = d
+		d.Data(Client, v.hello, 0)
+		d.Data(Server, v.answer, 0)
+		var want []byte
+		delivered := 0
+		for range 200 {
+			var burst []byte
+			for range 1 + r.IntN(3) {
+				content := make([]byte, 1+r.IntN(1<<(4+r.IntN(11))))
+				for i := range content {
+					content[i] = byte(1 + r.IntN(255))
+				}
+				want = append(want, content...)
+				burst = append(burst, v.server.record(23, content, 0)...)
+			}
+			for len(burst) > 0 {
+				n := min(1448, len(burst))
+				if r.IntN(100) < 3 {
+					d.Gap(Server, int64(n), 0)
+				} else {
+					d.Data(Server, burst[:n], 0)
+				}
+				burst = burst[n:]
+			}
+		}
+		got := p.text[Server]
+		if len(got) > len(want) {
+			t.Fatalf("seed %d: %d bytes of %d", seed, len(got), len(want))
+		}
+		for i, b := range got {
+			if b != 0 {
+				delivered++
+				if b != want[i] {
+					t.Fatalf("seed %d: byte %d is wrong; %+v", seed, i, shared.Stats)
+				}
+			}
+		}
+		if delivered < len(want)/2 {
+			t.Errorf("seed %d: only %d bytes of %d; %+v", seed, delivered, len(want), shared.Stats)
+		}
+		d.End(0)
+	}
+}
+
 // TestPaddedUpdate hides a KeyUpdate in a record as long as a body's, which is not
 // kept: the next record tells.
 func TestPaddedUpdate(t *testing.T) {

@@ -20,6 +20,7 @@ const (
 	maxTries    = 4096                   // of a direction, between two records that authenticate
 	maxNumbers  = 256                    // tried for one record
 	minRecord   = headSize + 17          // of TLS 1.3: what a lost record took at least
+	longRecord  = headSize + 1<<14 + 256 // of TLS 1.3: what a lost record took at most
 	minSkim     = 256                    // bytes of a record; a shorter one is kept whole
 	cipherSlots = 1024                   // Ciphers kept; a power of two
 	bufferSize  = headSize + maxRecord   // of a record that comes in pieces

@@ -89,7 +89,7 @@
 //
 // A gap inside a record costs that record: the layer above is told a gap of what it held, exactly
 // but for padding. A gap over record headers is followed again at the first chunk that
-// begins like a record, whose number is found by trying gap/22 + 1 numbers, at
+// begins like a record, whose number is found by trying up to gap/22 + 1 numbers from gap/16645 on, at
 // most 256, and then the next keys; what was lost before it follows from its number. A connection
 // of which a hello was lost is not decrypted.
 //

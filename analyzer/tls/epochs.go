@@ -199,13 +199,14 @@ func (d *Decrypter) next(from Dir, h *direction) (epoch, protection.Keys, bool) 
 // open opens a record: by the number that it must have, by those that it may have
 // where records were lost, or by the next keys.
 func (d *Decrypter) open(from Dir, h *direction, dst, body []byte) (content []byte, kind byte, ok bool) {
-	slack := 0
+	least, slack := int64(0), 0
 	if h.resync {
-		slack = int(min((h.start-h.lostFrom)/minRecord+1, maxNumbers))
+		n := h.start - h.lostFrom
+		least, slack = n/longRecord, int(min(n/minRecord+1, maxNumbers))
 	}
 	first := h.seq
 	if h.epoch != clear0 {
-		if content, kind, ok = d.try(h, slack, dst, body); ok {
+		if content, kind, ok = d.try(h, uint64(least), slack, dst, body); ok {
 			d.found(from, h, int64(h.seq-first)-1, false)
 			return content, kind, true
 		}
@@ -217,7 +218,7 @@ func (d *Decrypter) open(from Dir, h *direction, dst, body []byte) (content []by
 	old := *h
 	d.shared.serial++
 	h.serial, h.keys, h.epoch, h.seq = d.shared.serial, keys, e, 0
-	content, kind, ok = d.try(h, min(slack+int(old.missed), maxNumbers), dst, body)
+	content, kind, ok = d.try(h, 0, min(slack+int(old.missed), maxNumbers), dst, body)
 	if !ok {
 		d.shared.forget(h)
 		h.serial, h.keys, h.epoch, h.seq = old.serial, old.keys, old.epoch, old.seq
@@ -234,14 +235,14 @@ func (d *Decrypter) open(from Dir, h *direction, dst, body []byte) (content []by
 	return content, kind, true
 }
 
-// try opens a record by the numbers from h.seq to slack more, and moves h.seq behind
+// try opens a record by the numbers from h.seq + least to slack more, and moves h.seq behind
 // the one that it has.
-func (d *Decrypter) try(h *direction, slack int, dst, body []byte) (content []byte, kind byte, ok bool) {
+func (d *Decrypter) try(h *direction, least uint64, slack int, dst, body []byte) (content []byte, kind byte, ok bool) {
 	c := d.shared.cipher(h)
 	for i := range uint64(slack) + 1 {
-		content, kind, ok = c.Open(&d.shared.schedule, dst, h.seq+i, h.head[:], body)
+		content, kind, ok = c.Open(&d.shared.schedule, dst, h.seq+least+i, h.head[:], body)
 		if ok {
-			h.seq += i + 1
+			h.seq += least + i + 1
 			return content, kind, true
 		}
 		if h.tries++; h.tries >= maxTries {

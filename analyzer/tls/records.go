@@ -438,7 +438,7 @@ func (d *Decrypter) useless(from Dir, h *direction, length int) bool {
 // with its keys, which are then never needed.
 func (d *Decrypter) passFinished(from Dir, h *direction, length int) bool {
 	if h.epoch != handshake || from != Client || h.passing || h.resync || h.missed > 0 || d.state != Decrypted ||
-		d.hs.asked || d.half[Server].epoch != traffic ||
+		d.hs == nil || d.hs.asked || d.half[Server].epoch != traffic ||
 		length != helloHead+h.keys.Suite.Hash.Size()+h.keys.Overhead() {
 		return false
 	}

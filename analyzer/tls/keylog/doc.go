@@ -19,7 +19,7 @@
 //	what                     cap             when full
 //	randoms in a Store       New's argument  the oldest goes, counted in Stats.Evicted
 //	sessions in a Store      65 536, 2 h     the oldest goes, counted in Stats.Forgotten
-//	a line                   256 bytes       it is left out, counted in Lines.Broken
+//	a line                   256 bytes       it is left out, counted in Stats.Lines.Broken
 //
 // An entry takes about 260 bytes with the secrets of TLS 1.3, 190 with a master
 // secret; a session 140. Nothing is allocated before it is used.

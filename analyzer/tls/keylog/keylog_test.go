@@ -90,7 +90,7 @@ func TestParser(t *testing.T) {
 				if !bytes.Equal(unfinished, make([]byte, len(unfinished))) {
 					t.Error("the unfinished line was not wiped")
 				}
-				if diff := cmp.Diff(tt.lines, p.Lines); diff != "" {
+				if diff := cmp.Diff(tt.lines, s.Stats().Lines); diff != "" {
 					t.Errorf("pieces of %d, lines (-want +got):\n%s", size, diff)
 				}
 				if diff := cmp.Diff(tt.a+"|"+tt.b, dump(s, 0x0a)+"|"+dump(s, 0x0b)); diff != "" {
@@ -262,7 +262,7 @@ func FuzzKeyLog(f *testing.F) {
 			b = b[n:]
 		}
 		_ = pieces.Close()
-		if diff := cmp.Diff(whole.Lines, pieces.Lines); diff != "" {
+		if diff := cmp.Diff(whole.store.Stats().Lines, pieces.store.Stats().Lines); diff != "" {
 			t.Fatal(diff)
 		}
 		if n := whole.store.Stats().Randoms; n > 4 {
@@ -292,6 +292,6 @@ func Example() {
 	p.Close()
 	var secrets Secrets
 	random := [32]byte{31: 1}
-	fmt.Println(store.Get(&random, &secrets), secrets.Has(Master), p.Lines.Taken)
+	fmt.Println(store.Get(&random, &secrets), secrets.Has(Master), store.Stats().Lines.Taken)
 	// Output: true true 1
 }

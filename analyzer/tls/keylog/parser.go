@@ -48,8 +48,7 @@ type Lines struct {
 	Broken uint64 // a label of ours without its fields, no label at all, or a line too long
 }
 
-// Add adds m to l.
-func (l *Lines) Add(m Lines) {
+func (l *Lines) add(m Lines) {
 	l.Taken += m.Taken
 	l.Double += m.Double
 	l.Other += m.Other
@@ -58,8 +57,7 @@ func (l *Lines) Add(m Lines) {
 
 // A Parser reads the lines of one key log. It is not safe for concurrent use.
 type Parser struct {
-	Lines Lines
-
+	lines Lines // since the Store was told
 	store *Store
 	line  []byte // of an unfinished line
 	long  bool   // the line is too long; its rest is passed over
@@ -71,6 +69,7 @@ func NewParser(s *Store) *Parser { return &Parser{store: s} }
 // Write reads the bytes that follow. It takes all of them and never fails, and
 // keeps none but those of an unfinished line.
 func (p *Parser) Write(b []byte) (int, error) {
+	defer p.tell()
 	n := len(b)
 	for {
 		end := bytes.IndexByte(b, '\n')
@@ -90,12 +89,21 @@ func (p *Parser) Write(b []byte) (int, error) {
 
 // Close reads what came after the last line end as a line, and wipes it.
 func (p *Parser) Close() error {
+	defer p.tell()
 	if len(p.line) > 0 || p.long {
 		p.end()
 	}
 	clear(p.line[:cap(p.line)])
 	p.line = nil
 	return nil
+}
+
+// tell has the Store count the lines.
+func (p *Parser) tell() {
+	if p.lines != (Lines{}) {
+		p.store.count(p.lines)
+		p.lines = Lines{}
+	}
 }
 
 // keep appends b to the unfinished line. The buffer never moves, so no copy of it
@@ -116,7 +124,7 @@ func (p *Parser) keep(b []byte) {
 
 func (p *Parser) end() {
 	if p.long && p.line[0] != '#' {
-		p.Lines.Broken++
+		p.lines.Broken++
 	} else {
 		p.take(p.line)
 	}
@@ -128,16 +136,16 @@ func (p *Parser) end() {
 func (p *Parser) take(line []byte) {
 	line = bytes.TrimRight(line, " \t\r")
 	if len(line) == 0 || line[0] == '#' {
-		p.Lines.Other++
+		p.lines.Other++
 		return
 	}
 	name, rest, _ := bytes.Cut(line, []byte{' '})
 	label, known := find(name)
 	if !known {
 		if isLabel(name) && len(rest) > 0 {
-			p.Lines.Other++
+			p.lines.Other++
 		} else {
-			p.Lines.Broken++
+			p.lines.Broken++
 		}
 		return
 	}
@@ -154,15 +162,15 @@ func (p *Parser) take(line []byte) {
 	}
 	switch {
 	case size == 0:
-		p.Lines.Broken++
+		p.lines.Broken++
 	default:
 		switch p.store.Add(label, &random, secret[:size]) {
 		case Added:
-			p.Lines.Taken++
+			p.lines.Taken++
 		case Known:
-			p.Lines.Double++
+			p.lines.Double++
 		default:
-			p.Lines.Broken++
+			p.lines.Broken++
 		}
 	}
 	clear(secret[:])

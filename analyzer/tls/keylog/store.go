@@ -49,6 +49,7 @@ func (s *Secrets) Has(labels ...Label) bool {
 
 // Stats counts what a Store holds and has dropped.
 type Stats struct {
+	Lines     Lines  // of all key logs
 	Randoms   int    // held
 	Sessions  int    // held
 	Evicted   uint64 // randoms dropped because the Store was full
@@ -64,6 +65,7 @@ type Store struct {
 	fresh   list // by age
 	used    list // by the time they were used
 	evicted uint64
+	lines   Lines
 
 	sessions sessions
 	version  atomic.Uint64
@@ -229,12 +231,19 @@ func (s *Store) Close() {
 	s.sessions.close()
 }
 
+// count adds what a Parser has counted.
+func (s *Store) count(l Lines) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lines.add(l)
+}
+
 // Stats returns the present counts.
 func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return Stats{
-		Randoms: len(s.entries), Sessions: len(s.sessions.known),
+		Lines: s.lines, Randoms: len(s.entries), Sessions: len(s.sessions.known),
 		Evicted: s.evicted, Forgotten: s.sessions.forgotten,
 	}
 }
