@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/keepscope/keepscope/analyzer/tls/keylog"
 )
 
 // A conversation is what two ends of crypto/tls said: what went over the wire,
@@ -87,7 +89,7 @@ func TestDifferential(t *testing.T) {
 	suites = append(suites, gotls.InsecureCipherSuites()...)
 	cert := certificate(t)
 	rsaCert := rsaCertificate(t)
-	tickets := 0
+	tickets, late := 0, 0
 	for i := range 120 {
 		r := rand.New(rand.NewPCG(7, uint64(i)))
 		server := &gotls.Config{
@@ -139,6 +141,10 @@ func TestDifferential(t *testing.T) {
 		if n := shared.Stats.Failed + shared.Stats.Lost; n > 0 {
 			t.Errorf("%d: %+v", i, shared.Stats)
 		}
+		late += readLate(t, r, talks, keys.Bytes())
+	}
+	if late < 50 {
+		t.Errorf("only %d connections waited for their keys", late)
 	}
 	if tickets < 5 {
 		t.Errorf("only %d sessions of TLS 1.2 were resumed", tickets)
@@ -161,4 +167,45 @@ func usable(s *gotls.CipherSuite, version uint16) bool {
 		}
 	}
 	return false
+}
+
+// readLate reads connections whose keys come when everything was sent, or at a
+// random place, and returns how many there were.
+func readLate(t *testing.T, r *rand.Rand, talks []*conversation, keys []byte) (n int) {
+	t.Helper()
+	for _, v := range talks {
+		store := keylog.New(0)
+		shared := NewDecryption(store, 0)
+		total := 0
+		for _, c := range v.chunks {
+			total += len(c.b) + entryHead
+		}
+		if total > maxWaiting || v.state.DidResume && v.state.Version < gotls.VersionTLS13 {
+			continue
+		}
+		n++
+		p := &plaintext{}
+		d := shared.New(p, p)
+		p.d = d
+		at := r.IntN(len(v.chunks) + 1)
+		for i, c := range v.chunks {
+			if i == at {
+				fill(store, keys)
+			}
+			d.Data(c.dir, c.b, int64(i))
+		}
+		d.Close(Client, int64(len(v.chunks)))
+		d.Close(Server, int64(len(v.chunks)))
+		fill(store, keys)
+		d.Tick(int64(len(v.chunks)))
+		for _, dir := range []Dir{Client, Server} {
+			if diff := diffText(v.text[dir], p.text[dir]); diff != "" || p.gaps[dir] > 0 || p.closed[dir] != 1 {
+				t.Fatalf("keys at %d of %d, %v, closed %d times: %s\n%v\n%+v", at, len(v.chunks), dir, p.closed[dir], diff, p.events, shared.Stats)
+			}
+		}
+		if d.End(0); shared.Held() != 0 {
+			t.Fatalf("%d bytes are held", shared.Held())
+		}
+	}
+	return n
 }
