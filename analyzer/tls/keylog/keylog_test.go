@@ -69,6 +69,7 @@ func TestParser(t *testing.T) {
 			line("CLIENT_RANDOM", randomA, 1, 32) + line("CLIENT_RANDOM", randomA, 1, 49) + line("CLIENT_TRAFFIC_SECRET_0", randomA, 1, 33) +
 			strings.Replace(line("CLIENT_RANDOM", randomA, 1, 48), "0a", "0g", 1) + strings.Replace(line("CLIENT_RANDOM", randomA, 1, 48), "01", "0x", 1) +
 			"client_random\n" + strings.Repeat("x", 1000) + "\n\x00\xff\n", "", "", Lines{Broken: 11}},
+		{"a label too long", strings.Repeat("A", 300) + " 00\n" + strings.Repeat(" ", 300) + "\n", "", "", Lines{Broken: 2}},
 		{"a good line after a broken one", "CLIENT_RANDOM 0a\n" + line("CLIENT_RANDOM", randomA, 1, 48), "CLIENT_RANDOM=48x01", "", Lines{Taken: 1, Broken: 1}},
 	}
 	for _, tt := range tests {

@@ -48,7 +48,8 @@ type Lines struct {
 	Broken uint64 // a label of ours without its fields, no label at all, or a line too long
 }
 
-func (l *Lines) add(m Lines) {
+// Add adds m to l.
+func (l *Lines) Add(m Lines) {
 	l.Taken += m.Taken
 	l.Double += m.Double
 	l.Other += m.Other
@@ -57,7 +58,9 @@ func (l *Lines) add(m Lines) {
 
 // A Parser reads the lines of one key log. It is not safe for concurrent use.
 type Parser struct {
-	lines Lines // since the Store was told
+	Lines Lines // for who calls Write; the Store's Stats have all parsers' together
+
+	told  Lines
 	store *Store
 	line  []byte // of an unfinished line
 	long  bool   // the line is too long; its rest is passed over
@@ -100,9 +103,9 @@ func (p *Parser) Close() error {
 
 // tell has the Store count the lines.
 func (p *Parser) tell() {
-	if p.lines != (Lines{}) {
-		p.store.count(p.lines)
-		p.lines = Lines{}
+	if p.Lines != p.told {
+		p.store.count(p.Lines, p.told)
+		p.told = p.Lines
 	}
 }
 
@@ -124,7 +127,7 @@ func (p *Parser) keep(b []byte) {
 
 func (p *Parser) end() {
 	if p.long && p.line[0] != '#' {
-		p.lines.Broken++
+		p.Lines.Broken++
 	} else {
 		p.take(p.line)
 	}
@@ -134,18 +137,22 @@ func (p *Parser) end() {
 
 // take reads a line.
 func (p *Parser) take(line []byte) {
+	if len(line) > maxLine && line[0] != '#' {
+		p.Lines.Broken++
+		return
+	}
 	line = bytes.TrimRight(line, " \t\r")
 	if len(line) == 0 || line[0] == '#' {
-		p.lines.Other++
+		p.Lines.Other++
 		return
 	}
 	name, rest, _ := bytes.Cut(line, []byte{' '})
 	label, known := find(name)
 	if !known {
 		if isLabel(name) && len(rest) > 0 {
-			p.lines.Other++
+			p.Lines.Other++
 		} else {
-			p.lines.Broken++
+			p.Lines.Broken++
 		}
 		return
 	}
@@ -162,15 +169,15 @@ func (p *Parser) take(line []byte) {
 	}
 	switch {
 	case size == 0:
-		p.lines.Broken++
+		p.Lines.Broken++
 	default:
 		switch p.store.Add(label, &random, secret[:size]) {
 		case Added:
-			p.lines.Taken++
+			p.Lines.Taken++
 		case Known:
-			p.lines.Double++
+			p.Lines.Double++
 		default:
-			p.lines.Broken++
+			p.Lines.Broken++
 		}
 	}
 	clear(secret[:])

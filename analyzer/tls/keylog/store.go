@@ -231,11 +231,14 @@ func (s *Store) Close() {
 	s.sessions.close()
 }
 
-// count adds what a Parser has counted.
-func (s *Store) count(l Lines) {
+// count adds what a Parser has counted since it told before.
+func (s *Store) count(now, before Lines) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lines.add(l)
+	s.lines.Add(Lines{
+		Taken: now.Taken - before.Taken, Double: now.Double - before.Double,
+		Other: now.Other - before.Other, Broken: now.Broken - before.Broken,
+	})
 }
 
 // Stats returns the present counts.
