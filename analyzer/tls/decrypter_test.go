@@ -20,6 +20,7 @@ type plaintext struct {
 	skip   [2]int64
 	times  []int64
 	state  []State
+	lost   bool // a direction was, at least once: then it matters where chunks begin
 	d      *Decrypter
 }
 
@@ -93,6 +94,7 @@ func decrypt(t testing.TB, s *Decryption, chunks []chunk, size int) *plaintext {
 		}
 	}
 	p.state = append(p.state, d.State())
+	p.lost = s.Stats.Resumed > 0 || d.half[Client].resync || d.half[Server].resync || d.observer.half[Client].lost || d.observer.half[Server].lost
 	d.Close(Client, int64(len(chunks)))
 	d.Close(Server, int64(len(chunks)))
 	d.End(int64(len(chunks)))
