@@ -211,6 +211,9 @@ func (l *ledger) Response(stream http.Stream, m *http.Head, at int64) {
 		l.openTunnel(q)
 	case q.outcome == fact.UnknownOutcome:
 	default:
+		if q.outcome == fact.Upgraded {
+			s.set(upgraded)
+		}
 		s.last = announced(q.outcome, m.Status, s.kept)
 		l.table.coldOf(s).announced = l.tcp.Next(l.dir(http.Server))
 		l.unusable(s.last, at)

@@ -67,6 +67,9 @@ func (l *ledger) replace(j *pool.Judgement) {
 
 // Sweep tells what waited long enough at a packet time.
 func (a *Analyzer) Sweep(now int64) {
+	if a.cfg.Keys != nil {
+		a.cfg.Keys.Sweep(now)
+	}
 	n := 0
 	for _, u := range a.unsettled {
 		if !u.final && now-u.at < settleWait {

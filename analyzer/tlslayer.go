@@ -184,7 +184,10 @@ func (l *ledger) record(layer int, from http.Side, ev tls.Event, info *tls.Info,
 		l.serverHello(t, info)
 	case tls.HandshakeDone:
 		t.hello.Version, t.hello.Resumed = info.Version, info.Resumed
-		if t.helloAt != 0 {
+		switch {
+		case info.Early: // the request rode in it
+			t.hello.Handshake = 0
+		case t.helloAt != 0:
 			t.hello.Handshake = max(at-t.helloAt, 0)
 		}
 	case tls.Decryptable:
@@ -209,7 +212,20 @@ func (l *ledger) record(layer int, from http.Side, ev tls.Event, info *tls.Info,
 	case tls.Alert, tls.MaybeAlert:
 		t.alert[from] = l.noticeOf(from, at)
 	case tls.Lost:
-		s.set(incomplete)
+		if t.helloAt == 0 && !l.midstream() {
+			l.notTLS(layer)
+		} else {
+			s.set(incomplete)
+		}
+	}
+}
+
+// notTLS takes it back that a layer is TLS: it began like it, and went on otherwise.
+func (l *ledger) notTLS(layer int) {
+	s := l.conn
+	s.layers[layer], s.cold.tls[layer] = unread, nil
+	if s.protocol == fact.ProtocolTLS {
+		s.protocol = fact.ProtocolUnknown
 	}
 }
 
