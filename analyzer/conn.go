@@ -39,6 +39,7 @@ const (
 	cutHead                        // a snaplen cut a head
 	estimated                      // its exchanges are guesses from encrypted records
 	insideTLS                      // plaintext of TLS was seen
+	unheard                        // see Connection.Unheard
 	guessed                        // it is HTTP/2 by the lengths of TLS records
 )
 

@@ -69,6 +69,7 @@ func (l *ledger) finish(end reassembly.End) {
 	l.fill(o)
 	o.Reason = reason
 	l.ending(o, end)
+	o.Unheard = s.is(unheard)
 	o.BodyUnread = unread && o.ClosedBy == fact.ByClient
 	if u := l.waits(); u != nil && s.verdict == fact.VerdictWasted {
 		u.record = keep(o)
@@ -100,6 +101,9 @@ func (l *ledger) giveUp(reason fact.Reason) {
 	for i := range s.open() {
 		q := &s.active.open[i]
 		q.failure = l.failureOf(q)
+		if q.failure == fact.FailServerAbort && q.reuse == fact.ReusedRequest && !q.answered && reason == fact.ReasonServerAbort {
+			s.set(unheard)
+		}
 		if (reason == fact.ReasonRace || reason == fact.ReasonStaleReuse) && s.raceIdle == fact.Absent {
 			s.raceIdle = max(q.idle, 0) // where pipelined, none
 		}
@@ -138,6 +142,10 @@ func (l *ledger) ending(o *fact.Connection, end reassembly.End) {
 				at, closed = g.At, true
 			}
 		}
+	}
+	o.ClosedAt = fact.Absent
+	if closed {
+		o.ClosedAt = at
 	}
 	if closed && s.lastEnd != never {
 		o.CloseIdle = max(at-s.lastEnd, 0)

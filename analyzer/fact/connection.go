@@ -53,7 +53,13 @@ type Connection struct {
 
 	ClosedBy   ClosedBy
 	ClosedWith ClosedWith
+	ClosedAt   int64 // of the first closing or GOAWAY; Absent without, 0 where it is not told
 	Reason     Reason
+	// Unheard is an open question about Reason, which is ReasonServerAbort: the server
+	// closed a used connection although it had acknowledged a request, and not a byte of
+	// a response was captured. By its other connections it is a race where the closing is
+	// its idle timer's, or one of many at once.
+	Unheard bool
 
 	Verdict    Verdict
 	Cause      Cause
