@@ -337,8 +337,8 @@ func (l *ledger) tellExchange(q *exchange, end int64) {
 	e.Outcome, e.Reuse, e.Failure, e.GivenUp = q.outcome, q.reuse, q.failure, fact.Absent
 	if q.failure != fact.NotFailed {
 		e.GivenUp = max(l.now()-q.at, 0)
-		if _, k, closed := l.closer(); closed {
-			e.GivenUp = max(k.at-q.at, 0)
+		if _, at, _, closed := l.closer(); closed {
+			e.GivenUp = max(at-q.at, 0)
 		}
 	}
 	for _, o := range l.obs {

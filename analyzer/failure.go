@@ -42,7 +42,7 @@ func (l *ledger) failureOf(q *exchange) fact.Failure {
 	case q.reuse == fact.ReusedRequest && l.unreceived(q, server):
 		return l.crossed(q, server)
 	}
-	by, _, closed := l.closer()
+	by, _, _, closed := l.closer()
 	switch {
 	case !closed:
 		return fact.NotFailed

@@ -138,13 +138,13 @@ func (l *ledger) usable() {
 // response may come on a connection that its client has half closed.
 func (l *ledger) closing() {
 	s := l.conn
-	_, k, closed := l.closer()
+	_, at, _, closed := l.closer()
 	if !s.is(pooled) || !closed {
 		return
 	}
-	l.unusable(l.reason(reassembly.EndClosed), k.at)
+	l.unusable(l.reason(reassembly.EndClosed), at)
 	if l.waiting() == 0 || s.is(unanswerable) {
-		l.pools.Close(&s.pool, k.at)
+		l.pools.Close(&s.pool, at)
 	}
 }
 
@@ -153,9 +153,8 @@ func (l *ledger) closing() {
 func (l *ledger) leavePool(reason fact.Reason) {
 	s := l.conn
 	s.set(ended)
-	_, k, closed := l.closer()
-	if closed {
-		l.unusable(reason, k.at)
+	if _, at, _, closed := l.closer(); closed {
+		l.unusable(reason, at)
 	} else {
 		s.why = reason
 	}

@@ -19,7 +19,7 @@ func (l *ledger) waiting() int { return len(l.conn.open()) }
 // holds. end is why the tracker gave it up.
 func (l *ledger) reason(end reassembly.End) fact.Reason {
 	s := l.conn
-	_, _, closed := l.closer()
+	closed := l.isClosed()
 	switch hs := l.handshake(); {
 	case hs == fact.HandshakeUnanswered || hs == fact.HandshakeRefused:
 		return fact.ReasonHandshakeFailed
@@ -47,12 +47,12 @@ func (l *ledger) reason(end reassembly.End) fact.Reason {
 // unannounced is the reason of a closing that nothing had announced.
 func (l *ledger) unannounced() fact.Reason {
 	s := l.conn
-	by, k, _ := l.closer()
+	by, at, _, _ := l.closer()
 	fromClient, fromServer := fact.ReasonClientAbort, fact.ReasonServerAbort
 	switch {
 	case l.waiting() > 0 && !l.endLost():
-	case s.is(clientReset) && by == http.Client && s.lastEnd > k.at: // its RST answers the response
-	case k.at-l.idleSince() < discardLimit:
+	case s.is(clientReset) && by == http.Client && s.lastEnd > at: // its RST answers the response
+	case at-l.idleSince() < discardLimit:
 		fromClient, fromServer = fact.ReasonClientDiscard, fact.ReasonServerDiscard
 	default:
 		fromClient, fromServer = fact.ReasonClientIdle, fact.ReasonServerIdle

@@ -124,10 +124,10 @@ func (l *ledger) giveUp(reason fact.Reason) {
 func (l *ledger) ending(o *fact.Connection, end reassembly.End) {
 	s := l.conn
 	o.End = l.now()
-	by, k, closed := l.closer()
+	by, at, with, closed := l.closer()
 	switch {
 	case closed:
-		o.ClosedBy, o.ClosedWith = fact.ClosedBy(by), k.with // ByClient, ByServer
+		o.ClosedBy, o.ClosedWith = fact.ClosedBy(by), with // ByClient, ByServer
 	case end == reassembly.EndEvicted:
 		o.ClosedBy = fact.ByEviction
 	case end == reassembly.EndTimeout, end == reassembly.EndReplaced:
@@ -135,7 +135,6 @@ func (l *ledger) ending(o *fact.Connection, end reassembly.End) {
 	default:
 		o.ClosedBy = fact.ByEnd
 	}
-	at := k.at
 	if s.cold != nil && s.cold.streams != nil {
 		for _, g := range s.cold.streams.Goaway {
 			if g.Seen && (!closed || g.At < at) {

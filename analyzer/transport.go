@@ -1,6 +1,8 @@
 package analyzer
 
 import (
+	"encoding/binary"
+
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/reassembly"
@@ -40,12 +42,16 @@ func (t transport) id() uint64 {
 	h := uint64(t.tcp.Start)
 	for d := range t.tcp.Endpoint {
 		e := &t.tcp.Endpoint[d]
-		for _, b := range e.Addr {
-			h = (h ^ uint64(b)) * 0x100000001b3
-		}
-		h = (h ^ uint64(e.Port)) * 0x9e3779b97f4a7c15
-		h ^= h >> 29
+		h = mix(h, binary.LittleEndian.Uint64(e.Addr[:8]))
+		h = mix(h, binary.LittleEndian.Uint64(e.Addr[8:]))
+		h = mix(h, uint64(e.Port))
 	}
+	return h
+}
+
+// mix puts a word into a hash (the finisher of MurmurHash3).
+func mix(h, word uint64) uint64 {
+	h = (h ^ word) * 0xff51afd7ed558ccd
 	return h ^ h>>32
 }
 
@@ -128,16 +134,19 @@ func (l *ledger) closingOf(side http.Side) closing {
 	return c
 }
 
-// closer returns which side's closing was captured first, and that.
-func (l *ledger) closer() (by http.Side, k closing, closed bool) {
-	if !l.isClosed() {
-		return 0, closing{}, false
+// closer returns which side's closing was captured first, when and what it was.
+func (l *ledger) closer() (by http.Side, at int64, with fact.ClosedWith, closed bool) {
+	c := l.tcp
+	if c.ClosedWith == reassembly.NotClosed {
+		return 0, 0, fact.WithNothing, false
 	}
-	by = l.side(l.tcp.ClosedBy)
-	k = l.closingOf(by)
-	if other := l.closingOf(by.Other()); other.with != fact.WithNothing && other.at < k.at &&
-		(other.with == fact.WithCloseNotify || k.with == fact.WithCloseNotify) {
-		return by.Other(), other, true
+	by, at, with = l.side(c.ClosedBy), c.ClosedAt, fact.ClosedWith(c.ClosedWith)
+	if r := l.conn.cold; r != nil {
+		for _, side := range [...]http.Side{by, by.Other()} {
+			if n := r.notified[side]; n.at != 0 && n.at < at {
+				by, at, with = side, n.at, fact.WithCloseNotify
+			}
+		}
 	}
-	return by, k, true
+	return by, at, with, true
 }
