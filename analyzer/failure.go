@@ -31,6 +31,8 @@ func (l *ledger) failureOf(q *exchange) fact.Failure {
 	switch {
 	case q.failure != fact.NotFailed:
 		return q.failure
+	case l.refuses(q):
+		return fact.FailRefusedStream
 	case q.stream == 0 && s.is(tunneled) || l.endLost():
 		return fact.NotFailed
 	case l.pathDropped(q, server):
@@ -52,6 +54,13 @@ func (l *ledger) failureOf(q *exchange) fact.Failure {
 		return fact.FailClientAbort
 	}
 	return fact.NotFailed
+}
+
+// refuses says whether the server's last GOAWAY says that it did not process a request
+// (RFC 9113 §6.8).
+func (l *ledger) refuses(q *exchange) bool {
+	c := l.conn.cold
+	return c != nil && c.streams != nil && c.streams.Goaway[http.Server].Seen && q.stream > c.streams.Goaway[http.Server].Last && !q.answered
 }
 
 // ignored says whether a request that follows on an announced closing was sent by a

@@ -113,7 +113,9 @@ func (l *ledger) unusable(why fact.Reason, at int64) {
 	s := l.conn
 	s.why = why
 	if s.cold != nil && s.cold.replacedBy != nil {
-		s.cold.replacedBy.learn(why, s.is(ended), l.now())
+		if u := s.cold.replacedBy; u.learn(why, s.is(ended), l.now()) {
+			l.settle(u)
+		}
 	}
 	if !s.is(pooled) {
 		return

@@ -100,7 +100,10 @@ func (l *ledger) giveUp(reason fact.Reason) {
 	s.raceIdle = fact.Absent
 	for i := range s.open() {
 		q := &s.active.open[i]
-		q.failure = l.failureOf(q)
+		if q.failure = l.failureOf(q); q.failure == fact.FailRefusedStream && q.outcome == fact.Incomplete {
+			q.outcome = fact.RefusedStream
+			s.cold.streams.Refused++
+		}
 		if q.failure == fact.FailServerAbort && q.reuse == fact.ReusedRequest && !q.answered && reason == fact.ReasonServerAbort {
 			s.set(unheard)
 		}

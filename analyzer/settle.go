@@ -22,15 +22,19 @@ type unsettled struct {
 	ref    uint64           // of the connection that it opened
 	reason fact.Reason      // for which the other was lost, as far as is known
 	final  bool             // that is settled
+	told   bool             // and was told
 	record *fact.Connection // what is to be told of the connection, once it is over; nil before
 }
 
-// learn takes what is known of the lost connection at a packet time. What comes too
-// late changes nothing, whenever the wait is found to be over.
-func (u *unsettled) learn(why fact.Reason, final bool, now int64) {
-	if !u.final && now-u.at < settleWait {
-		u.reason, u.final = why, final
+// learn takes what is known of the lost connection at a packet time, and reports whether
+// that is all. What comes too late changes nothing, whenever the wait is found to be
+// over.
+func (u *unsettled) learn(why fact.Reason, final bool, now int64) (settled bool) {
+	if u.final || now-u.at >= settleWait {
+		return false
 	}
+	u.reason, u.final = why, final
+	return final
 }
 
 // replace notes which connection the handshake of this one replaces, or could have
@@ -85,7 +89,10 @@ func (a *Analyzer) Sweep(now int64) {
 
 // settle tells why a handshake was wasted, and its connection, if it is over.
 func (a *Analyzer) settle(u *unsettled) {
-	u.final = true
+	if u.told {
+		return
+	}
+	u.final, u.told = true, true
 	if o := u.record; o != nil {
 		o.Cause, o.CouldReuse.Reason = fact.Cause(u.reason), u.reason
 		a.judgedLate(o)
@@ -98,7 +105,10 @@ func (a *Analyzer) settle(u *unsettled) {
 	}
 	s.cause, s.cold.could.Reason, s.cold.waits = fact.Cause(u.reason), u.reason, nil
 	if s.is(answered) {
+		l := &a.ledger
+		before := *l
 		a.on(s.tcp, s).judged()
+		*l = before
 	}
 }
 

@@ -45,6 +45,11 @@ func (l *ledger) streamOpens(m *http.Head, at int64) {
 	if n >= t.Limit && t.fullSince == never {
 		t.fullSince = at
 	}
+	if g := &t.Goaway[http.Server]; g.Seen {
+		if c, _ := l.halfTrips(); at > g.At+c+crossSlack {
+			t.Ignored++
+		}
+	}
 }
 
 // streamEnds counts a stream that ended.

@@ -118,6 +118,7 @@ type Streams struct {
 	AtLimit       int64  // ns that the connection stood at it
 	Reset         [2]uint32
 	Refused       uint32
+	Ignored       uint32 // requests sent after the server's GOAWAY had arrived
 	Pushed        uint32
 	Pings         [2]uint32
 	PingInterval  int64     // of the client's, median; Absent below two
