@@ -21,6 +21,8 @@ import (
 
 	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/analyzer/run"
+	"github.com/keepscope/keepscope/exporter/naming"
+	"github.com/keepscope/keepscope/exporter/tally"
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/sniffertest"
@@ -29,35 +31,40 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // capture runs a conversation through workers that an Exporter listens to.
-func capture(t testing.TB, script *sniffertest.Script, workers int, cfg Config) *Exporter {
+func capture(t testing.TB, script *sniffertest.Script, workers int) *Exporter {
 	t.Helper()
 	frames, err := script.Frames(sniffer.LinkEthernet)
 	if err != nil {
 		t.Fatal(err)
 	}
 	decoder := sniffer.NewDecoder(sniffer.DecoderConfig{DNS: true})
+	cfg := Config{ReuseWindow: time.Minute, Version: "v1", Commit: "abc", GoVersion: "go1"}
+	r := run.Reader{Source: &sniffertest.Source{Frames: frames}, Decoder: decoder}
 	cfg.Stages = func() Stages {
 		s := Stages{Interfaces: []InterfaceStats{{Name: "eth0", Packets: uint64(len(frames))}}, Decode: decoder.Stats().Errors}
 		for _, f := range frames {
 			s.Interfaces[0].Bytes += uint64(f.Length)
 			s.LastPacket = max(s.LastPacket, f.Time)
 		}
+		for _, w := range r.Workers {
+			stats := w.Assembler.Stats()
+			s.Reassembly.Open += stats.Open
+			s.Reassembly.OutOfOrder += stats.OutOfOrder
+			s.Reassembly.MissingBytes += stats.MissingBytes
+		}
 		return s
 	}
-	cfg.Version, cfg.Commit, cfg.GoVersion = "v1", "abc", "go1"
-	cfg.ReuseWindow = time.Minute
-	e := New(cfg)
-	r := run.Reader{Source: &sniffertest.Source{Frames: frames}, Decoder: decoder}
+	set := tally.New(tally.Config{Desk: naming.Desk{Local: local, Inbound: true}})
 	for range workers {
-		recorder := e.NewRecorder()
-		w := run.NewWorker(reassembly.Config{}, analyzer.Config{}, recorder)
-		e.Attach(recorder, w)
+		var w *run.Worker
+		counts := set.Worker(func(f func()) { w.Do(f) })
+		w = run.NewWorker(reassembly.Config{}, analyzer.Config{}, counts)
 		r.Workers = append(r.Workers, w)
 	}
 	if err := r.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return e
+	return New(set, cfg)
 }
 
 // local is a Config.Local that knows 10.0.0.1 and the loopback addresses.
@@ -109,7 +116,7 @@ func TestPages(t *testing.T) {
 			script := sniffertest.MustParse(string(archive.Files[0].Data))
 			var pages []string
 			for _, workers := range []int{1, 3} {
-				e := capture(t, script, workers, Config{Local: local})
+				e := capture(t, script, workers)
 				pages = append(pages, interesting(page(t, e, openMetrics)))
 				judge(t, e)
 			}

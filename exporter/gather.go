@@ -6,10 +6,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/keepscope/keepscope/analyzer/fact"
-
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/http"
+	"github.com/keepscope/keepscope/exporter/tally"
 )
 
 // A builder makes metrics of figures. The series of one server share labels.
@@ -65,14 +67,14 @@ func (b *builder) add(name string, m *dto.Metric, labels ...string) {
 }
 
 func (b *builder) counter(name string, n uint64, labels ...string) {
-	b.number(name, float64(n), example{}, labels...)
+	b.number(name, float64(n), nil, labels...)
 }
 
 func (b *builder) seconds(name string, ns int64, labels ...string) {
-	b.number(name, float64(ns)/1e9, example{}, labels...)
+	b.number(name, float64(ns)/1e9, nil, labels...)
 }
 
-func (b *builder) number(name string, v float64, x example, labels ...string) {
+func (b *builder) number(name string, v float64, x *tally.Example, labels ...string) {
 	b.add(name, &dto.Metric{Counter: &dto.Counter{Value: &v, CreatedTimestamp: b.created, Exemplar: b.exemplar(x)}}, labels...)
 }
 
@@ -83,14 +85,14 @@ func (b *builder) gauge(name string, v float64, labels ...string) {
 // exemplar tells by which connection a counter was increased last: with its
 // endpoints and the time it is found in the log of connections. OpenMetrics
 // allows 128 characters, more than two endpoints take.
-func (b *builder) exemplar(x example) *dto.Exemplar {
-	if x.time == 0 {
+func (b *builder) exemplar(x *tally.Example) *dto.Exemplar {
+	if x == nil || x.Time == 0 {
 		return nil
 	}
 	one := 1.0
 	return &dto.Exemplar{
-		Label: []*dto.LabelPair{pair(LabelClient, x.client.String()), pair(LabelServer, x.server.String())},
-		Value: &one, Timestamp: timestamp(x.time),
+		Label: []*dto.LabelPair{pair(LabelClient, x.Client.String()), pair(LabelServer, x.Server.String())},
+		Value: &one, Timestamp: timestamp(x.Time),
 	}
 }
 
@@ -99,122 +101,196 @@ func pair(name, value string) *dto.LabelPair { return &dto.LabelPair{Name: &name
 func timestamp(ns int64) *timestamppb.Timestamp { return timestamppb.New(time.Unix(0, ns)) }
 
 // server adds the series of a server.
-func (b *builder) server(k key, t *total) {
-	b.common = []*dto.LabelPair{b.label(LabelDirection, Directions[k.direction]), b.label(LabelServer, k.label())}
+func (b *builder) server(t *server) {
+	b.common = []*dto.LabelPair{b.label(LabelDirection, t.direction), b.label(LabelServer, t.name)}
 	if b.cfg.ByNetwork {
-		b.common = append(b.common, b.label(LabelClient, k.client()))
+		b.common = append(b.common, b.label(LabelClient, t.client))
 	}
-	b.created = timestamp(t.created)
+	b.created = timestamp(t.Created)
 	b.connections(t)
 	b.exchanges(t)
-	b.judged(&t.counted, NeededHandshakes, WastedHandshakes, WastedSeconds)
+	b.judged(t)
 	b.idle(t)
-	if t.encrypted {
+	if t.Encrypted {
 		b.estimates(t)
 	}
 	b.common, b.created = nil, nil
 }
 
-func (b *builder) connections(t *total) {
-	for i, n := range t.opened {
-		b.counter(ConnectionsOpened, n, LabelHandshake, fact.Handshake(i).String())
-	}
-	for by := range t.closed {
-		for reason, n := range t.closed[by] {
-			if n > 0 || usual[by][reason] {
-				b.counter(ConnectionsClosed, n, LabelClosedBy, fact.ClosedBy(by).String(), LabelReason, fact.Reason(reason).String())
-			}
-		}
-	}
-	b.gauge(ConnectionsOpen, float64(max(t.open, 0)))
-	b.histogram(ConnectionRequests, countScale, &t.histograms[histRequests], requestBounds)
-	b.histogram(ConnectionDuration, timeScale, &t.histograms[histDuration], durationBounds)
-	for kind, name := range handshakeKinds {
-		if kind == kindTCP || t.encrypted {
-			b.histogram(HandshakeSeconds, timeScale, &t.histograms[histHandshake+kind], handshakeBounds, LabelKind, name)
-		}
+// application and probe are the values of LabelTraffic.
+const (
+	application = iota
+	probe
+)
+
+// parts adds what is of the application, and what is of health checks where there is
+// any; all has both.
+func (b *builder) parts(name string, all, probed uint64, x *tally.Example, labels ...string) {
+	b.number(name, float64(all-min(probed, all)), x, append(labels, LabelTraffic, traffics[application])...)
+	if probed > 0 {
+		b.number(name, float64(probed), nil, append(labels, LabelTraffic, traffics[probe])...)
 	}
 }
 
-// usual tells which sides end a connection for which reasons. Other pairs can
-// only come of odd captures; they are exported once they have.
-var usual = func() (u [fact.NumClosedBy][fact.NumReasons]bool) {
-	for r := range fact.NumReasons {
-		switch r {
-		case fact.ReasonHandshakeFailed:
-			u[fact.ByServer][r], u[fact.ByTimeout][r] = true, true
-		case fact.ReasonClientAbort, fact.ReasonClientDiscard, fact.ReasonClientIdle:
-			u[fact.ByClient][r] = true
-		case fact.ReasonServerAbort, fact.ReasonServerDiscard, fact.ReasonServerIdle, fact.ReasonRace:
-			u[fact.ByServer][r] = true
-		case fact.ReasonTimeout:
-			u[fact.ByTimeout][r] = true
-		case fact.ReasonEvicted:
-			u[fact.ByEviction][r] = true
-		case fact.ReasonOpen:
-			u[fact.ByEnd][r] = true
-		default:
-			u[fact.ByClient][r], u[fact.ByServer][r] = true, true
+// noProbes is what health checks did where there are none.
+var noProbes tally.Probed
+
+func (t *server) probed() *tally.Probed {
+	if t.Probed == nil {
+		return &noProbes
+	}
+	return t.Probed
+}
+
+// some adds a counter unless it is 0: labels that most servers never have.
+func (b *builder) some(name string, n uint64, labels ...string) {
+	if n > 0 {
+		b.counter(name, n, labels...)
+	}
+}
+
+func (b *builder) connections(t *server) {
+	for h, n := range t.Opened {
+		if n > 0 || fact.Handshake(h) == fact.HandshakeComplete {
+			b.counter(ConnectionsOpened, n, LabelHandshake, fact.Handshake(h).String())
 		}
 	}
-	return u
-}()
+	for by := range t.Closed {
+		for reason, n := range t.Closed[by] {
+			if n > 0 {
+				b.parts(ConnectionsClosed, n, t.probed().Closed[by][reason], nil, LabelClosedBy, fact.ClosedBy(by).String(), LabelReason, fact.Reason(reason).String())
+			}
+		}
+	}
+	b.gauge(ConnectionsOpen, float64(max(t.Open, 0)))
+	b.histogram(ConnectionRequests, tally.Things, &t.Counted.PerConnection, tally.RequestBounds)
+	b.histogram(ConnectionDuration, tally.Seconds, &t.Duration, tally.DurationBounds)
+	for kind, name := range handshakeKinds {
+		b.histogram(HandshakeSeconds, tally.Seconds, &t.HandshakeTimes[kind], tally.HandshakeBounds, LabelKind, name)
+	}
+	b.some(HandshakeAttempts, t.Handshakes[fact.HandshakeRefused], LabelResult, "refused")
+	b.some(HandshakeAttempts, t.Handshakes[fact.HandshakeUnanswered], LabelResult, "unanswered")
+	b.some(HandshakeAttempts, t.Repeated.N, LabelResult, "repeated")
+	for k, n := range t.Keys {
+		b.some(TLSConnections, n, LabelKeys, fact.Keys(k).String())
+	}
+	b.path(t)
+}
+
+func (b *builder) path(t *server) {
+	b.some(PathDrops, t.Ended(fact.ReasonPathDropped))
+	survived, dropped, ok := t.PathTimeout()
+	if ok {
+		b.gauge(PathTimeout, float64(survived)/1e9, LabelBound, "survived")
+		b.gauge(PathTimeout, float64(dropped)/1e9, LabelBound, "dropped")
+	}
+}
 
 // mainProtocol is the protocol that has series before it has requests.
 const mainProtocol = "http/1.1"
 
-func (b *builder) exchanges(t *total) {
-	for p := range t.requests {
-		if t.requests[p] == [numReuses]uint64{} && protocols[p] != mainProtocol {
+func (b *builder) exchanges(t *server) {
+	for v := range t.Counted.Requests {
+		if total(t.Counted.Requests[v][:]) == 0 && protocols[v] != mainProtocol {
 			continue
 		}
-		for reuse, n := range t.requests[p] {
-			b.counter(Requests, n, LabelProtocol, protocols[p], LabelReused, reuses[reuse])
+		for reuse, n := range t.Counted.Requests[v] {
+			b.parts(Requests, n, t.probed().Traffic.Requests[v][reuse], nil, LabelProtocol, protocols[v], LabelReused, fact.Reuse(reuse).String())
 		}
 	}
-	for o, n := range t.block.exchanges {
-		b.counter(Exchanges, n, LabelNegotiated, fact.Outcome(o).String())
+	for o, n := range t.Outcomes {
+		if n > 0 || fact.Outcome(o) == fact.KeepAlive {
+			b.parts(Exchanges, n, t.probed().Outcomes[o], nil, LabelNegotiated, fact.Outcome(o).String())
+		}
 	}
-	b.counter(Unsolicited, t.unsolicited)
-	b.number(Races, float64(t.races), t.raced)
+	b.some(Unsolicited, t.Unsolicited)
+	b.number(Races, float64(t.Counted.Races), &t.Counted.Raced)
+	b.some(StaleReuses, t.Counted.StaleReuses)
+	for how := range t.Counted.Failed {
+		b.some(FailedRequests, t.Counted.Failed[how].N, LabelHow, fact.Failure(how).String())
+	}
+	if t.HTTP2 != nil {
+		b.http2(t.HTTP2)
+	}
 }
 
-// judged adds verdicts, under the names of those that are counted or of those
-// that are estimated.
-func (b *builder) judged(v *verdicts, needed, wasted, seconds string) {
-	b.counter(needed, v.needed)
-	for cause, n := range v.wasted {
+func (b *builder) http2(h *tally.HTTP2) {
+	for by := range h.Goaways {
+		for code, n := range h.Goaways[by] {
+			b.some(Goaways, n, LabelBy, sides[by], LabelCode, http.Code(code).String())
+		}
+	}
+	b.histogram(StreamsConcurrent, tally.Things, &h.MaxConcurrent, tally.RequestBounds)
+	b.seconds(StreamLimitReached, h.AtLimitNS)
+	b.counter(RefusedStreams, h.Refused)
+	for status, n := range h.GRPCStatus[1:] {
+		b.some(GRPCErrors, n, LabelCode, http.GRPCStatus(status+1).String())
+	}
+}
+
+func total(counts []uint64) (n uint64) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}
+
+// judged adds verdicts on what is counted.
+func (b *builder) judged(t *server) {
+	v, probed := &t.Counted, &t.probed().Traffic
+	b.parts(NeededHandshakes, v.Needed, probed.Needed, nil)
+	for cause, n := range v.Wasted {
 		if n > 0 || fact.Cause(cause).Possible() {
-			b.number(wasted, float64(n), v.last[cause], LabelCause, fact.Cause(cause).String())
+			b.parts(WastedHandshakes, n, probed.Wasted[cause], &v.WastedBy[cause], LabelCause, fact.Cause(cause).String())
 		}
 	}
 	for kind, name := range costKinds {
-		b.seconds(seconds, v.ns[kind], LabelKind, name)
+		b.seconds(WastedSeconds, v.CostNS[kind]-probed.CostNS[kind], LabelKind, name, LabelTraffic, traffics[application])
+		if probed.CostNS[kind] > 0 {
+			b.seconds(WastedSeconds, probed.CostNS[kind], LabelKind, name, LabelTraffic, traffics[probe])
+		}
 	}
 }
 
-func (b *builder) idle(t *total) {
-	b.histogram(ReuseIdle, timeScale, &t.histograms[histReuseIdle], idleBounds)
+func (b *builder) idle(t *server) {
+	b.histogram(ReuseIdle, tally.Seconds, &t.Counted.ReuseIdle, tally.IdleBounds)
 	for side, name := range sides {
-		b.histogram(CloseIdle, timeScale, &t.histograms[histCloseIdle+side], idleBounds, LabelClosedBy, name)
-		if ns, ok := timeout(t.idleClosings[side]); ok {
+		b.histogram(CloseIdle, tally.Seconds, &t.CloseIdle[side], tally.IdleBounds, LabelClosedBy, name)
+		if ns, ok := t.IdleClosings[side].Timeout(); ok {
 			b.gauge(ObservedTimeout, float64(ns)/1e9, LabelSide, name)
 		}
 	}
-	if t.advertisedAt != 0 {
-		b.gauge(AdvertisedTimeout, float64(t.advertised))
+	if t.AdvertisedAt != 0 {
+		b.gauge(AdvertisedTimeout, float64(t.Advertised))
 	}
 }
 
-func (b *builder) estimates(t *total) {
-	for reuse, n := range t.guesses {
-		b.counter(EstimatedRequests, n, LabelReused, reuses[reuse])
+func (b *builder) estimates(t *server) {
+	e := t.Estimated
+	if e == nil {
+		e = new(tally.Traffic)
 	}
-	b.judged(&t.estimated, EstimatedNeeded, EstimatedWasted, EstimatedSeconds)
+	for reuse := range fact.NumReuses {
+		b.counter(EstimatedRequests, e.Reuse(reuse), LabelReused, reuse.String())
+	}
+	b.counter(EstimatedNeeded, e.Needed)
+	for cause, n := range e.Wasted {
+		if n > 0 || fact.Cause(cause) == fact.PoolMiss {
+			b.number(EstimatedWasted, float64(n), &e.WastedBy[cause], LabelCause, fact.Cause(cause).String())
+		}
+	}
+	for kind, name := range costKinds {
+		b.seconds(EstimatedSeconds, e.CostNS[kind], LabelKind, name)
+	}
+	b.number(EstimatedRaces, float64(e.Races), &e.Raced)
+	b.some(EstimatedStaleReuses, e.StaleReuses)
+	for how := range e.Failed {
+		b.some(EstimatedFailed, e.Failed[how].N, LabelHow, fact.Failure(how).String())
+	}
 }
 
 // stages adds what is not about a server.
-func (b *builder) stages(s Stages, w workerStats) {
+func (b *builder) stages(s *Stages, sum *tally.Sum) {
 	if !b.cfg.Start.IsZero() {
 		b.created = timestamppb.New(b.cfg.Start)
 	}
@@ -231,110 +307,102 @@ func (b *builder) stages(s Stages, w workerStats) {
 	for kind, n := range s.Decode.All() {
 		b.counter(DecodeErrors, n, LabelLayer, kind.String())
 	}
-	b.counter(MissingBytes, w.MissingBytes)
-	b.counter(OutOfOrderSegments, w.OutOfOrder)
-	b.counter(IncompleteConnections, w.incomplete)
-	b.counter(EvictedConnections, w.Evicted)
-	b.gauge(TrackedConnections, float64(w.Open))
-	b.gauge(BufferedBytes, float64(w.Buffered))
-	b.gauge(Servers, float64(w.servers))
-	b.gauge(ServerLimit, float64(b.cfg.MaxServers))
+	var incomplete uint64
+	for _, r := range sum.Rows {
+		incomplete += r.Incomplete
+	}
+	b.counter(MissingBytes, s.Reassembly.MissingBytes)
+	b.counter(OutOfOrderSegments, s.Reassembly.OutOfOrder)
+	b.counter(IncompleteConnections, incomplete)
+	b.counter(StrayResets, s.Reassembly.StrayResets)
+	for kind, n := range s.KeylogLines {
+		b.counter(KeylogLines, n, LabelKind, kind)
+	}
+	for _, l := range slices.Concat(sum.Limits(), s.Limits) {
+		b.some(CapMet, l.Count, LabelCap, l.Name)
+	}
+	b.counter(ResettledReasons, sum.Resettled())
+	b.counter(EvictedConnections, s.Reassembly.Evicted)
+	b.gauge(TrackedConnections, float64(s.Reassembly.Open))
+	b.gauge(BufferedBytes, float64(s.Reassembly.Buffered))
+	b.gauge(Servers, float64(sum.Labels))
+	b.gauge(ServerLimit, float64(sum.MaxServers()))
 	b.counter(LogLines, s.LogLines)
 	b.counter(LogDropped, s.LogDropped)
 	b.gauge(ReuseWindow, b.cfg.ReuseWindow.Seconds())
 	b.gauge(BuildInfo, 1, LabelVersion, b.cfg.Version, LabelCommit, b.cfg.Commit, LabelGoVersion, b.cfg.GoVersion)
 }
 
-// histogram adds a histogram, classic and native.
-func (b *builder) histogram(name string, s *scale, h *histogram, bounds []float64, labels ...string) {
-	sum := float64(h.sum) / s.per
-	n := h.n // a copy: the totals are filled anew at the next scrape
+// histogram adds a histogram, classic and native, once it has a value.
+func (b *builder) histogram(name string, u *tally.Unit, h *tally.Histogram, bounds []float64, labels ...string) {
+	n, sum := h.Count(), float64(h.Sum())/u.Per
+	if n == 0 {
+		return // it would be dozens of lines that say nothing
+	}
 	d := &dto.Histogram{SampleCount: &n, SampleSum: &sum, CreatedTimestamp: b.created}
 	if !b.cfg.NoClassic {
-		d.Bucket = s.classic(h, bounds)
+		d.Bucket = classic(u, h, bounds)
 	}
 	if !b.cfg.NoNative {
-		s.nativeBuckets(h, d, maxNative)
+		nativeBuckets(u, h, d, maxNative)
 	}
 	b.add(name, &dto.Metric{Histogram: d}, labels...)
 }
 
 // classic returns the cumulative buckets of the bounds.
-func (s *scale) classic(h *histogram, bounds []float64) []*dto.Bucket {
+func classic(u *tally.Unit, h *tally.Histogram, bounds []float64) []*dto.Bucket {
 	buckets := make([]*dto.Bucket, 0, len(bounds)+1)
-	var n uint64
-	cell := 0
-	add := func(bound float64, n uint64) {
-		buckets = append(buckets, &dto.Bucket{UpperBound: &bound, CumulativeCount: &n})
+	counts := append(h.Cumulative(u, bounds), h.Count())
+	for i, bound := range append(bounds[:len(bounds):len(bounds)], math.Inf(1)) {
+		buckets = append(buckets, &dto.Bucket{UpperBound: &bound, CumulativeCount: &counts[i]})
 	}
-	for _, bound := range bounds {
-		limit := s.integer(bound)
-		for ; cell < len(h.cells) && cell < len(s.upper) && s.upper[cell] <= limit; cell++ {
-			n += h.cells[cell]
-		}
-		add(bound, n)
-	}
-	add(math.Inf(1), h.n)
 	return buckets
 }
 
-// A populated is a native bucket that is not empty.
-type populated struct {
-	index int
-	n     uint64
-}
+const (
+	maxNative      = 160 // populated buckets; what agents commonly accept
+	coarsestSchema = -4
+)
 
 // nativeBuckets fills in the native buckets. Their resolution is halved until
 // no more than limit are populated.
-func (s *scale) nativeBuckets(h *histogram, d *dto.Histogram, limit int) {
-	var list []populated
-	var zero uint64
-	for cell, n := range h.cells {
-		switch {
-		case n == 0:
-		case s.zero >= minPositive && cell == 0:
-			zero = n
-		default:
-			list = appendPopulated(list, int(s.native[cell]), n)
-		}
-	}
-	resolution := int32(schema)
+func nativeBuckets(u *tally.Unit, h *tally.Histogram, d *dto.Histogram, limit int) {
+	zero, list := h.Native(u)
+	resolution := int32(tally.NativeSchema)
 	for len(list) > limit && resolution > coarsestSchema {
 		resolution--
-		half := list[:0]
-		for _, p := range list {
-			half = appendPopulated(half, (p.index+1)>>1, p.n)
-		}
-		list = half
+		list = halved(list)
 	}
-	d.Schema, d.ZeroThreshold, d.ZeroCount = &resolution, &s.zero, &zero
+	d.Schema, d.ZeroThreshold, d.ZeroCount = &resolution, &u.Zero, &zero
 	d.PositiveSpan, d.PositiveDelta = spans(list)
 }
 
-// minPositive parts a zero bucket that takes small values from one for 0 alone.
-const minPositive = 1e-30
-
-// appendPopulated adds n to the bucket of an index not below the last one's.
-func appendPopulated(list []populated, index int, n uint64) []populated {
-	if last := len(list) - 1; last >= 0 && list[last].index == index {
-		list[last].n += n
-		return list
+// halved joins each two neighbours, in the memory of list.
+func halved(list []tally.NativeBucket) []tally.NativeBucket {
+	half := list[:0]
+	for _, p := range list {
+		p.Index = (p.Index + 1) >> 1
+		if last := len(half) - 1; last >= 0 && half[last].Index == p.Index {
+			half[last].N += p.N
+		} else {
+			half = append(half, p)
+		}
 	}
-	return append(list, populated{index, n})
+	return half
 }
 
 // spans writes buckets as spans of adjacent ones, and each count as the
 // difference to the one before.
-func spans(list []populated) (spans []*dto.BucketSpan, deltas []int64) {
+func spans(list []tally.NativeBucket) (spans []*dto.BucketSpan, deltas []int64) {
 	next, before := 0, int64(0)
 	for i, p := range list {
-		if i == 0 || p.index != next {
-			offset, length := int32(p.index-next), uint32(0)
+		if i == 0 || p.Index != next {
+			offset, length := int32(p.Index-next), uint32(0)
 			spans = append(spans, &dto.BucketSpan{Offset: &offset, Length: &length})
 		}
 		*spans[len(spans)-1].Length++
-		deltas = append(deltas, int64(p.n)-before)
-		next, before = p.index+1, int64(p.n)
+		deltas = append(deltas, int64(p.N)-before)
+		next, before = p.Index+1, int64(p.N)
 	}
 	if spans == nil { // what tells an empty native histogram from none
 		spans = []*dto.BucketSpan{{Offset: new(int32), Length: new(uint32)}}

@@ -12,11 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keepscope/keepscope/analyzer/fact"
-
 	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/run"
-	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/exporter/tally"
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/capfile"
@@ -89,7 +88,7 @@ func BenchmarkCostOfMetrics(b *testing.B) {
 	costOf(b, func(path string, with bool) time.Duration {
 		var o fact.Observer = nothing{}
 		if with {
-			_, o = attached(Config{})
+			_, o = attached(Config{}, tally.Config{})
 		}
 		return replay(b, path, analyzer.Config{}, o)
 	})
@@ -100,7 +99,7 @@ func BenchmarkCostOfMetrics(b *testing.B) {
 func BenchmarkCostOfVerdicts(b *testing.B) {
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // which keepscope read sets, too
 	costOf(b, func(path string, with bool) time.Duration {
-		return replay(b, path, analyzer.Config{NoVerdicts: !with}, report.NewAggregate(report.Options{}))
+		return replay(b, path, analyzer.Config{NoVerdicts: !with}, tally.New(tally.Config{}).Worker(nil))
 	})
 }
 

@@ -36,6 +36,10 @@ func TestDependencies(t *testing.T) {
 		{"analyzer", []string{"sniffer", "reassembly", "analyzer/"}, noCgo},
 		{"analyzer/run", []string{"sniffer", "reassembly", "analyzer"}, noCgo},
 		{"exporter", []string{"sniffer", "reassembly", "analyzer", "exporter"}, nil},
+		{"exporter/naming", []string{"sniffer"}, pure},
+		{"exporter/prose", nil, pure},
+		{"exporter/tally", []string{"sniffer", "analyzer/fact", "analyzer/http", "analyzer/software", "exporter/naming", "exporter/clients"}, pure},
+		{"exporter/events", []string{"sniffer", "analyzer/fact", "analyzer/http", "analyzer/software", "exporter/naming"}, pure},
 		{"exporter/report", []string{"sniffer", "reassembly", "analyzer", "exporter"}, []string{"net/http", "github.com/prometheus/"}},
 		{"dashboards", []string{"sniffer", "reassembly", "analyzer", "exporter"}, nil},
 	} {

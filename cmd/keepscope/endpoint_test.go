@@ -39,6 +39,7 @@ import (
 	analyzerrun "github.com/keepscope/keepscope/analyzer/run"
 	"github.com/keepscope/keepscope/exporter"
 	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/exporter/tally"
 	"github.com/keepscope/keepscope/exporter/web"
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
@@ -54,7 +55,7 @@ func startEndpoint(t *testing.T, cfg endpointConfig) *endpoint {
 	t.Helper()
 	cfg.listen = "127.0.0.1:0"
 	if cfg.metrics == nil {
-		cfg.metrics = exporter.New(exporter.Config{Version: "v1"})
+		cfg.metrics = exporter.New(tally.New(tally.Config{}), exporter.Config{Version: "v1"})
 	}
 	if cfg.page == nil {
 		cfg.page = web.Handler(func() *report.Report { return &report.Report{} })
@@ -282,16 +283,17 @@ func certify(t *testing.T, dir string) keyPair {
 }
 
 // busyWorker is a worker with many servers, whose capture is played by feed.
-func busyWorker(tb testing.TB, servers int) (*exporter.Exporter, *analyzerrun.Worker, *exporter.Recorder) {
+func busyWorker(tb testing.TB, servers int) (*exporter.Exporter, *analyzerrun.Worker, *tally.Worker) {
 	tb.Helper()
-	e := exporter.New(exporter.Config{MaxServers: servers})
-	r := e.NewRecorder()
-	w := analyzerrun.NewWorker(reassembly.Config{}, analyzer.Config{}, r)
-	e.Attach(r, w)
+	set := tally.New(tally.Config{MaxServers: servers})
+	var w *analyzerrun.Worker
+	r := set.Worker(func(f func()) { w.Do(f) })
+	w = analyzerrun.NewWorker(reassembly.Config{}, analyzer.Config{}, r)
 	for i := range servers {
 		r.Exchange(exchangeTo(i, 0))
 	}
-	return e, w, r
+	stages := func() exporter.Stages { return exporter.Stages{Reassembly: w.Assembler.Stats()} }
+	return exporter.New(set, exporter.Config{Stages: stages}), w, r
 }
 
 func exchangeTo(server int, idle int64) *fact.Exchange {

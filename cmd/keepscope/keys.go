@@ -117,3 +117,13 @@ func (a *analysis) use(k *keys) {
 	a.keys = k
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // where that fails nothing else can be done
 }
+
+// keylogLines counts the lines of the key logs by what became of them, for the
+// metrics; nil where there are none.
+func (a *analysis) keylogLines() map[string]uint64 {
+	if a.keys == nil {
+		return nil
+	}
+	n := a.keys.lines()
+	return map[string]uint64{"taken": n.Taken, "double": n.Double, "other": n.Other, "broken": n.Broken}
+}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 
-	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/exporter/events"
 )
 
 // The bounds of a lineLog.
@@ -96,7 +96,7 @@ func (o logObserver) Connection(c *fact.Connection) {
 	default:
 		b = make([]byte, 0, 1<<10)
 	}
-	b = append(report.AppendConnection(b[:0], c), '\n')
+	b = append(events.AppendConnection(b[:0], c), '\n')
 	select {
 	case l.queue <- b:
 	default:

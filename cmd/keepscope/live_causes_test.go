@@ -37,12 +37,12 @@ type causeTest struct {
 	handler func(*causeSite, http.ResponseWriter, *http.Request)
 	server  func(*http.Server) // sets up the Go server
 	client  func(context.Context, *causeSite) error
-	want    tally
-	behind  tally // between the proxy and its nginx
+	want    causesSeen
+	behind  causesSeen // between the proxy and its nginx
 }
 
-// A tally is what was seen of the connections to one port.
-type tally struct {
+// A causesSeen is what was seen of the connections to one port.
+type causesSeen struct {
 	Requests     int
 	Reasons      map[string]int // connections
 	Needed, None int
@@ -51,8 +51,8 @@ type tally struct {
 
 // inTurn is a client's one connection after the other: an ideal pool needs the
 // first, and each later one is wasted for the reason of the one before.
-func inTurn(requests, connections int, reason string) tally {
-	got := tally{Requests: requests, Reasons: map[string]int{reason: connections}, Needed: 1}
+func inTurn(requests, connections int, reason string) causesSeen {
+	got := causesSeen{Requests: requests, Reasons: map[string]int{reason: connections}, Needed: 1}
 	if connections > 1 {
 		got.Wasted = map[string]int{reason: connections - 1}
 	}
@@ -60,12 +60,12 @@ func inTurn(requests, connections int, reason string) tally {
 }
 
 // notJudged connections are neither needed nor wasted.
-func notJudged(requests, connections int, reason string) tally {
-	return tally{Requests: requests, Reasons: map[string]int{reason: connections}, None: connections}
+func notJudged(requests, connections int, reason string) causesSeen {
+	return causesSeen{Requests: requests, Reasons: map[string]int{reason: connections}, None: connections}
 }
 
-func tallyOf(lines []line) tally {
-	got := tally{Reasons: map[string]int{}, Wasted: map[string]int{}}
+func causesOf(lines []line) causesSeen {
+	got := causesSeen{Reasons: map[string]int{}, Wasted: map[string]int{}}
 	for _, l := range lines {
 		got.Requests += l.Requests
 		got.Reasons[l.Reason]++
@@ -143,12 +143,12 @@ var causeTests = []causeTest{
 	// The answer is one segment, so it is complete before the client has it.
 	{name: "Go, bodies not drained", handler: answerOK, client: goClient(3, nil, leave), want: inTurn(3, 3, "client_discard")},
 	{name: "Go, bodies not drained while they come", handler: endless, client: goClient(3, nil, leave), want: inTurn(3, 3, "client_abort")},
-	{name: "Go, a Transport for each request", handler: answerOK, client: transports(3), want: tally{
+	{name: "Go, a Transport for each request", handler: answerOK, client: transports(3), want: causesSeen{
 		3, map[string]int{"open": 3}, 1, 0, map[string]int{"pool_miss": 2},
 	}},
 	// Of each burst's four connections one is kept and three are thrown away;
 	// the next burst reuses the one before it opens three others.
-	{name: "Go, small MaxIdleConnsPerHost", handler: gated, client: bursts(3, 4), want: tally{
+	{name: "Go, small MaxIdleConnsPerHost", handler: gated, client: bursts(3, 4), want: causesSeen{
 		12, map[string]int{"client_discard": 10}, 4, 0, map[string]int{"client_discard": 6},
 	}},
 	{name: "Go, a handler that aborts", handler: abort, client: repeat(3, unanswered), want: inTurn(3, 3, "server_abort")},
@@ -342,9 +342,9 @@ func readRequests(t *testing.T, logs [2]string) (requests []string) {
 }
 
 // checkCauses checks what was seen of the connections to one port.
-func checkCauses(t *testing.T, served perTuple, lines map[uint16][]line, port uint16, want tally) {
+func checkCauses(t *testing.T, served perTuple, lines map[uint16][]line, port uint16, want causesSeen) {
 	t.Helper()
-	if diff := cmp.Diff(want, tallyOf(lines[port]), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(want, causesOf(lines[port]), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("port %d (-want +got):\n%s", port, diff)
 	}
 	reached := slices.Clone(lines[port])

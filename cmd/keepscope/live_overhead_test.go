@@ -595,10 +595,10 @@ func TestOverheadExact(t *testing.T) {
 			}
 			wrk(t, l, l.URL(8100, kind.path), 2000/kind.pipeline, kind.pipeline, kind.headers...)
 			want := logged(t, nginx)
-			var whole tally
+			var whole causesSeen
 			for i, w := range watchings {
 				lines := w.stop(t)
-				got := tallyOf(lines)
+				got := causesOf(lines)
 				if i == 0 {
 					compareCounts(t, seen(lines), want)
 					whole = got

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/keepscope/keepscope/analyzer/fact"
-
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/keepscope/keepscope/exporter"
@@ -21,13 +19,13 @@ import (
 // A metricsFile is what --metrics-file asks for: the metrics of what is read,
 // as a scraper would have got them. nil stands for none.
 type metricsFile struct {
-	path      string // where symbolic links lead to
-	direct    bool   // it is no file, so it is written to, not replaced
-	cfg       exporter.Config
-	exporter  *exporter.Exporter
-	recorders []*exporter.Recorder
-	capture   report.Capture
-	decode    sniffer.DecodeErrors
+	path     string // where symbolic links lead to
+	direct   bool   // it is no file, so it is written to, not replaced
+	cfg      exporter.Config
+	analysis *analysis
+	pipeline *pipeline
+	capture  report.Capture
+	decode   sniffer.DecodeErrors
 }
 
 // newMetricsFile says at once where there is something at path that can be
@@ -36,7 +34,7 @@ func newMetricsFile(path string, flags *metricFlags, a *analysis) (*metricsFile,
 	if path == "" {
 		return nil, nil
 	}
-	m := &metricsFile{cfg: flags.config()}
+	m := &metricsFile{cfg: flags.config(), analysis: a}
 	var err error
 	if m.path, err = followLinks(path); err != nil {
 		return nil, fmt.Errorf("--metrics-file: %w", err)
@@ -46,23 +44,8 @@ func newMetricsFile(path string, flags *metricFlags, a *analysis) (*metricsFile,
 			return nil, fmt.Errorf("--metrics-file: %s is neither a file nor a pipe: name a file", path)
 		}
 	}
-	m.cfg.Local, m.cfg.ReuseWindow = flags.local, a.ReuseWindow
-	m.cfg.Stages = m.stages
-	m.exporter = exporter.New(m.cfg)
+	m.cfg.ReuseWindow, m.cfg.Stages = a.ReuseWindow, m.stages
 	return m, nil
-}
-
-// listen adds a recorder to what hears each worker.
-func (m *metricsFile) listen(l listen) listen {
-	if m == nil {
-		return l
-	}
-	l.each = append(l.each, func(int) fact.Observer {
-		recorder := m.exporter.NewRecorder()
-		m.recorders = append(m.recorders, recorder)
-		return recorder
-	})
-	return l
 }
 
 // stages makes one interface of those that the files name.
@@ -75,7 +58,7 @@ func (m *metricsFile) stages() exporter.Stages {
 	if s.Interfaces[0].Name == "" {
 		s.Interfaces[0].Name = "file"
 	}
-	s.Decode = m.decode
+	s.Decode, s.Reassembly, s.Limits, s.KeylogLines = m.decode, m.pipeline.reassembly(), m.pipeline.limits(), m.analysis.keylogLines()
 	if !c.LastPacket.IsZero() {
 		s.LastPacket = c.LastPacket.UnixNano()
 	}
@@ -88,10 +71,7 @@ func (m *metricsFile) write(p *pipeline, capture report.Capture) error {
 		return nil
 	}
 	p.progress(&capture)
-	m.capture, m.decode = capture, p.reader.Decoder.Stats().Errors
-	for i, w := range p.reader.Workers {
-		m.exporter.Attach(m.recorders[i], w)
-	}
+	m.capture, m.decode, m.pipeline = capture, p.reader.Decoder.Stats().Errors, p
 	put := m.replace
 	if m.direct {
 		put = m.pass
@@ -130,7 +110,7 @@ func (m *metricsFile) replace() (err error) {
 }
 
 func (m *metricsFile) print(w io.Writer) error {
-	families, err := m.exporter.Gather()
+	families, err := exporter.New(m.pipeline.tally, m.cfg).Gather()
 	if err != nil {
 		return err
 	}

@@ -20,14 +20,14 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/keepscope/keepscope/exporter"
+	"github.com/keepscope/keepscope/exporter/tally"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
 // TestPush pushes to a collector of this test and compares what arrives.
 func TestPush(t *testing.T) {
-	e := exporter.New(exporter.Config{})
-	r := e.NewRecorder()
-	e.Attach(r, nil)
+	set := tally.New(tally.Config{})
+	e, r := exporter.New(set, exporter.Config{}), set.Worker(nil)
 	for range 3 {
 		r.Exchange(exchangeTo(1, 2e9))
 	}

@@ -7,10 +7,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/keepscope/keepscope/analyzer/fact"
-
 	"golang.org/x/term"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/exporter/events"
 	"github.com/keepscope/keepscope/exporter/report"
 )
 
@@ -29,7 +29,7 @@ type output struct {
 	to        io.Writer
 	maxMemory int64 // for lines that wait to be sorted
 	workers   int
-	sorters   []*report.Sorter
+	sorters   []*events.Sorter
 	live      *liveLines // where lines are not to wait
 }
 
@@ -50,11 +50,11 @@ func (o *output) listen() listen {
 		return listen{}
 	case o.live != nil:
 		return listen{reuseIdle: maxReuseIdle, each: []func(int) fact.Observer{func(int) fact.Observer {
-			return &report.Encoder{W: o.live, Exchanges: o.Exchanges}
+			return &events.Encoder{W: o.live, Exchanges: o.Exchanges}
 		}}}
 	}
 	return listen{reuseIdle: maxReuseIdle, each: []func(int) fact.Observer{func(int) fact.Observer {
-		s := report.NewSorter(int(o.maxMemory)/o.workers, "")
+		s := events.NewSorter(int(o.maxMemory)/o.workers, "")
 		o.sorters = append(o.sorters, s)
 		return &lines{sorter: s, exchanges: o.Exchanges}
 	}}}
@@ -67,7 +67,7 @@ func (o *output) print(p *pipeline, capture report.Capture) error {
 		return o.live.Flush()
 	case o.Output == "ndjson":
 		w := bufio.NewWriterSize(o.to, 64<<10)
-		if err := report.WriteSorted(w, o.sorters...); err != nil {
+		if err := events.WriteSorted(w, o.sorters...); err != nil {
 			return err
 		}
 		return w.Flush()
@@ -102,7 +102,7 @@ func colorAllowed() bool { return os.Getenv("NO_COLOR") == "" }
 
 // lines hands a worker's facts to its sorter.
 type lines struct {
-	sorter    *report.Sorter
+	sorter    *events.Sorter
 	exchanges bool
 }
 

@@ -5,11 +5,11 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/keepscope/keepscope/analyzer/fact"
-
 	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/fact"
 	analyzerrun "github.com/keepscope/keepscope/analyzer/run"
 	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/exporter/tally"
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
 )
@@ -17,9 +17,9 @@ import (
 // A pipeline takes frames to facts: a decoder, the workers, and who listens to
 // each of them.
 type pipeline struct {
-	reader     analyzerrun.Reader
-	aggregates []*report.Aggregate // one a worker
-	window     time.Duration
+	reader analyzerrun.Reader
+	tally  *tally.Set
+	window time.Duration
 }
 
 // idleTimeout is the silence after which a connection is given up. It is never
@@ -27,8 +27,9 @@ type pipeline struct {
 // connection that is open from one that was given up.
 const idleTimeout = 10 * time.Minute
 
-// listen says who hears a pipeline's facts beside the report.
+// listen says how a pipeline's facts are counted, and who hears them beside.
 type listen struct {
+	tally     tally.Config
 	reuseIdle int // idle times to list for each connection
 	// each of them returns a worker's own listener.
 	each []func(worker int) fact.Observer
@@ -43,11 +44,12 @@ func (a *analysis) pipeline(l listen) *pipeline {
 			Decoder: sniffer.NewDecoder(sniffer.DecoderConfig{DNS: true, NoTunnels: !a.DecodeTunnels}),
 			Ports:   a.Ports,
 		},
+		tally:  tally.New(l.tally),
 		window: a.ReuseWindow,
 	}
 	for i := range n {
-		sum := report.NewAggregate(report.Options{})
-		observers := []fact.Observer{sum}
+		var w *analyzerrun.Worker
+		observers := []fact.Observer{p.tally.Worker(func(f func()) { w.Do(f) })}
 		for _, listener := range l.each {
 			observers = append(observers, listener(i))
 		}
@@ -56,11 +58,11 @@ func (a *analysis) pipeline(l listen) *pipeline {
 				observers[i] = l.wrap(o)
 			}
 		}
-		p.aggregates = append(p.aggregates, sum)
-		p.reader.Workers = append(p.reader.Workers, analyzerrun.NewWorker(
+		w = analyzerrun.NewWorker(
 			a.assembler(n),
 			a.analyzer(n, l),
-			observers...))
+			observers...)
+		p.reader.Workers = append(p.reader.Workers, w)
 	}
 	return p
 }
@@ -102,36 +104,50 @@ func (p *pipeline) finish() { p.reader.Flush() }
 
 // report sums up what was seen; capture says where it comes from.
 func (p *pipeline) report(capture report.Capture) *report.Report {
-	sum := report.NewAggregate(report.Options{})
-	for _, a := range p.aggregates {
-		sum.Merge(a)
-	}
-	p.account(&capture)
-	return report.Build(sum, capture)
+	return p.build(capture, p.reader.Decoder.Stats(), true)
 }
 
 // reportLive is report while packets are still read: it takes the decoder's
-// counts from decoded, and each worker's between two of its batches.
+// counts from decoded.
 func (p *pipeline) reportLive(capture report.Capture, decoded sniffer.DecodeStats) *report.Report {
-	sum := report.NewAggregate(report.Options{})
-	for i, w := range p.reader.Workers {
-		w.Do(func() {
-			sum.Merge(p.aggregates[i])
-			addReassembly(&capture, w.Assembler.Stats())
-		})
-	}
-	p.progress(&capture)
-	capture.SetDecoded(decoded)
-	return report.Build(sum, capture)
+	return p.build(capture, decoded, false)
 }
 
-// account fills in what the stages counted.
-func (p *pipeline) account(c *report.Capture) {
-	p.progress(c)
-	c.SetDecoded(p.reader.Decoder.Stats())
+func (p *pipeline) build(capture report.Capture, decoded sniffer.DecodeStats, final bool) (r *report.Report) {
+	p.progress(&capture)
+	capture.SetDecoded(decoded)
+	addReassembly(&capture, p.reassembly())
+	capture.Limits = p.limits()
+	p.tally.Detail(func(s *tally.Sum) { r = report.Build(s, capture, final) })
+	return r
+}
+
+// reassembly sums up what the workers' assemblers counted, each between two of
+// its batches.
+func (p *pipeline) reassembly() (sum reassembly.Stats) {
 	for _, w := range p.reader.Workers {
-		addReassembly(c, w.Assembler.Stats())
+		w.Do(func() { addStats(&sum, w.Assembler.Stats()) })
 	}
+	return sum
+}
+
+// limits sums up the caps of the workers' stages.
+func (p *pipeline) limits() (sum fact.Limits) {
+	for _, w := range p.reader.Workers {
+		w.Do(func() { sum.Add(w.Limits()) })
+	}
+	return sum
+}
+
+func addStats(sum *reassembly.Stats, s reassembly.Stats) {
+	sum.Open += s.Open
+	sum.Buffered += s.Buffered
+	sum.OutOfOrder += s.OutOfOrder
+	sum.Retransmissions += s.Retransmissions
+	sum.MissingBytes += s.MissingBytes
+	sum.TruncatedBytes += s.TruncatedBytes
+	sum.Evicted += s.Evicted
+	sum.StrayResets += s.StrayResets
 }
 
 // progress fills in how far reading has come.

@@ -27,7 +27,7 @@ type readCmd struct {
 	Filter string   `group:"Analysis:" placeholder:"BPF" help:"Analyse only frames that match, in tcpdump's language."`
 
 	MetricsFile string `group:"Metrics:" placeholder:"FILE" help:"Write the metrics that 'keepscope run' would have shown to this file, too, for node_exporter's textfile collector. The file is replaced at once, also behind a symbolic link; a pipe is written to."`
-	metricFlags `group:"Metrics:"`
+	metricFlags `embed:"" group:"Metrics:" set:"max_servers=1000"`
 	outputFlags `group:"Output:"`
 	analysis    `group:"Analysis:"`
 
@@ -46,12 +46,19 @@ func (r *readCmd) Run(ctx context.Context, con console, log *slog.Logger) error 
 	}
 	out := r.output(con, int64(r.MaxMemory)/4, r.Workers)
 	defer out.close()
-	p, capture, readErr := r.analyse(ctx, con, log, metrics.listen(out.listen()))
+	p, capture, readErr := r.analyse(ctx, con, log, r.listen(out))
 	if p == nil {
 		return readErr
 	}
 	// None of them takes the others with it.
 	return errors.Join(metrics.write(p, capture), out.print(p, capture), readErr)
+}
+
+// listen says how facts are counted, and what hears them beside.
+func (r *readCmd) listen(out *output) listen {
+	l := out.listen()
+	l.tally = r.metricFlags.tally(r.local)
+	return l
 }
 
 // collectSeldom lets the heap grow to five times what was kept last, not twice,

@@ -16,14 +16,15 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/keepscope/keepscope/analyzer/fact"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter"
+	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/exporter/tally"
 	"github.com/keepscope/keepscope/exporter/web"
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/pcap"
@@ -50,14 +51,14 @@ type runCmd struct {
 
 	OTLPEndpoint string        `group:"Metrics:" name:"otlp-endpoint" placeholder:"URL" help:"Push the metrics to this OTLP endpoint, too, e.g. http://collector:4318."`
 	OTLPInterval time.Duration `group:"Metrics:" name:"otlp-interval" default:"30s" help:"Time between two pushes."`
-	metricFlags  `group:"Metrics:"`
+	metricFlags  `embed:"" group:"Metrics:" set:"max_servers=200"`
 	analysis     `group:"Analysis:"`
 }
 
 // metricFlags say how metrics are labelled.
 type metricFlags struct {
 	ServerName        string         `placeholder:"NAME" help:"Name of the server behind inbound connections, in place of the local address and port."`
-	MaxServers        int            `default:"200" help:"Values of the server label in the metrics; beyond, servers are counted as 'other'."`
+	MaxServers        int            `default:"${max_servers}" help:"Servers that are called by their name; beyond, they are counted as 'other'."`
 	LabelClient       bool           `help:"Label the metrics with the client's /24 or /64 network, too."`
 	LocalAddress      []netip.Prefix `placeholder:"NET" help:"Addresses that count as this host's own beside those it has."`
 	NativeHistograms  bool           `default:"true" negatable:"" help:"Export native histograms, to scrapers that understand them."`
@@ -76,10 +77,16 @@ func (m *metricFlags) check() error {
 func (m *metricFlags) config() exporter.Config {
 	v, commit, goVersion := buildVersion()
 	return exporter.Config{
-		ServerName: m.ServerName, MaxServers: m.MaxServers, ByNetwork: m.LabelClient,
+		ByNetwork: m.LabelClient,
 		NoClassic: !m.ClassicHistograms, NoNative: !m.NativeHistograms,
 		Version: v, Commit: commit, GoVersion: goVersion,
 	}
+}
+
+// tally returns how facts are counted, as far as the flags tell it; local says
+// which addresses are this host's.
+func (m *metricFlags) tally(local func(sniffer.Addr) bool) tally.Config {
+	return tally.Config{Desk: naming.Desk{Local: local, Inbound: true, Name: m.ServerName}, MaxServers: m.MaxServers, ByNetwork: m.LabelClient}
 }
 
 // local says whether the flags count an address as the host's own.
@@ -304,36 +311,28 @@ func (s *sidecar) capture(ctx context.Context, cancel func(), e *endpoint) error
 func (s *sidecar) build() {
 	cfg := s.cmd.metricFlags.config()
 	cfg.Start, cfg.ReuseWindow = time.Now(), s.cmd.ReuseWindow
-	cfg.Local = func(a sniffer.Addr) bool { return s.live.Local(a) || s.cmd.local(a) }
+	local := func(a sniffer.Addr) bool { return s.live.Local(a) || s.cmd.local(a) }
 	cfg.Stages = s.stages
 	s.process = prometheus.NewRegistry()
 	s.process.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	cfg.Also = s.process
-	s.exporter = exporter.New(cfg)
-	var l listen
+	l := listen{tally: s.cmd.metricFlags.tally(local)}
 	if s.cmd.OTLPEndpoint != "" {
-		s.own.local = cfg.Local
+		s.own.local = local
 		l.wrap = s.own.leftOut
 	}
-	var recorders []*exporter.Recorder
-	l.each = append(l.each, func(int) fact.Observer {
-		recorder := s.exporter.NewRecorder()
-		recorders = append(recorders, recorder)
-		return recorder
-	})
 	if s.lines != nil {
 		l.reuseIdle = logIdle
 		l.each = append(l.each, func(int) fact.Observer { return s.lines.observer() })
 	}
 	s.pipeline = s.cmd.analysis.pipeline(l)
-	for i, w := range s.pipeline.reader.Workers {
-		s.exporter.Attach(recorders[i], w)
-	}
+	s.exporter = exporter.New(s.pipeline.tally, cfg)
 }
 
 // stages tells the exporter what the stages before the workers counted.
 func (s *sidecar) stages() exporter.Stages {
 	out := s.tap.stages(len(s.live.Interfaces()))
+	out.Reassembly, out.Limits, out.KeylogLines = s.pipeline.reassembly(), s.pipeline.limits(), s.cmd.keylogLines()
 	if s.lines != nil {
 		out.LogLines, out.LogDropped = s.lines.written.Load(), s.lines.dropped.Load()
 	}

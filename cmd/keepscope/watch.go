@@ -12,10 +12,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/keepscope/keepscope/analyzer/fact"
-
 	"golang.org/x/term"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/exporter/prose"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/capfile"
@@ -46,8 +46,7 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 	defer cancel()
 	out := w.liveOutput(con, cancel)
 	go w.followKeys(log)(ctx)
-	s := newSession(out.listen(), &w.analysis)
-	s.limit, s.stop = w.Requests, cancel
+	s := newSession(out.listen(), &w.analysis, w.Requests, cancel)
 	file, err := createFile(w.Write)
 	if err != nil {
 		return err
@@ -108,24 +107,36 @@ func (l *live) dropped() (sum pcap.Drops) {
 // A session is a pipeline that is watched while it runs.
 type session struct {
 	pipeline *pipeline
-	boards   []*board
-	requests atomic.Uint64
+	requests requestCounter
 	limit    uint64 // of requests; 0 for none
 	stop     func()
 	live     *live
 	start    time.Time
 }
 
-// newSession returns a session whose facts are heard by l, too.
-func newSession(l listen, a *analysis) *session {
-	s := &session{start: time.Now()}
-	l.each = append(l.each, func(int) fact.Observer {
-		b := newBoard(&s.requests)
-		s.boards = append(s.boards, b)
-		return b
-	})
+// newSession returns a session whose facts are heard by l, too. It stops itself by
+// stop once it has seen limit requests, if that is above 0.
+func newSession(l listen, a *analysis, limit uint64, stop func()) *session {
+	s := &session{start: time.Now(), limit: limit, stop: stop}
+	if limit > 0 {
+		l.each = append(l.each, func(int) fact.Observer { return &s.requests })
+	}
+	l.tally.Desk.Local = func(addr sniffer.Addr) bool { return s.live != nil && s.live.Local(addr) }
 	s.pipeline = a.pipeline(l)
 	return s
+}
+
+// A requestCounter counts the requests of all workers, counted and estimated.
+type requestCounter struct{ n atomic.Uint64 }
+
+// Exchange implements fact.Observer.
+func (r *requestCounter) Exchange(*fact.Exchange) { r.n.Add(1) }
+
+// Connection implements fact.Observer.
+func (r *requestCounter) Connection(c *fact.Connection) {
+	if c.Estimated {
+		r.n.Add(uint64(c.Requests))
+	}
 }
 
 // show analyses src to its end, and shows figures meanwhile where somebody sees
@@ -147,7 +158,7 @@ func (s *session) limited(src sniffer.Source) sniffer.Source {
 		return src
 	}
 	return sourceFunc(func(b *sniffer.Batch) error {
-		if s.requests.Load() >= s.limit {
+		if s.requests.n.Load() >= s.limit {
 			s.stop()
 			return io.EOF
 		}
@@ -163,30 +174,19 @@ func (f sourceFunc) Read(b *sniffer.Batch) error { return f(b) }
 
 // A snapshot is a session's state at one moment.
 type snapshot struct {
-	at             time.Time
-	servers        []boardServer
-	total          boardServer
-	packets, bytes uint64
-	dropped        pcap.Drops
+	*report.Report
+	at time.Time
 }
 
-// snapshot copies the figures, between two batches of each worker.
+// snapshot reports on the figures so far.
 func (s *session) snapshot() snapshot {
-	shot := snapshot{at: time.Now()}
-	sum := map[string]*boardServer{}
-	for i, w := range s.pipeline.reader.Workers {
-		w.Do(func() { s.boards[i].copyTo(sum) })
-	}
-	for _, server := range sum {
-		shot.servers = append(shot.servers, *server)
-		shot.total.add(server)
-	}
-	p := &s.pipeline.reader.Progress
-	shot.packets, shot.bytes = p.Packets.Load(), p.Bytes.Load()
+	var c report.Capture
 	if s.live != nil {
-		shot.dropped = s.live.dropped()
+		c.Interfaces = s.live.Interfaces()
+		d := s.live.dropped()
+		c.Dropped.Kernel, c.Dropped.Interface = d.Kernel, d.Interface
 	}
-	return shot
+	return snapshot{s.pipeline.reportLive(c, sniffer.DecodeStats{}), time.Now()}
 }
 
 // linesEvery is the time between two lines where there is no terminal.
@@ -214,17 +214,18 @@ func (s *session) lines(w io.Writer, done <-chan error) error {
 
 // line words the figures so far, and those since last.
 func (n *snapshot) line(last *snapshot, start time.Time) string {
-	t := &n.total
+	t := &n.Totals
 	text := fmt.Sprintf("%s  %d packets, %d connections (%d open), %d requests (%.0f/s)",
-		n.at.Sub(start).Round(time.Second), n.packets, t.opened, t.open, t.allRequests(), n.rate(last, func(s *snapshot) uint64 { return s.total.allRequests() }))
-	if v, ok := t.effectiveness(); ok {
-		text += fmt.Sprintf(", effectiveness %.1f %%", 100*v)
+		n.at.Sub(start).Round(time.Second), n.Capture.Packets, t.Connections, t.Open, t.Requests,
+		n.rate(last, func(s *snapshot) uint64 { return s.Totals.Requests }))
+	if v := t.Effectiveness; v != nil {
+		text += ", effectiveness " + prose.Percent(*v)
 	}
-	text += fmt.Sprintf(", %d wasted handshakes", t.wasted)
-	if cause := t.topCause(); cause != "" {
+	text += fmt.Sprintf(", %d wasted handshakes", t.Wasted.Total)
+	if cause := t.TopCause(); cause != "" {
 		text += " (mostly " + cause + ")"
 	}
-	if d := n.dropped.Kernel + n.dropped.Interface; d > 0 {
+	if d := n.Capture.Dropped.Total(); d > 0 {
 		text += fmt.Sprintf(", %d packets DROPPED", d)
 	}
 	return text
@@ -232,11 +233,7 @@ func (n *snapshot) line(last *snapshot, start time.Time) string {
 
 // rate is how fast a count grew, a second.
 func (n *snapshot) rate(last *snapshot, of func(*snapshot) uint64) float64 {
-	passed := n.at.Sub(last.at).Seconds()
-	if passed <= 0 {
-		return 0
-	}
-	return float64(of(n)-of(last)) / passed
+	return perSecond(of(n), of(last), n.at.Sub(last.at).Seconds())
 }
 
 // A keptFile is the pcap file of --write; nil without.

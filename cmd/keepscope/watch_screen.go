@@ -10,7 +10,9 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"github.com/keepscope/keepscope/exporter/prose"
 	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/sniffer/printable"
 )
 
 // screenEvery is how often the screen shows new figures.
@@ -124,52 +126,55 @@ func (m *screen) key(k string) tea.Cmd {
 	return nil
 }
 
+// A watched is one kind of a server's figures.
+type watched struct {
+	name string
+	report.Part
+}
+
 // A column is a figure of each server.
 type column struct {
 	key, title string
 	width      int
 	// value is what is sorted by, most first; text is what is shown, behind the
 	// mark where the figure may be an estimate.
-	value  func(now, last *boardPart, seconds float64) float64
+	value  func(now, last *watched, seconds float64) float64
 	text   func(value float64) string
 	marked bool
 }
 
 var columns = []column{
-	{"w", "WASTED", 9, func(n, _ *boardPart, _ float64) float64 { return float64(n.wasted) }, countText, true},
-	{"W", "/S", 7, func(n, l *boardPart, s float64) float64 { return perSecond(n.wasted, l.wasted, s) }, rateText, true},
+	{"w", "WASTED", 9, func(n, _ *watched, _ float64) float64 { return float64(n.Wasted.Total) }, countText, true},
+	{"W", "/S", 7, func(n, l *watched, s float64) float64 { return perSecond(n.Wasted.Total, l.Wasted.Total, s) }, rateText, true},
 	// The worst come first, and those without a value last.
-	{"e", "EFFECT.", 9, func(n, _ *boardPart, _ float64) float64 {
-		if v, ok := n.effectiveness(); ok {
-			return -v
+	{"e", "EFFECT.", 9, func(n, _ *watched, _ float64) float64 {
+		if v := n.Effectiveness; v != nil {
+			return -*v
 		}
 		return -2
 	}, func(v float64) string {
 		if v < -1 {
 			return "–"
 		}
-		return report.PercentText(-v)
+		return prose.Percent(-v)
 	}, true},
-	{"c", "REQ/CONN", 10, func(n, _ *boardPart, _ float64) float64 {
-		v, _ := n.perConnection()
-		return v
-	}, func(v float64) string {
+	{"c", "REQ/CONN", 10, func(n, _ *watched, _ float64) float64 { return n.PerConnection() }, func(v float64) string {
 		if v == 0 {
 			return "–"
 		}
 		return fmt.Sprintf("%.1f", v)
 	}, true},
-	{"n", "REQUESTS", 11, func(n, _ *boardPart, _ float64) float64 { return float64(n.requests) }, countText, true},
-	{"N", "/S", 8, func(n, l *boardPart, s float64) float64 { return perSecond(n.requests, l.requests, s) }, rateText, true},
-	{"h", "HANDSH.", 9, func(n, _ *boardPart, _ float64) float64 { return float64(n.opened) }, countText, false},
-	{"o", "OPEN", 7, func(n, _ *boardPart, _ float64) float64 { return float64(n.open) }, countText, false},
+	{"n", "REQUESTS", 11, func(n, _ *watched, _ float64) float64 { return float64(n.Requests) }, countText, true},
+	{"N", "/S", 8, func(n, l *watched, s float64) float64 { return perSecond(n.Requests, l.Requests, s) }, rateText, true},
+	{"h", "HANDSH.", 9, func(n, _ *watched, _ float64) float64 { return float64(n.Connections) }, countText, false},
+	{"o", "OPEN", 7, func(n, _ *watched, _ float64) float64 { return float64(n.Open) }, countText, false},
 }
 
 // figure is what a row shows in a column.
-func (c *column) figure(p *boardPart, value float64) string {
+func (c *column) figure(p *watched, value float64) string {
 	text := c.text(value)
 	if c.marked && text != "–" {
-		return p.mark() + text
+		return p.Mark() + text
 	}
 	return text
 }
@@ -237,9 +242,9 @@ func (m *screen) render() []string {
 func (m *screen) head() []string {
 	lines := []string{m.headline()}
 	var legend bool
-	for _, p := range m.now.total.parts() {
+	for _, p := range m.now.Totals.Parts() {
 		lines = append(lines, m.effect(&p))
-		legend = legend || p.isEstimated
+		legend = legend || p.IsEstimated
 	}
 	if legend {
 		lines = append(lines, sgr("2", cut("~ encrypted, estimated from the pattern of its records once a connection ended", m.width)))
@@ -250,8 +255,8 @@ func (m *screen) head() []string {
 func (m *screen) headline() string {
 	n := &m.now
 	text := fmt.Sprintf("keepscope · %s · %s", strings.Join(m.session.interfaces(), ","), n.at.Sub(m.session.start).Round(time.Second))
-	text += fmt.Sprintf(" · %d packets (%.0f/s) · %d open connections", n.packets,
-		n.rate(&m.last, func(s *snapshot) uint64 { return s.packets }), n.total.open)
+	text += fmt.Sprintf(" · %d packets (%.0f/s) · %d open connections", n.Capture.Packets,
+		n.rate(&m.last, func(s *snapshot) uint64 { return s.Capture.Packets }), n.Totals.Open)
 	switch {
 	case m.stopping:
 		text += " · finishing (again to quit at once)"
@@ -261,17 +266,17 @@ func (m *screen) headline() string {
 	return sgr("1", cut(text, m.width))
 }
 
-func (m *screen) effect(p *boardPart) string {
+func (m *screen) effect(p *report.Part) string {
 	text := "effectiveness –"
 	color := "2"
-	if v, ok := p.effectiveness(); ok {
-		text = "effectiveness " + p.mark() + report.PercentText(v)
-		color = effectColor(v)
+	if v := p.Effectiveness; v != nil {
+		text = "effectiveness " + p.Mark() + prose.Percent(*v)
+		color = effectColor(*v)
 	}
-	mark := p.mark()
-	rest := fmt.Sprintf("  %s%d requests, %s%d handshakes wasted, %s", mark, p.requests, mark, p.wasted, mark+report.SecondsText(float64(p.wastedNS)/1e9))
+	mark := p.Mark()
+	rest := fmt.Sprintf("  %s%d requests, %s%d handshakes wasted, %s", mark, p.Requests, mark, p.Wasted.Total, mark+prose.Seconds(p.Wasted.Seconds))
 	left := m.width - len([]rune(text))
-	if c := p.topCause(); c != "" && len([]rune(rest))+len(", mostly ")+len(mark+c) <= left {
+	if c := p.TopCause(); c != "" && len([]rune(rest))+len(", mostly ")+len(mark+c) <= left {
 		rest += ", mostly " + mark + c
 	}
 	return sgr(color+";1", cut(text, m.width)) + cut(rest, left)
@@ -290,17 +295,16 @@ func effectColor(v float64) string {
 
 // honesty says what the figures rest on, in two lines at most.
 func (m *screen) honesty() []string {
-	d := m.now.dropped
-	missed := m.now.total.missed(d)
+	missed := report.Missed(&m.now.Capture, &m.now.Totals)
 	if len(missed) == 0 {
 		return []string{sgr("2", "no packet dropped")}
 	}
 	text, color := "! The capture is not whole: "+strings.Join(missed, ", ")+".", "33"
-	if d.Kernel+d.Interface > 0 {
+	if m.now.Capture.Dropped.Total() > 0 {
 		text += " Try a larger --buffer-size, a --filter, or --workers."
 		color = "31;1"
 	}
-	lines := report.Wrap(text, max(m.width, 1))
+	lines := prose.Wrap(text, max(m.width, 1))
 	if len(lines) > 2 {
 		lines = []string{lines[0], cut(strings.Join(lines[1:], " "), m.width)}
 	}
@@ -349,7 +353,7 @@ func (m *screen) titles(shown []int, nameWidth int, cause bool) string {
 
 // A screenRow is one kind of a server's figures with its values, by column.
 type screenRow struct {
-	now    boardPart
+	now    watched
 	values []float64
 }
 
@@ -360,20 +364,22 @@ func (m *screen) sorted() []screenRow {
 		name        string
 		isEstimated bool
 	}
-	before := map[key]boardPart{}
-	for i := range m.last.servers {
-		for _, p := range m.last.servers[i].parts() {
-			before[key{p.name, p.isEstimated}] = p
+	before := map[key]watched{}
+	for i := range m.last.Servers {
+		s := &m.last.Servers[i]
+		for _, p := range s.Parts() {
+			before[key{s.Name, p.IsEstimated}] = watched{s.Name, p}
 		}
 	}
 	seconds := m.now.at.Sub(m.last.at).Seconds()
 	var list []screenRow
-	for i := range m.now.servers {
-		for _, p := range m.now.servers[i].parts() {
-			last := before[key{p.name, p.isEstimated}]
-			row := screenRow{now: p}
+	for i := range m.now.Servers {
+		s := &m.now.Servers[i]
+		for _, p := range s.Parts() {
+			last := before[key{s.Name, p.IsEstimated}]
+			row := screenRow{now: watched{s.Name, p}}
 			for _, c := range columns {
-				row.values = append(row.values, c.value(&p, &last, seconds))
+				row.values = append(row.values, c.value(&row.now, &last, seconds))
 			}
 			list = append(list, row)
 		}
@@ -383,24 +389,24 @@ func (m *screen) sorted() []screenRow {
 		if m.turned {
 			c = -c
 		}
-		return cmp.Or(c, cmp.Compare(a.now.name, b.now.name), cmp.Compare(a.now.mark(), b.now.mark()))
+		return cmp.Or(c, cmp.Compare(a.now.name, b.now.name), cmp.Compare(a.now.Mark(), b.now.Mark()))
 	})
 	return list
 }
 
 func (m *screen) row(r *screenRow, shown []int, nameWidth int, cause bool) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-*s", nameWidth, report.Shorten(r.now.name, nameWidth-1))
+	fmt.Fprintf(&b, "%-*s", nameWidth, prose.Shorten(printable.Text(r.now.name), nameWidth-1))
 	for _, i := range shown {
 		text := fmt.Sprintf("%*s", columns[i].width, columns[i].figure(&r.now, r.values[i]))
-		if v, ok := r.now.effectiveness(); ok && columns[i].key == "e" {
-			text = sgr(effectColor(v), text)
+		if v := r.now.Effectiveness; v != nil && columns[i].key == "e" {
+			text = sgr(effectColor(*v), text)
 		}
 		b.WriteString(text)
 	}
 	if cause {
-		if c := r.now.topCause(); c != "" {
-			b.WriteString("  " + cut(r.now.mark()+c, causeWidth-2))
+		if c := r.now.TopCause(); c != "" {
+			b.WriteString("  " + cut(r.now.Mark()+c, causeWidth-2))
 		}
 	}
 	return b.String()

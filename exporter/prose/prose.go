@@ -108,5 +108,8 @@ func Bytes(n uint64) string {
 // UpperFirst begins a sentence.
 func UpperFirst(s string) string {
 	r, n := utf8.DecodeRuneInString(s)
+	if n == 0 {
+		return ""
+	}
 	return string(unicode.ToUpper(r)) + s[n:]
 }

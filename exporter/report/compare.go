@@ -3,11 +3,13 @@ package report
 import (
 	"cmp"
 	"fmt"
-	"github.com/keepscope/keepscope/sniffer/printable"
 	"io"
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/keepscope/keepscope/exporter/prose"
+	"github.com/keepscope/keepscope/sniffer/printable"
 )
 
 // A Comparison says what changed between two reports.
@@ -58,14 +60,14 @@ var figures = []figure{
 	{"connections", 0, func(s *Summary) *float64 { return pointer(float64(s.Connections)) }, countText},
 	{"requests", 0, func(s *Summary) *float64 { return pointer(float64(s.Requests)) }, countText},
 	{"requests_per_connection", 0, func(s *Summary) *float64 { return positive(s.RequestsPerConn.Mean) }, perText},
-	{"reuse_ratio", 0, func(s *Summary) *float64 { return s.ReuseRatio }, PercentText},
-	{"effectiveness", 1, func(s *Summary) *float64 { return s.Effectiveness }, PercentText},
+	{"reuse_ratio", 0, func(s *Summary) *float64 { return s.ReuseRatio }, prose.Percent},
+	{"effectiveness", 1, func(s *Summary) *float64 { return s.Effectiveness }, prose.Percent},
 	{"wasted_handshakes", 0, func(s *Summary) *float64 { return pointer(float64(s.Wasted.Total)) }, countText},
 	{"wasted_handshakes_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(float64(s.Wasted.Total)) }, perText},
-	{"wasted_seconds_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(s.Wasted.Seconds) }, SecondsText},
+	{"wasted_seconds_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(s.Wasted.Seconds) }, prose.Seconds},
 	{"races_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(float64(s.Races)) }, perText},
-	{"tcp_handshake_p50_seconds", 0, func(s *Summary) *float64 { return s.Handshakes.TCP.P50 }, SecondsText},
-	{"exchange_p50_seconds", 0, func(s *Summary) *float64 { return s.Exchanges.P50 }, SecondsText},
+	{"tcp_handshake_p50_seconds", 0, func(s *Summary) *float64 { return s.Handshakes.TCP.P50 }, prose.Seconds},
+	{"exchange_p50_seconds", 0, func(s *Summary) *float64 { return s.Exchanges.P50 }, prose.Seconds},
 }
 
 // estimatedFigures are those that rest on requests, of what was estimated from
@@ -88,7 +90,7 @@ var estimatedFigures = func() (list []figure) {
 
 const estimatedPrefix = "estimated_"
 
-func countText(v float64) string { return group3(uint64(v)) }
+func countText(v float64) string { return prose.Count(uint64(v)) }
 
 func positive(v float64) *float64 {
 	if v <= 0 {
@@ -160,7 +162,7 @@ func warnings(before, after *Report) []string {
 	// Where a report does not say its window, nobody knows that it differs.
 	if b, a := before.Capture.ReuseWindow, after.Capture.ReuseWindow; b != a && b > 0 && a > 0 {
 		list = append(list, fmt.Sprintf("The reuse windows differ, %s before and %s after: "+
-			"the longer one calls more handshakes wasted. Read both captures with the same --reuse-window.", SecondsText(b), SecondsText(a)))
+			"the longer one calls more handshakes wasted. Read both captures with the same --reuse-window.", prose.Seconds(b), prose.Seconds(a)))
 	}
 	return list
 }
@@ -268,7 +270,7 @@ func sentence(totals []Change, prefix string) string {
 		text = fmt.Sprintf("No change: %s wasted handshakes per 1000 requests before and after", perText(*w.After))
 	}
 	if e.Change != nil {
-		text += fmt.Sprintf(", effectiveness from %s to %s", PercentText(*e.Before), PercentText(*e.After))
+		text += fmt.Sprintf(", effectiveness from %s to %s", prose.Percent(*e.Before), prose.Percent(*e.After))
 	}
 	return text + "."
 }
@@ -294,7 +296,7 @@ func (c *Comparison) WriteText(w io.Writer, o TextOptions) error {
 }
 
 func (p *page) changes(title string, list []Change) {
-	p.line(p.in(dim, pad(title, 38)+padLeft("BEFORE", 12)+padLeft("AFTER", 12)))
+	p.line(p.in(dim, prose.Pad(title, 38)+prose.PadLeft("BEFORE", 12)+prose.PadLeft("AFTER", 12)))
 	under := false
 	for _, f := range slices.Concat(figures, estimatedFigures) {
 		c := find(list, f.name)
@@ -306,8 +308,8 @@ func (p *page) changes(title string, list []Change) {
 			p.line(p.in(dim, "ENCRYPTED, ESTIMATED"))
 			under = true
 		}
-		p.line(pad(words(name), 38), padLeft(valueText(c.Before, f.text), 12),
-			padLeft(valueText(c.After, f.text), 12), "  ", p.judgement(c))
+		p.line(prose.Pad(words(name), 38), prose.PadLeft(valueText(c.Before, f.text), 12),
+			prose.PadLeft(valueText(c.After, f.text), 12), "  ", p.judgement(c))
 	}
 }
 
@@ -337,7 +339,7 @@ const maxCompared = 20
 
 func (p *page) deltas(list []ServerDelta) {
 	nameWidth := p.width - 1 - 48
-	p.line(p.in(dim, pad("SERVER", nameWidth)+padLeft("EFFECTIVENESS", 20)+padLeft("WASTED/1000 REQ.", 20)))
+	p.line(p.in(dim, prose.Pad("SERVER", nameWidth)+prose.PadLeft("EFFECTIVENESS", 20)+prose.PadLeft("WASTED/1000 REQ.", 20)))
 	for i := range list[:min(len(list), maxCompared)] {
 		d := &list[i]
 		prefix := d.prefix()
@@ -346,12 +348,12 @@ func (p *page) deltas(list []ServerDelta) {
 			mark = "~"
 		}
 		e, w := find(d.Changes, prefix+"effectiveness"), find(d.Changes, prefix+perRequest)
-		p.line(pad(Shorten(printable.Text(d.Name), nameWidth-1), nameWidth),
-			padLeft(mark+valueText(e.Before, PercentText)+" → "+valueText(e.After, PercentText), 20),
-			padLeft(mark+valueText(w.Before, perText)+" → "+valueText(w.After, perText), 20),
+		p.line(prose.Pad(prose.Shorten(printable.Text(d.Name), nameWidth-1), nameWidth),
+			prose.PadLeft(mark+valueText(e.Before, prose.Percent)+" → "+valueText(e.After, prose.Percent), 20),
+			prose.PadLeft(mark+valueText(w.Before, perText)+" → "+valueText(w.After, perText), 20),
 			"  ", p.judgement(w))
 	}
 	if more := len(list) - maxCompared; more > 0 {
-		p.line(p.in(dim, "and "+plural(uint64(more), "more server")))
+		p.line(p.in(dim, "and "+prose.Plural(uint64(more), "more server")))
 	}
 }

@@ -3,19 +3,17 @@ package report
 import (
 	"bytes"
 	"flag"
-	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/keepscope/keepscope/analyzer/fact"
-
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
+	"github.com/keepscope/keepscope/exporter/tally"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -66,41 +64,27 @@ func sample() *fact.Connection {
 	}
 }
 
-// randomConnection fills c with any of many servers, names, clients, reasons
-// and verdicts, always the same ones for a seed.
-func randomConnection(r *rand.Rand, c *fact.Connection, names int) {
-	*c = fact.Connection{
-		Client: endpoint(fmt.Sprintf("10.1.%d.%d:%d", r.IntN(3), r.IntN(200), 1024+r.IntN(60000))),
-		Server: endpoint(fmt.Sprintf("10.0.0.%d:80", r.IntN(20))),
-		Start:  epoch + r.Int64N(600e9), Handshake: fact.Handshake(r.IntN(5)), HandshakeTime: r.Int64N(1e7) - 1,
-		Protocol: fact.ProtocolHTTP11, Versions: [http.NumVersions]bool{3: true},
-		Requests: uint32(r.IntN(5)), CloseIdle: r.Int64N(9e9) - 1,
-		Reason: fact.Reason(r.IntN(int(fact.NumReasons))), ClosedBy: fact.ClosedBy(r.IntN(5)),
-		ClosedWith: fact.ClosedWith(r.IntN(3)), Verdict: fact.Verdict(r.IntN(3)),
-		Cause: fact.Cause(r.IntN(int(fact.NumCauses))), Estimated: r.IntN(10) == 0,
-		Cost: fact.Cost{TCP: r.Int64N(1e6), TLS: r.Int64N(1e6)}, Race: r.IntN(50) == 0, RaceIdle: r.Int64N(1e10),
-		BodyUnread: r.IntN(40) == 0, Incomplete: r.IntN(40) == 0, HasAdvertisedTimeout: r.IntN(2) == 0, AdvertisedTimeout: 5,
-	}
-	if n := r.IntN(names * 2); n < names {
-		c.ServerName = fmt.Sprintf("name%d.example", n)
-	}
-	c.End = c.Start + r.Int64N(100e9)
-	c.Responses, c.Reused = c.Requests, max(c.Requests, 1)-1
-	for range c.Reused {
-		c.ReuseIdle = append(c.ReuseIdle, r.Int64N(2e9))
-	}
-	c.Negotiated[fact.KeepAlive] = c.Requests
-}
-
-// addTo tells a of a connection and its exchanges, as the analyzer does: none of
-// an encrypted one's.
-func addTo(a *Aggregate, c *fact.Connection) {
+// addTo tells w of a connection and its exchanges: none of an encrypted one's.
+func addTo(w *tally.Worker, c *fact.Connection) {
+	c.Mark = 0
 	for i := range c.Requests {
 		if !c.Estimated {
-			a.Exchange(exchangeOf(c, i))
+			x := exchangeOf(c, i)
+			if i > 0 {
+				x.Reuse = fact.ReusedRequest
+			} else if c.Handshake == fact.HandshakeMidstream {
+				x.Reuse = fact.UnknownReuse
+			}
+			w.Exchange(x)
 		}
 	}
-	a.Connection(c)
+	w.Connection(c)
+}
+
+// built returns the report of what a set counted.
+func built(set *tally.Set, c Capture) (r *Report) {
+	set.Detail(func(s *tally.Sum) { r = Build(s, c, true) })
+	return r
 }
 
 func exchangeOf(c *fact.Connection, i uint32) *fact.Exchange {
@@ -108,11 +92,15 @@ func exchangeOf(c *fact.Connection, i uint32) *fact.Exchange {
 	if i > 0 && int(i) <= len(c.ReuseIdle) {
 		idle = c.ReuseIdle[i-1]
 	}
-	return &fact.Exchange{
+	x := &fact.Exchange{
 		Client: c.Client, Server: c.Server, ServerName: c.ServerName, Opened: c.Start, Index: i + 1,
 		Start: c.Start + int64(i)*1e6, End: c.Start + int64(i)*1e6 + 3e5, Method: http.GET, Version: http.HTTP11,
 		Status: 200, Outcome: fact.KeepAlive, Idle: idle,
 	}
+	if i+1 == c.Requests && c.Negotiated[fact.ClientClose] > 0 {
+		x.Outcome = fact.ClientClose
+	}
+	return x
 }
 
 func jsonOf(t *testing.T, r *Report) string {

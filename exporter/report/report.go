@@ -5,22 +5,38 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
-
-	"github.com/keepscope/keepscope/analyzer/http"
+	"github.com/keepscope/keepscope/exporter/report/findings"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
 // A Report is everything that a run found out, as the JSON output has it.
 // Durations are seconds.
 type Report struct {
-	Capture  Capture   `json:"capture"`
-	Totals   Summary   `json:"totals"`
-	Servers  []Server  `json:"servers"` // most wasted seconds first, then by name
-	Findings []Finding `json:"findings"`
+	Schema  int      `json:"schema"`
+	Capture Capture  `json:"capture"`
+	Totals  Summary  `json:"totals"`
+	Servers []Server `json:"servers"` // most wasted seconds first, then by name
+	// Findings are what to change, most valuable first, in this order in every view.
+	Findings  []findings.Finding `json:"findings"`
+	Explained []string           `json:"explained,omitempty"`         // the single wasted handshakes of a small capture
+	Undecided []string           `json:"undecided,omitempty"`         // what could not be judged, and why
+	Limits    []Limit            `json:"limits,omitempty"`            // that were met
+	Resettled uint64             `json:"resettled_reasons,omitempty"` // that had been told otherwise
+}
+
+// Schema is the version of the JSON report. Version 1 had none, and is read, too.
+const Schema = 2
+
+// A Limit is one of Keepscope's caps that was met, how often, and what that means.
+type Limit struct {
+	Name    string `json:"name"`
+	Count   uint64 `json:"count"`
+	Meaning string `json:"meaning"`
 }
 
 // A Capture says what the figures rest on. The caller fills it.
@@ -41,6 +57,7 @@ type Capture struct {
 	TimeBack          uint64            `json:"packets_stamped_back,omitempty"`          // earlier than the packet before
 	LostFragments     uint64            `json:"fragmented_datagrams_given_up,omitempty"` // for time or room
 	Reassembly        Reassembly        `json:"reassembly"`
+	Limits            fact.Limits       `json:"-"`                                    // of the stages before the tally
 	UnwatchedPairs    uint64            `json:"unwatched_pair_connections,omitempty"` // Build sets it
 	FoldedConnections uint64            `json:"folded_connections,omitempty"`         // in "other"; Build sets it
 }
@@ -101,7 +118,9 @@ type Reassembly struct {
 // they have no value.
 type Summary struct {
 	Connections      uint64            `json:"connections"`
+	Open             uint64            `json:"open,omitempty"` // of the connections, those that have not ended
 	Midstream        uint64            `json:"midstream"`
+	Used             uint64            `json:"-"` // of the connections, those that have carried a request
 	Incomplete       uint64            `json:"incomplete"`
 	Evicted          uint64            `json:"evicted"`
 	Requests         uint64            `json:"requests"`
@@ -123,6 +142,12 @@ type Summary struct {
 	Reasons          map[string]uint64 `json:"reasons"`
 	Negotiated       map[string]uint64 `json:"negotiated"`
 	Races            uint64            `json:"races"`
+	StaleReuses      uint64            `json:"stale_reuses"`
+	FailedRequests   map[string]uint64 `json:"failed_requests"`
+	RequestsLost     uint64            `json:"requests_lost,omitempty"` // whose heads were
+	Attempts         Attempts          `json:"handshake_attempts"`
+	Probes           Probes            `json:"probes"`
+	Decryption       map[string]uint64 `json:"decryption"` // of TLS connections
 	Idle             Idle              `json:"idle"`
 	Exchanges        Quantiles         `json:"exchange_seconds"`
 	Age              Quantiles         `json:"connection_seconds"`       // of connections that carried a request
@@ -145,25 +170,52 @@ type Server struct {
 	Addresses []string `json:"addresses,omitempty"` // at most eight, the busiest first
 	Summary
 	AddressCount int      `json:"address_count"`
+	Clients      []Client `json:"clients,omitempty"`     // at most ten, those that wasted most first
 	BusiestShare *float64 `json:"busiest_address_share"` // of the counted requests, else of the estimated ones
 }
 
 // Estimated are figures guessed from the pattern of encrypted records. The
 // handshakes themselves were seen; that they were wasted rests on the guess.
 type Estimated struct {
-	Connections     uint64    `json:"connections"` // that carried at least one request
-	Requests        uint64    `json:"requests"`
-	Responses       uint64    `json:"responses"`
-	ReusedRequests  uint64    `json:"reused_requests"`
-	Races           uint64    `json:"races"`
-	RequestsPerConn Requests  `json:"requests_per_connection"`
-	ReuseRatio      *float64  `json:"reuse_ratio"`
-	Effectiveness   *float64  `json:"effectiveness"`
-	Wasted          Wasted    `json:"wasted_handshakes"`
-	Needed          uint64    `json:"needed_handshakes"`
-	ReuseIdle       Quantiles `json:"reuse_idle"`
-	RaceIdle        Quantiles `json:"race_idle"`
-	ReuseUnlisted   uint64    `json:"reuse_idle_unlisted,omitempty"` // reuses whose idle time is not in ReuseIdle
+	Connections     uint64            `json:"connections"`    // that carried at least one request
+	Open            uint64            `json:"open,omitempty"` // connections that have not ended
+	Requests        uint64            `json:"requests"`
+	Responses       uint64            `json:"responses"`
+	ReusedRequests  uint64            `json:"reused_requests"`
+	Races           uint64            `json:"races"`
+	StaleReuses     uint64            `json:"stale_reuses"`
+	FailedRequests  map[string]uint64 `json:"failed_requests"`
+	RequestsPerConn Requests          `json:"requests_per_connection"`
+	ReuseRatio      *float64          `json:"reuse_ratio"`
+	Effectiveness   *float64          `json:"effectiveness"`
+	Wasted          Wasted            `json:"wasted_handshakes"`
+	Needed          uint64            `json:"needed_handshakes"`
+	ReuseIdle       Quantiles         `json:"reuse_idle"`
+	RaceIdle        Quantiles         `json:"race_idle"`
+	ReuseUnlisted   uint64            `json:"reuse_idle_unlisted,omitempty"` // reuses whose idle time is not in ReuseIdle
+}
+
+// Attempts are handshakes that did not come about as they should.
+type Attempts struct {
+	Refused    uint64 `json:"refused"`
+	Unanswered uint64 `json:"unanswered"`
+	Repeated   uint64 `json:"repeated"` // came about after their SYN was sent again
+}
+
+// Probes are health checks. They are part of all figures but of effectiveness.
+type Probes struct {
+	Connections uint64 `json:"connections"`
+	Requests    uint64 `json:"requests"`
+	Wasted      uint64 `json:"wasted_handshakes"`
+}
+
+// A Client is one client address of a server.
+type Client struct {
+	Address     string            `json:"address"`
+	Software    string            `json:"software,omitempty"`
+	Connections uint64            `json:"connections"`
+	Wasted      map[string]uint64 `json:"wasted_handshakes"` // by cause
+	Estimated   bool              `json:"estimated,omitempty"`
 }
 
 // Requests is the distribution of requests over the connections that carried
@@ -200,6 +252,8 @@ type Kinds struct {
 	TCP float64 `json:"tcp"`
 	TLS float64 `json:"tls"`
 	DNS float64 `json:"dns"`
+	// Connect is what CONNECT exchanges took, behind which a tunnel was.
+	Connect float64 `json:"connect"`
 }
 
 // Handshakes are the times that handshakes took.
@@ -267,53 +321,6 @@ type Ports struct {
 	TimeWait TimeWait `json:"time_wait"`
 }
 
-// Build makes the report of what a has counted. It leaves a as it was.
-func Build(a *Aggregate, c Capture) *Report {
-	byName := map[string]*group{}
-	for _, t := range []*servers{&a.names, &a.endpoints} {
-		for _, s := range t.kept.items {
-			joinGroup(byName, s)
-		}
-	}
-	if a.other.connections > 0 {
-		byName[otherName] = &group{name: otherName, sum: &a.other}
-		c.FoldedConnections = a.other.connections
-	}
-	a.assignPorts(byName)
-	r := &Report{Capture: c, Servers: []Server{}, Findings: []Finding{}}
-	r.Capture.UnwatchedPairs = a.pairs.untracked
-	var total, quiet stats // of all servers, and of those without findings
-	var own []Finding
-	var quietServers int
-	for _, g := range byName {
-		total.merge(g.sum)
-		s := g.server()
-		found := check(&s)
-		if len(found) == 0 {
-			quiet.merge(g.sum)
-			quietServers++
-		}
-		own = append(own, found...)
-		r.Servers = append(r.Servers, s)
-	}
-	slices.SortFunc(r.Servers, compareServers)
-	r.Totals = total.summary()
-	for _, s := range r.Servers {
-		if s.Ports != nil && (r.Totals.Ports == nil || s.Ports.Peak > r.Totals.Ports.Peak) {
-			r.Totals.Ports = s.Ports
-		}
-	}
-	var rest *Server
-	if quietServers > 1 {
-		rest = &Server{Summary: quiet.summary(), AddressCount: quietServers}
-	}
-	r.Findings = findings(own, rest, &r.Totals)
-	return r
-}
-
-// otherName stands for the servers that found no place in a full table.
-const otherName = "other"
-
 // compareServers puts first what cost most: an order needs no label, so
 // handshakes count in it whether their waste is counted or estimated.
 func compareServers(a, b Server) int {
@@ -355,20 +362,36 @@ func (s *Summary) Parts() []Part {
 	estimated := Part{*s, true}
 	p := &estimated.Summary
 	p.Requests, p.Responses, p.ReusedRequests, p.Races = e.Requests, e.Responses, e.ReusedRequests, e.Races
-	p.UnknownRequests, p.Exchanges = 0, Quantiles{}
+	p.UnknownRequests, p.Exchanges, p.Used = 0, Quantiles{}, e.Connections
 	p.RequestsPerConn, p.ReuseRatio, p.Effectiveness = e.RequestsPerConn, e.ReuseRatio, e.Effectiveness
 	p.Wasted, p.NeededHandshakes = e.Wasted, e.Needed
 	p.Idle.Reuse, p.Idle.Race = e.ReuseIdle, e.RaceIdle
+	p.StaleReuses, p.FailedRequests = e.StaleReuses, e.FailedRequests
 	p.Estimated = nil
 	if s.Requests == 0 {
 		return []Part{estimated}
 	}
-	p.Connections = e.Connections
+	p.Connections, p.Open = e.Connections, e.Open
 	counted := Part{Summary: *s}
+	counted.Open -= min(e.Open, s.Open)
 	counted.Connections -= min(e.Connections, s.Connections)
 	counted.Estimated = nil
 	return []Part{counted, estimated}
 }
+
+// TopCause names what wasted most handshakes, "" without any.
+func (s *Summary) TopCause() (top string) {
+	for _, c := range slices.Sorted(maps.Keys(s.Wasted.ByCause)) {
+		if s.Wasted.ByCause[c] > s.Wasted.ByCause[top] {
+			top = c
+		}
+	}
+	return top
+}
+
+// PerConnection returns how many requests there are so far on a connection with
+// any, open ones included; 0 where there is none.
+func (s *Summary) PerConnection() float64 { return share(s.Requests, s.Used) }
 
 // Mark is what stands before an estimated figure: "~", and nothing before a counted one.
 func (q *Part) Mark() string {
@@ -376,233 +399,6 @@ func (q *Part) Mark() string {
 		return "~"
 	}
 	return ""
-}
-
-// A group is the servers that the report lists under one name.
-type group struct {
-	name    string
-	sum     *stats
-	members []*server
-	ports   *pair
-}
-
-func joinGroup(byName map[string]*group, s *server) {
-	label := s.key.label()
-	g := byName[label]
-	if g == nil {
-		g = &group{name: label, sum: new(stats)}
-		byName[label] = g
-	}
-	g.members = append(g.members, s)
-	g.sum.merge(&s.stats)
-}
-
-// load returns what the balance between addresses is judged by: requests of one
-// kind.
-func (s *stats) load(estimated bool) uint64 {
-	if estimated {
-		return s.estimated.requests
-	}
-	return s.counted.requests
-}
-
-const maxAddresses = 8
-
-func (g *group) server() Server {
-	out := Server{Name: g.name, Summary: g.sum.summary(), AddressCount: len(g.members)}
-	estimated := g.sum.counted.requests == 0
-	slices.SortFunc(g.members, func(a, b *server) int {
-		return cmp.Or(cmp.Compare(b.load(estimated), a.load(estimated)), compareEndpoints(a.key.endpoint, b.key.endpoint))
-	})
-	for _, m := range g.members[:min(len(g.members), maxAddresses)] {
-		out.Addresses = append(out.Addresses, m.key.endpoint.String())
-	}
-	if len(g.members) > 1 {
-		out.BusiestShare = ratio(g.members[0].load(estimated), g.sum.load(estimated))
-	}
-	if g.ports != nil {
-		out.Ports = g.ports.ports()
-	}
-	return out
-}
-
-// assignPorts gives every pair to the name with most connections on its
-// endpoint: ports are shared by all names of an address, and a finding about
-// them should appear once.
-func (a *Aggregate) assignPorts(byName map[string]*group) {
-	owner := map[sniffer.Endpoint]*server{}
-	for _, t := range []*servers{&a.names, &a.endpoints} {
-		for _, s := range t.kept.items {
-			o := owner[s.key.endpoint]
-			if o == nil || s.connections > o.connections ||
-				s.connections == o.connections && s.key.label() < o.key.label() {
-				owner[s.key.endpoint] = s
-			}
-		}
-	}
-	for _, p := range a.pairs.kept.items {
-		s := owner[p.key.server]
-		if s == nil {
-			continue
-		}
-		g := byName[s.key.label()]
-		if g.ports == nil || p.busier(g.ports) {
-			g.ports = p
-		}
-	}
-}
-
-func (p *pair) busier(o *pair) bool {
-	if a, b := p.busiest(), o.busiest(); a != b {
-		return a > b
-	}
-	return p.key.compare(o.key) < 0
-}
-
-func (p *pair) ports() *Ports {
-	return &Ports{
-		Peak: p.busiest(), Range: ephemeralPorts,
-		Client: p.key.client.Netip().String(), Server: p.key.server.String(),
-		TimeWait: p.holds.report(),
-	}
-}
-
-func (s *stats) summary() Summary {
-	t := &s.counted
-	out := Summary{
-		Connections: s.connections, Midstream: s.midstream, Incomplete: s.incomplete, Evicted: s.evicted,
-		Requests: t.requests, Responses: t.responses, ReusedRequests: t.reused, UnknownRequests: t.unknown,
-		Unsolicited: s.unsolicited, Pipelined: s.pipelined,
-		RequestsPerConn: t.distribution(), ReuseRatio: t.reuseRatio(), Effectiveness: t.effectiveness(),
-		Wasted: t.wastedHandshakes(), NeededHandshakes: t.needed,
-		Handshakes: Handshakes{
-			TCP: s.tcp.quantiles(), TLSFull: s.tlsFull.quantiles(), TLSResumed: s.tlsResumed.quantiles(),
-		},
-		HandshakeKinds: named(s.handshakes[:], func(i int) string { return fact.Handshake(i).String() }),
-		Protocols:      named(s.protocols[:], func(i int) string { return fact.Protocol(i).String() }),
-		HTTPVersions:   named(s.versions[:], func(i int) string { return http.Version(i).String() }),
-		StatusClasses:  named(s.statusClass[:], func(i int) string { return statusClasses[i] }),
-		Reasons:        named(s.reasons[:], func(i int) string { return fact.Reason(i).String() }),
-		Negotiated:     named(s.negotiated[:], func(i int) string { return fact.Outcome(i).String() }),
-		Races:          t.races, Idle: s.idleTimes(),
-		Exchanges: s.exchanges.quantiles(), Age: s.age.quantiles(),
-		UnreadBodies: s.unread, Silent: s.silent, SilentSeconds: seconds(s.silentNS),
-		TimeWait: s.holds.report(), MissingBytes: s.missing, TruncatedBytes: s.truncated,
-		Bytes: Sides{s.bytes[0], s.bytes[1]}, Packets: Sides{s.packets[0], s.packets[1]},
-	}
-	if len(s.limited.cells) > 0 {
-		out.LimitRequests = pointer(s.limited.median())
-	}
-	if s.estimated.connections > 0 {
-		out.Estimated = s.estimated.estimate()
-	}
-	return out
-}
-
-var statusClasses = [...]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"}
-
-func (t *traffic) estimate() *Estimated {
-	return &Estimated{
-		Connections: t.connections, Requests: t.requests, Responses: t.responses, ReusedRequests: t.reused, Races: t.races,
-		RequestsPerConn: t.distribution(), ReuseRatio: t.reuseRatio(), Effectiveness: t.effectiveness(),
-		Wasted: t.wastedHandshakes(), Needed: t.needed,
-		ReuseIdle: t.reuseIdle.quantiles(), RaceIdle: t.raceIdle.quantiles(), ReuseUnlisted: t.unlisted,
-	}
-}
-
-func (t *traffic) reuseRatio() *float64 {
-	return ratio(t.reused, t.requests-min(t.unknown, t.requests))
-}
-
-func (t *traffic) effectiveness() *float64 {
-	wasted, _ := t.totalWasted()
-	return ratio(t.reused, t.reused+wasted)
-}
-
-func (t *traffic) distribution() Requests {
-	h := &t.perConnection
-	n := h.count()
-	if n == 0 {
-		return Requests{}
-	}
-	one, ten, hundred, thousand := h.below(2), h.below(10), h.below(100), h.below(1000)
-	return Requests{
-		Mean: float64(h.sum()) / float64(n),
-		P50:  h.quantile(50), P90: h.quantile(90), P99: h.quantile(99), Max: h.max,
-		Histogram: RequestBuckets{one, ten - one, hundred - ten, thousand - hundred, n - thousand},
-	}
-}
-
-func (t *traffic) wastedHandshakes() Wasted {
-	n, ns := t.totalWasted()
-	w := Wasted{
-		Total: n, Seconds: seconds(ns),
-		ByCause:        named(t.wasted[:], func(i int) string { return fact.Cause(i).String() }),
-		SecondsByCause: map[string]float64{},
-		SecondsByKind:  Kinds{seconds(t.tcpNS), seconds(t.tlsNS), seconds(t.dnsNS)},
-	}
-	for i, ns := range t.wastedNS {
-		if t.wasted[i] > 0 {
-			w.SecondsByCause[fact.Cause(i).String()] = seconds(ns)
-		}
-	}
-	return w
-}
-
-func (s *stats) idleTimes() Idle {
-	idle := Idle{
-		Reuse: s.counted.reuseIdle.quantiles(), Race: s.counted.raceIdle.quantiles(),
-		Close:        SideTimes{s.closeIdle[0].quantiles(), s.closeIdle[1].quantiles()},
-		IdleClosings: SideCounts{s.idleClosing[0].count(), s.idleClosing[1].count()},
-	}
-	if ns, ok := observedTimeout(&s.idleClosing[fact.ByClient]); ok {
-		idle.ObservedTimeout.Client = pointer(seconds(ns))
-	}
-	if ns, ok := observedTimeout(&s.idleClosing[fact.ByServer]); ok {
-		idle.ObservedTimeout.Server = pointer(seconds(ns))
-	}
-	if len(s.advertisedTimeout.cells) > 0 {
-		idle.AdvertisedTimeout = pointer(float64(s.advertisedTimeout.median()))
-	}
-	if len(s.advertisedMax.cells) > 0 {
-		idle.AdvertisedMax = pointer(s.advertisedMax.median())
-	}
-	return idle
-}
-
-func (h *histogram) quantiles() Quantiles {
-	if len(h.cells) == 0 {
-		return Quantiles{}
-	}
-	q := func(p uint64) *float64 { return pointer(seconds(h.quantile(p))) }
-	return Quantiles{Count: h.count(), P50: q(50), P90: q(90), P99: q(99), Max: pointer(seconds(h.max))}
-}
-
-func (h holders) report() TimeWait {
-	return TimeWait{Client: h.client, Server: h.server, None: h.none}
-}
-
-// named makes the JSON object of the counts that are not zero.
-func named(counts []uint64, name func(int) string) map[string]uint64 {
-	m := map[string]uint64{}
-	for i, n := range counts {
-		if n > 0 {
-			m[name(i)] = n
-		}
-	}
-	return m
-}
-
-func seconds(ns int64) float64 { return float64(ns) / 1e9 }
-
-func pointer[T any](v T) *T { return &v }
-
-// ratio returns a/b, or nil where b is 0.
-func ratio(a, b uint64) *float64 {
-	if b == 0 {
-		return nil
-	}
-	return pointer(float64(a) / float64(b))
 }
 
 // WriteJSON writes the report as one indented object.
@@ -622,7 +418,9 @@ func ReadJSON(r io.Reader) (*Report, error) {
 		Capture  *Capture
 		Totals   *Summary
 		Servers  []Server
-		Findings []Finding
+		Findings []findings.Finding
+		Schema   int
+		Limits   []Limit
 	}
 	d := json.NewDecoder(r)
 	if err := d.Decode(&in); err != nil {
@@ -634,5 +432,5 @@ func ReadJSON(r io.Reader) (*Report, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("more follows the first object")
 	}
-	return &Report{*in.Capture, *in.Totals, in.Servers, in.Findings}, nil
+	return &Report{Schema: in.Schema, Capture: *in.Capture, Totals: *in.Totals, Servers: in.Servers, Findings: in.Findings, Limits: in.Limits}, nil
 }

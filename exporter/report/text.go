@@ -3,25 +3,28 @@ package report
 import (
 	"cmp"
 	"fmt"
-	"github.com/keepscope/keepscope/sniffer/printable"
 	"io"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/keepscope/keepscope/exporter/prose"
+	"github.com/keepscope/keepscope/exporter/report/findings"
+	"github.com/keepscope/keepscope/sniffer/printable"
 )
 
 // TextOptions say what the terminal is like. The zero value is a pipe.
 type TextOptions struct {
 	Width int  // columns; 0 means 80, and the report uses 72 to 110
 	Color bool // a terminal, and NO_COLOR is empty
+	// Findings is how many are told with their whole advice; 0 means 3, less than 0 all.
+	Findings int
 }
 
 const (
 	maxTableRows       = 6
-	maxTextFindings    = 3
-	maxAdviceLines     = 2
 	maxCauses          = 5
 	maxEstimatedCauses = 2 // of them, beside counted ones
 )
@@ -31,23 +34,21 @@ func (r *Report) WriteText(w io.Writer, o TextOptions) error {
 	p := newPage(o)
 	p.source(&r.Capture)
 	p.blank()
-	p.headline(&r.Totals)
+	p.headline(&r.Capture, &r.Totals)
 	p.honesty(&r.Capture, &r.Totals)
 	if r.Totals.Connections > 0 {
 		p.blank()
 		p.servers(r.Servers)
 		p.blank()
 		p.charts(&r.Totals)
-		room := maxTextFindings
-		if notes := r.Notes(); len(notes) > 0 {
-			room-- // a screen has no more lines
+		if notes := append(r.Notes(), r.Undecided...); len(notes) > 0 {
 			p.blank()
 			for _, n := range notes {
 				p.wrapped(dim, "", plain, n)
 			}
 		}
 		p.blank()
-		p.findings(r, room)
+		p.findings(r, o.Findings)
 	}
 	p.notDecoded(r.Capture.NotDecoded)
 	_, err := io.WriteString(w, p.b.String())
@@ -100,69 +101,12 @@ func (p *page) blank() { p.b.WriteByte('\n') }
 // the others under it.
 func (p *page) wrapped(s style, lead string, leadStyle style, text string) {
 	indent := utf8.RuneCountInString(lead)
-	for i, l := range Wrap(text, p.width-1-indent) {
+	for i, l := range prose.Wrap(text, p.width-1-indent) {
 		if i > 0 {
 			lead = strings.Repeat(" ", indent)
 		}
 		p.line(p.in(leadStyle, lead), p.in(s, l))
 	}
-}
-
-// Wrap breaks text at spaces into lines of at most width runes, where a word
-// allows it. A number and its unit stay together.
-func Wrap(text string, width int) []string {
-	var lines []string
-	var line strings.Builder
-	n := 0
-	for _, word := range strings.Fields(strings.ReplaceAll(KeepUnits(text), "\u00a0", string(noBreak))) {
-		word = strings.ReplaceAll(word, string(noBreak), " ")
-		k := utf8.RuneCountInString(word)
-		if n > 0 && n+1+k > width {
-			lines = append(lines, line.String())
-			line.Reset()
-			n = 0
-		}
-		if n > 0 {
-			line.WriteByte(' ')
-			n++
-		}
-		line.WriteString(word)
-		n += k
-	}
-	return append(lines, line.String())
-}
-
-// KeepUnits ties a digit to the digits or the unit behind it, by U+00A0.
-func KeepUnits(text string) string {
-	in := []rune(text)
-	for i, r := range in {
-		if r != ' ' || i == 0 || i+1 >= len(in) {
-			continue
-		}
-		after := in[i+1]
-		digit := in[i-1] >= '0' && in[i-1] <= '9'
-		if digit && (after >= '0' && after <= '9' || isUnit(in[i+1:])) {
-			in[i] = '\u00a0'
-		}
-	}
-	return string(in)
-}
-
-// noBreak is a rune for private use: strings.Fields breaks at U+00A0 too.
-const noBreak = '\ue000'
-
-func isUnit(rest []rune) bool {
-	for _, u := range []string{"s", "ms", "µs", "h", "d", "%"} {
-		n := utf8.RuneCountInString(u)
-		if len(rest) >= n && string(rest[:n]) == u && (len(rest) == n || !isLetter(rest[n])) {
-			return true
-		}
-	}
-	return false
-}
-
-func isLetter(r rune) bool {
-	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
 }
 
 func (p *page) source(c *Capture) {
@@ -172,16 +116,16 @@ func (p *page) source(c *Capture) {
 	}
 	from := "capture"
 	if len(names) > 0 {
-		from = Shorten(printable.Text(names[0]), 32)
+		from = prose.Shorten(printable.Text(names[0]), 32)
 	}
 	if len(names) > 1 {
 		from += fmt.Sprintf(" and %d more", len(names)-1)
 	}
 	parts := []string{from}
 	if !c.FirstPacket.IsZero() {
-		parts = append(parts, c.FirstPacket.UTC().Format(time.DateTime), SecondsText(c.LastPacket.Sub(c.FirstPacket).Seconds()))
+		parts = append(parts, c.FirstPacket.UTC().Format(time.DateTime), prose.Seconds(c.LastPacket.Sub(c.FirstPacket).Seconds()))
 	}
-	parts = append(parts, plural(c.Packets, "packet"), byteText(c.Bytes))
+	parts = append(parts, prose.Plural(c.Packets, "packet"), prose.Bytes(c.Bytes))
 	text := strings.Join(parts, " · ")
 	for len(parts) > 2 && utf8.RuneCountInString(text) > p.width-12 {
 		parts = slices.Delete(parts, 1, 2) // the date first
@@ -191,7 +135,7 @@ func (p *page) source(c *Capture) {
 }
 
 // headline says the two figures that matter, and what they rest on.
-func (p *page) headline(t *Summary) {
+func (p *page) headline(c *Capture, t *Summary) {
 	if t.Connections == 0 {
 		p.line("No TCP connection was seen.")
 		return
@@ -206,27 +150,64 @@ func (p *page) headline(t *Summary) {
 	}
 	first := &parts[0]
 	if n := first.Wasted.Total; n > 0 {
-		p.line(p.in(bold, first.Mark()+pluralWere(n, "handshake")+" wasted"), ": ", SecondsText(first.Wasted.Seconds),
+		p.line(p.in(bold, first.Mark()+prose.PluralWere(n, "handshake")+" wasted"), ": ", prose.Seconds(first.Wasted.Seconds),
 			" of waiting that was not needed.")
+	} else if m := missingShare(c, t); m > maxMissing {
+		p.line("Too much is missing to judge: ", prose.Percent(m), " of the traffic was not captured.")
 	} else {
 		p.line("No handshake was wasted.")
 	}
-	text := requestsText(first) + ", " + first.Mark() + group3(first.ReusedRequests) + " of them on a used one"
+	text := requestsText(first) + ", " + first.Mark() + prose.Count(first.ReusedRequests) + " of them on a used one"
 	if first.IsEstimated {
 		text += "; estimated"
 	}
 	p.wrapped(dim, "", plain, text+".")
 	for _, q := range parts[1:] {
-		text := fmt.Sprintf("Encrypted, estimated: %s, ~%s on a used one; ~%s wasted", requestsText(&q), group3(q.ReusedRequests), plural(q.Wasted.Total, "handshake"))
+		text := fmt.Sprintf("Encrypted, estimated: %s, ~%s on a used one; ~%s wasted", requestsText(&q), prose.Count(q.ReusedRequests), prose.Plural(q.Wasted.Total, "handshake"))
 		if q.Wasted.Total > 0 {
-			text += ", " + SecondsText(q.Wasted.Seconds)
+			text += ", " + prose.Seconds(q.Wasted.Seconds)
 		}
 		p.wrapped(dim, "", plain, text+".")
 	}
+	for i := range parts {
+		if text := parts[i].failedText(); text != "" {
+			p.wrapped(red, "", plain, text)
+		}
+	}
+	if n := t.Probes.Connections; n > 0 {
+		p.wrapped(dim, "", plain, fmt.Sprintf("Of these %s by health checks, which are left out of effectiveness: %s, %s wasted.",
+			prose.PluralWere(n, "connection"), prose.Plural(t.Probes.Requests, "request"), prose.Plural(t.Probes.Wasted, "handshake")))
+	}
+}
+
+// failedText says how many requests failed, and how; empty where none did.
+func (q *Part) failedText() string {
+	var all uint64
+	var how []string
+	for _, name := range slices.SortedFunc(maps.Keys(q.FailedRequests), func(a, b string) int {
+		return cmp.Or(cmp.Compare(q.FailedRequests[b], q.FailedRequests[a]), cmp.Compare(a, b))
+	}) {
+		all += q.FailedRequests[name]
+		how = append(how, fmt.Sprintf("%s%s %s", q.Mark(), prose.Count(q.FailedRequests[name]), name))
+	}
+	if all == 0 {
+		return ""
+	}
+	return q.Mark() + prose.Plural(all, "request") + " failed: " + strings.Join(how, ", ") + "."
+}
+
+// maxMissing is the share of packets or bytes beyond which nothing is judged.
+const maxMissing = 0.05
+
+// missingShare returns how much of the traffic was not captured: of the packets, or of
+// the bytes of streams.
+func missingShare(c *Capture, t *Summary) float64 {
+	missing := max(c.Reassembly.MissingBytes, t.MissingBytes)
+	return max(share(c.Dropped.Total(), c.Packets+c.Dropped.Total()), share(missing, t.Bytes.Client+t.Bytes.Server+missing))
 }
 
 func requestsText(q *Part) string {
-	return q.Mark() + plural(q.Requests, "request") + " on " + plural(q.Connections, "connection")
+	return q.Mark() + prose.Plural(q.Requests, "request") + " on " + prose.Plural(q.Connections, "connection")
 }
 
 func (p *page) effectiveness(label string, q *Part) {
@@ -235,7 +216,7 @@ func (p *page) effectiveness(label string, q *Part) {
 		p.line(label, "  ", p.in(dim, "no value: no request could have reused a connection"))
 		return
 	}
-	p.line(label, "  ", p.bar(*v, 24, grade(*v)), "  ", p.in(bold, q.Mark()+PercentText(*v)))
+	p.line(label, "  ", p.bar(*v, 24, grade(*v)), "  ", p.in(bold, q.Mark()+prose.Percent(*v)))
 }
 
 // grade colours an effectiveness.
@@ -287,13 +268,13 @@ func (p *page) notDecoded(n *NotDecoded) {
 	var list []string
 	left := n.Packets
 	for _, k := range n.Numbers[:min(len(n.Numbers), maxNumbers)] {
-		list = append(list, k.Name+" ("+group3(k.Packets)+")")
+		list = append(list, k.Name+" ("+prose.Count(k.Packets)+")")
 		left -= k.Packets
 	}
 	if left > 0 {
-		list = append(list, "others ("+group3(left)+")")
+		list = append(list, "others ("+prose.Count(left)+")")
 	}
-	p.wrapped(dim, "", dim, pluralWere(n.Packets, "packet")+" neither TCP nor DNS: "+strings.Join(list, ", ")+".")
+	p.wrapped(dim, "", dim, prose.PluralWere(n.Packets, "packet")+" neither TCP nor DNS: "+strings.Join(list, ", ")+".")
 }
 
 // Missed lists what the capture missed, in words. It is empty where all was seen; else
@@ -304,20 +285,20 @@ func Missed(c *Capture, t *Summary) (list []string) {
 			list = append(list, text)
 		}
 	}
-	add(c.Dropped.Total(), plural(c.Dropped.Total(), "packet")+" dropped")
+	add(c.Dropped.Total(), prose.Plural(c.Dropped.Total(), "packet")+" dropped")
 	missing := max(c.Reassembly.MissingBytes, t.MissingBytes)
-	add(missing, byteText(missing)+" missing from streams")
+	add(missing, prose.Bytes(missing)+" missing from streams")
 	cut := max(c.Reassembly.TruncatedBytes, t.TruncatedBytes)
-	add(cut, byteText(cut)+" cut by the snaplen")
-	add(t.Incomplete, plural(t.Incomplete, "incomplete connection"))
-	add(t.Midstream, group3(t.Midstream)+" joined midstream")
+	add(cut, prose.Bytes(cut)+" cut by the snaplen")
+	add(t.Incomplete, prose.Plural(t.Incomplete, "incomplete connection"))
+	add(t.Midstream, prose.Count(t.Midstream)+" joined midstream")
 	evicted := max(c.Reassembly.EvictedConnections, t.Evicted)
-	add(evicted, group3(evicted)+" evicted (table full)")
+	add(evicted, prose.Count(evicted)+" evicted (table full)")
 	var errors uint64
 	for _, n := range c.DecodeErrors {
 		errors += n
 	}
-	add(errors, plural(errors, "undecodable packet"))
+	add(errors, prose.Plural(errors, "undecodable packet"))
 	if c.CutShort {
 		list = append(list, "the file ends inside a packet")
 	}
@@ -331,8 +312,8 @@ func (p *page) servers(list []Server) {
 	if cause {
 		nameWidth -= 22
 	}
-	head := pad("SERVER", nameWidth) + padLeft("CONNS", 9) + padLeft("REQUESTS", 11) + padLeft("REQ/CONN", 10) +
-		padLeft("EFFECT.", 9) + padLeft("WASTED", 9)
+	head := prose.Pad("SERVER", nameWidth) + prose.PadLeft("CONNS", 9) + prose.PadLeft("REQUESTS", 11) + prose.PadLeft("REQ/CONN", 10) +
+		prose.PadLeft("EFFECT.", 9) + prose.PadLeft("WASTED", 9)
 	if cause {
 		head += "  MOSTLY BECAUSE"
 	}
@@ -340,23 +321,35 @@ func (p *page) servers(list []Server) {
 	shown, rows := 0, 0
 	for ; shown < len(list) && rows < maxTableRows; shown++ {
 		for i, q := range list[shown].Parts() {
-			name := Shorten(printable.Text(list[shown].Name), nameWidth-1)
+			name := list[shown].title(nameWidth - 1)
 			if i > 0 {
 				name = "  encrypted, estimated"
 			}
-			p.server(pad(Shorten(name, nameWidth-1), nameWidth), &q, cause)
+			p.server(prose.Pad(prose.Shorten(name, nameWidth-1), nameWidth), &q, cause)
 			rows++
 		}
 	}
 	if more := len(list) - shown; more > 0 {
-		p.line(p.in(dim, fmt.Sprintf("and %s with less waste", plural(uint64(more), "server"))))
+		p.line(p.in(dim, fmt.Sprintf("and %s with less waste", prose.Plural(uint64(more), "server"))))
 	}
+}
+
+// title is the server's name, and beside it the real address where there is one and
+// room for it.
+func (s *Server) title(width int) string {
+	name := printable.Text(s.Name)
+	if len(s.Addresses) == 1 && s.AddressCount == 1 && !strings.Contains(name, s.Addresses[0]) {
+		if both := name + "  " + s.Addresses[0]; utf8.RuneCountInString(both) <= width {
+			return both
+		}
+	}
+	return prose.Shorten(name, width)
 }
 
 func (p *page) server(name string, q *Part, cause bool) {
 	effect, effectStyle := "–", dim
 	if v := q.Effectiveness; v != nil {
-		effect, effectStyle = q.Mark()+PercentText(*v), grade(*v)
+		effect, effectStyle = q.Mark()+prose.Percent(*v), grade(*v)
 	}
 	per := "–"
 	if q.RequestsPerConn.Max > 0 {
@@ -364,11 +357,11 @@ func (p *page) server(name string, q *Part, cause bool) {
 	}
 	row := []string{
 		name,
-		padLeft(group3(q.Connections), 9),
-		padLeft(q.Mark()+group3(q.Requests), 11),
-		padLeft(per, 10),
-		p.in(effectStyle, padLeft(effect, 9)),
-		padLeft(q.Mark()+group3(q.Wasted.Total), 9),
+		prose.PadLeft(prose.Count(q.Connections), 9),
+		prose.PadLeft(q.Mark()+prose.Count(q.Requests), 11),
+		prose.PadLeft(per, 10),
+		p.in(effectStyle, prose.PadLeft(effect, 9)),
+		prose.PadLeft(q.Mark()+prose.Count(q.Wasted.Total), 9),
 	}
 	if cause {
 		if top := q.causes(); len(top) > 0 {
@@ -383,7 +376,7 @@ func perText(v float64) string {
 	if v < 1000 {
 		return fmt.Sprintf("%.1f", v)
 	}
-	return group3(uint64(v + 0.5))
+	return prose.Count(uint64(v + 0.5))
 }
 
 type namedLoss struct {
@@ -431,13 +424,13 @@ func (p *page) requestChart(q *Part, width int) []string {
 	for _, r := range rows {
 		most = max(most, r.n)
 	}
-	out := []string{p.in(dim, pad(q.Mark()+"REQUESTS ON A CONNECTION", width))}
+	out := []string{p.in(dim, prose.Pad(q.Mark()+"REQUESTS ON A CONNECTION", width))}
 	for i, r := range rows {
 		s := blue
 		if i == 0 {
 			s = yellow
 		}
-		out = append(out, p.row(padLeft(r.name, 8), r.n, most, q.Mark()+group3(r.n), width, s))
+		out = append(out, p.row(prose.PadLeft(r.name, 8), r.n, most, q.Mark()+prose.Count(r.n), width, s))
 	}
 	return out
 }
@@ -460,7 +453,7 @@ func (p *page) causeChart(parts []Part, width int) []string {
 		most = max(most, c.n)
 	}
 	for _, c := range causes {
-		out = append(out, p.row(pad(c.mark+shortCause(c.name), 18), c.n, most, c.mark+group3(c.n), width, red))
+		out = append(out, p.row(prose.Pad(c.mark+c.name, 21), c.n, most, c.mark+prose.Count(c.n), width, red))
 	}
 	return out
 }
@@ -478,33 +471,28 @@ func atMost(causes []namedLoss, most int) []namedLoss {
 	return append(causes[:most-1], rest)
 }
 
-// shortCause fits the only long name into the chart.
-func shortCause(name string) string {
-	return strings.Replace(name, "http10_not_requested", "http10_not_asked", 1)
-}
-
 // row is a label, a bar and its figure, padded to width.
 func (p *page) row(label string, n, most uint64, figure string, width int, s style) string {
 	cells := width - utf8.RuneCountInString(label) - 1 - 1 - 9
 	full := blocks(share(n, most), cells)
-	return label + " " + p.in(s, full) + strings.Repeat(" ", cells-utf8.RuneCountInString(full)) + " " + padLeft(figure, 9)
+	return label + " " + p.in(s, full) + strings.Repeat(" ", cells-utf8.RuneCountInString(full)) + " " + prose.PadLeft(figure, 9)
 }
 
 // Notes says how near the ports and the balance are to their findings, where they
 // are under way.
 func (r *Report) Notes() (list []string) {
 	found := func(code string) bool {
-		return slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Code == code })
+		return slices.ContainsFunc(r.Findings, func(f findings.Finding) bool { return f.Code == code })
 	}
-	if t := r.Totals.Ports; t != nil && share(t.Peak, t.Range) >= minPortsNoted && !found(portsRunOut.Code) {
+	if t := r.Totals.Ports; t != nil && share(t.Peak, t.Range) >= minPortsNoted && !found("ports") {
 		list = append(list, fmt.Sprintf("Ports: %s of %s to %s in 60 s; TIME_WAIT is %s.",
-			PercentText(share(t.Peak, t.Range)), group3(t.Range), t.Server, t.TimeWait.holder()))
+			prose.Percent(share(t.Peak, t.Range)), prose.Count(t.Range), t.Server, t.TimeWait.holder()))
 	}
-	if s := leastBalanced(r.Servers); s != nil && !found(tooSticky.Code) {
+	if s := leastBalanced(r.Servers); s != nil && !found("too_sticky") {
 		q := s.Parts()[0]
 		list = append(list, fmt.Sprintf("Balance: %s, %s on 1 of %d addresses; %s requests on connections of %s.",
-			Shorten(printable.Text(s.Name), 32), PercentText(*s.BusiestShare), s.AddressCount,
-			q.Mark()+perText(q.RequestsPerConn.Mean), SecondsText(*s.Age.P50)))
+			prose.Shorten(printable.Text(s.Name), 32), prose.Percent(*s.BusiestShare), s.AddressCount,
+			q.Mark()+perText(q.RequestsPerConn.Mean), prose.Seconds(*s.Age.P50)))
 	}
 	return list
 }
@@ -520,6 +508,39 @@ func (w TimeWait) holder() string {
 	return "on either side"
 }
 
+// The least that is worth a note.
+const (
+	minPortsNoted = 0.10 // of the ports
+	minUneven     = 1.5  // of the busiest address's even share
+	minBalanced   = 100  // requests
+)
+
+// unevenness is the busiest address's share of the load by its even share; 0
+// where there is one address only.
+func (s *Server) unevenness() float64 {
+	if s.BusiestShare == nil {
+		return 0
+	}
+	return *s.BusiestShare * float64(s.AddressCount)
+}
+
+// A loss is what a cause cost.
+type loss struct {
+	n       uint64
+	seconds float64
+}
+
+func (s *Summary) wasted(cause string) loss {
+	return loss{s.Wasted.ByCause[cause], s.Wasted.SecondsByCause[cause]}
+}
+
+func share(a, b uint64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return float64(a) / float64(b)
+}
+
 // leastBalanced returns the server with the most uneven load over its addresses,
 // or nil where none is uneven enough to be named.
 func leastBalanced(list []Server) (worst *Server) {
@@ -532,115 +553,50 @@ func leastBalanced(list []Server) (worst *Server) {
 	return worst
 }
 
-func (p *page) findings(r *Report, room int) {
+func (p *page) findings(r *Report, whole int) {
+	if whole == 0 {
+		whole = findings.Whole
+	} else if whole < 0 {
+		whole = len(r.Findings)
+	}
+	for _, e := range r.Explained {
+		p.wrapped(plain, "", plain, e)
+	}
 	if len(r.Findings) == 0 {
-		p.line(p.in(dim, TooLittle()))
+		if len(r.Explained) == 0 {
+			p.line(p.in(dim, TooLittle()))
+		}
 		return
 	}
-	p.line(p.in(dim, "WHAT TO CHANGE"))
-	list := UrgentFirst(r.Findings)
-	for i, f := range list[:min(len(list), room)] {
-		p.finding(i+1, &f)
+	if len(r.Explained) > 0 {
+		p.blank()
 	}
-	if len(list) > room {
-		p.alsoFound(list[room:])
+	p.line(p.in(dim, "WHAT TO CHANGE"))
+	for _, l := range findings.Text(r.Findings, p.width-1, whole) {
+		p.line(p.in(dim, l.Lead), p.in(styleOf(l.Style), printable.Text(l.Text)))
+	}
+	if len(r.Findings) > whole {
+		p.line(p.in(dim, "All with their advice: --findings all"))
 	}
 }
 
 // TooLittle says why there is no finding.
 func TooLittle() string {
-	return fmt.Sprintf("Too little traffic for advice: it takes at least %d requests.", minRequests)
+	return fmt.Sprintf("Too little traffic for advice: it takes at least %d requests.", findings.MinRequests)
 }
 
-// UrgentFirst returns findings with what makes requests fail in front: seconds do
-// not say how bad that is, and few findings fit on a screen.
-func UrgentFirst(found []Finding) []Finding {
-	list := slices.Clone(found)
-	slices.SortStableFunc(list, func(a, b Finding) int {
-		return cmp.Compare(min(severityRank(a.Severity), 1), min(severityRank(b.Severity), 1))
-	})
-	return list
-}
-
-func (p *page) finding(number int, f *Finding) {
-	text := f.Summary
-	if f.Server != "" {
-		text = Shorten(printable.Text(f.Server), 48) + ": " + text
-	}
-	p.wrapped(plain, fmt.Sprintf("%d. ", number), f.Severity.style(), text)
-	if f.Severity == OK {
-		return
-	}
-	advice := Wrap(strings.ReplaceAll(f.Advice, "`", ""), p.width-1-5)
-	if len(advice) > maxAdviceLines {
-		advice = advice[:maxAdviceLines]
-		last := &advice[maxAdviceLines-1]
-		*last = cutAtClause(*last, p.width-1-5-2) + " …"
-	}
-	lead := "   → "
-	for _, l := range advice {
-		p.line(p.in(dim, lead+l))
-		lead = "     "
-	}
-}
-
-// cutAtClause ends a line that goes on where a reader can stop.
-func cutAtClause(s string, width int) string {
-	if r := []rune(s); len(r) > width {
-		s = string(r[:width])
-	}
-	end := -1
-	for _, mark := range []string{", ", "; ", ": ", ". "} {
-		end = max(end, strings.LastIndex(s+" ", mark))
-	}
-	if end <= 0 {
-		return s
-	}
-	return s[:end]
-}
-
-// alsoFound names the findings for which there is no room.
-func (p *page) alsoFound(rest []Finding) {
-	var codes []string
-	for _, f := range rest {
-		if !slices.Contains(codes, f.Code) {
-			codes = append(codes, f.Code)
-		}
-	}
-	text := fmt.Sprintf("%s: ", plural(uint64(len(rest)), "more finding")) + strings.Join(codes, ", ")
-	lines := Wrap(text+". All, with the whole advice: --output json", p.width-1)
-	for _, l := range lines {
-		p.line(p.in(dim, l))
-	}
-}
-
-func (s Severity) style() style {
+func styleOf(s findings.Style) style {
 	switch s {
-	case Critical:
+	case findings.StyleCritical:
 		return red
-	case Warning:
+	case findings.StyleWarning:
 		return yellow
-	case OK:
+	case findings.StyleInfo:
+		return blue
+	case findings.StyleOK:
 		return green
+	case findings.Dim:
+		return dim
 	}
-	return blue
-}
-
-func pad(s string, width int) string {
-	return s + strings.Repeat(" ", max(width-utf8.RuneCountInString(s), 0))
-}
-
-func padLeft(s string, width int) string {
-	return strings.Repeat(" ", max(width-utf8.RuneCountInString(s), 0)) + s
-}
-
-// Shorten cuts the middle out of text that is too long: host names differ in
-// front, ports behind.
-func Shorten(s string, width int) string {
-	r := []rune(s)
-	if len(r) <= width {
-		return s
-	}
-	front := (width - 1) * 2 / 3
-	return string(r[:front]) + "…" + string(r[len(r)-(width-1-front):])
+	return plain
 }

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keepscope/keepscope/exporter/prose"
 	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/exporter/report/findings"
 )
 
 // A view is a report in the order and the words of the page.
@@ -24,12 +26,13 @@ type view struct {
 	Parts        []report.Part // counted, estimated
 	Missed       []string
 	Advice       string // the heading of the findings
-	Findings     []report.Finding
+	Findings     []finding
 	MoreFindings int
 	TooLittle    string // why there is no finding
 	Servers      []row
 	MoreServers  int
 	Notes        []string
+	Explained    []string
 	Causes       []bar
 	Lengths      []lengths
 	Health       []fact
@@ -70,7 +73,7 @@ func newView(r *report.Report) *view {
 		Style: template.CSS(styleText), Script: template.JS(scriptText), Refresh: refreshSeconds,
 		Source:      strings.Join(slices.Concat(r.Capture.Interfaces, r.Capture.Files), ", "),
 		Connections: r.Totals.Connections, Parts: r.Totals.Parts(),
-		Missed: report.Missed(&r.Capture, &r.Totals), Notes: r.Notes(), Health: health(r),
+		Missed: report.Missed(&r.Capture, &r.Totals), Notes: append(r.Notes(), r.Undecided...), Explained: r.Explained, Health: health(r),
 	}
 	if c := &r.Capture; !c.FirstPacket.IsZero() {
 		v.Since = c.FirstPacket.UTC().Format(time.DateTime) + " UTC"
@@ -90,12 +93,26 @@ func newView(r *report.Report) *view {
 	return v
 }
 
-func (v *view) findings(found []report.Finding) {
-	v.Findings = report.UrgentFirst(found)[:min(len(found), maxFindings)]
+// A finding is one with what of its worst server the page shows.
+type finding struct {
+	*findings.Finding
+	Worst  *findings.OnServer
+	Others int
+}
+
+func (v *view) findings(found []findings.Finding) {
+	for i := range found[:min(len(found), maxFindings)] {
+		f := &found[i]
+		shown := finding{Finding: f, Worst: &findings.OnServer{}}
+		if len(f.Servers) > 0 {
+			shown.Worst, shown.Others = &f.Servers[0], len(f.Servers)-1
+		}
+		v.Findings = append(v.Findings, shown)
+	}
 	v.MoreFindings = len(found) - len(v.Findings)
 	v.Advice = "What to change"
 	// Such findings are about the totals, and the only ones.
-	if len(found) > 0 && (found[0].Severity == report.OK || found[0].Code == "nothing_stands_out") {
+	if len(found) > 0 && (found[0].Severity == findings.OK || found[0].Code == "nothing_stands_out") {
 		v.Advice = "In short"
 	}
 	if len(found) == 0 && v.Connections > 0 {
@@ -196,79 +213,25 @@ func health(r *report.Report) []fact {
 	return append(list, fact{"segments out of order", count(c.Reassembly.OutOfOrderSegments), false})
 }
 
-// count writes a number with its digits in groups of three, by spaces that
-// don't break.
-func count(n uint64) string {
-	s := strconv.FormatUint(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "\u202f" + s[i:]
-	}
-	return s
-}
+// The figures of the page are those of every view, with spaces that don't break.
 
-// plural writes a number and what it counts.
-func plural(n uint64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return count(n) + " " + noun + "s"
-}
+func count(n uint64) string { return tied(prose.Count(n)) }
 
-// percent writes a share; 0 and 100 % only where it is exactly that.
+func plural(n uint64, noun string) string { return tied(prose.Plural(n, noun)) }
+
+func seconds(s float64) string { return tied(prose.Seconds(s)) }
+
+func byteCount(n uint64) string { return tied(prose.Bytes(n)) }
+
+// percent writes a share, or a dash where it has no value.
 func percent(v *float64) string {
-	switch {
-	case v == nil:
+	if v == nil {
 		return "–"
-	case *v == 0 || *v == 1:
-		return fmt.Sprintf("%.0f\u00a0%%", *v*100)
-	case *v > 0.999:
-		return ">\u00a099.9\u00a0%"
-	case *v < 0.001:
-		return "<\u00a00.1\u00a0%"
 	}
-	return fmt.Sprintf("%.1f\u00a0%%", *v*100)
+	return tied(prose.Percent(*v))
 }
 
-// seconds writes a time with a unit that fits it.
-func seconds(s float64) string {
-	number := func(v float64) string {
-		decimals := 0
-		switch {
-		case v < 9.95:
-			decimals = 1
-		case v < 99.5 && v != float64(int(v)):
-			decimals = 1
-		}
-		return strconv.FormatFloat(v, 'f', decimals, 64)
-	}
-	switch {
-	case s <= 0:
-		return "0\u00a0s"
-	case s < 1e-3:
-		return number(s*1e6) + "\u00a0µs"
-	case s < 1:
-		return number(s*1e3) + "\u00a0ms"
-	case s < 100:
-		return number(s) + "\u00a0s"
-	case s < 6000:
-		return number(s/60) + "\u00a0min"
-	case s < 172800:
-		return number(s/3600) + "\u00a0h"
-	}
-	return number(s/86400) + "\u00a0d"
-}
-
-// byteCount writes a number of bytes in decimal units.
-func byteCount(n uint64) string {
-	v := float64(n)
-	for _, unit := range []string{"B", "kB", "MB", "GB"} {
-		if v < 1000 {
-			return strconv.FormatFloat(v, 'g', 3, 64) + "\u00a0" + unit
-		}
-		v /= 1000
-	}
-	return strconv.FormatFloat(v, 'f', 1, 64) + "\u00a0TB"
-}
+func tied(figure string) string { return strings.ReplaceAll(figure, " ", "\u00a0") }
 
 // width is the share of a bar of 100 units; anything above zero shows.
 func width(share float64) string {

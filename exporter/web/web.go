@@ -25,6 +25,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keepscope/keepscope/exporter/prose"
 	"github.com/keepscope/keepscope/exporter/report"
 )
 
@@ -46,7 +47,7 @@ var (
 
 	page = template.Must(template.New("page").Funcs(template.FuncMap{
 		"count": count, "seconds": seconds, "percent": percent, "bytes": byteCount, "width": width, "plural": plural,
-		"marked": marked, "tied": report.KeepUnits,
+		"marked": marked, "tied": prose.KeepUnits,
 	}).Parse(pageText))
 
 	policy = "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +

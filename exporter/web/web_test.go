@@ -18,6 +18,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/exporter/report/findings"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden page")
@@ -50,10 +51,13 @@ func sample() *report.Report {
 			{Name: "secret.example", Summary: encrypted},
 			{Name: "quiet.example", Summary: report.Summary{Connections: 1, Idle: report.Idle{ObservedTimeout: report.SideSeconds{Server: pointer(75.0)}}}},
 		},
-		Findings: []report.Finding{
-			{Code: "x", Severity: report.Warning, Server: evil, Summary: "900 handshakes were wasted & more.", Advice: "Set keepalive_timeout."},
-			{Code: "y", Severity: report.Warning, Server: "secret.example", Summary: "Guessed.", Advice: "Set `keepalive`.", Estimated: true},
+		Findings: []findings.Finding{
+			{Code: "x", Severity: findings.Warning, Summary: "900 handshakes were wasted & more.", Advice: "Set keepalive_timeout.", Servers: []findings.OnServer{
+				{Server: evil, Clients: []findings.ByClient{{Address: "10.0.0.7", Software: "curl", Count: 900}}}, {Server: "b.example"},
+			}},
+			{Code: "y", Severity: findings.Warning, Summary: "Guessed.", Advice: "Set `keepalive`.", Servers: []findings.OnServer{{Server: "secret.example", Estimated: true}}},
 		},
+		Explained: []string{"A handshake would not have been needed."},
 	}
 }
 
@@ -166,7 +170,7 @@ func TestManyServersAndFindings(t *testing.T) {
 	r := &report.Report{Totals: report.Summary{Connections: 1}}
 	for range 500 {
 		r.Servers = append(r.Servers, report.Server{Name: "row"})
-		r.Findings = append(r.Findings, report.Finding{Server: "finding"})
+		r.Findings = append(r.Findings, findings.Finding{Servers: []findings.OnServer{{Server: "finding"}}})
 	}
 	body, _ := get(t, Handler(func() *report.Report { return r }))
 	if n := strings.Count(body, ">row<"); n != maxServers {
@@ -207,7 +211,7 @@ func TestEstimatesAreKeptApart(t *testing.T) {
 		{
 			name: "both", report: sample(),
 			want: []string{
-				"81.2\u00a0%", "923", "5\u202f000", "1\u202f234", "1 keep-alive race", "~", "~50.0\u00a0%", "~5", "~10", "~2 keep-alive races",
+				"81.2\u00a0%", "923", "5000", "1234", "1\u00a0keep-alive\u00a0race", "~", "~50.0\u00a0%", "~5", "~10", "~2\u00a0keep-alive\u00a0races",
 				"encrypted, estimated from the pattern of its records", "encrypted, estimated", "~pool_miss", "~5.0",
 			},
 			none: []string{"928", "5\u202f010", "4\u202f005", "28", "50.0\u00a0%", "10", "901"},
@@ -249,13 +253,13 @@ func TestFindingsSayWhatTheyAre(t *testing.T) {
 	total := report.Summary{Connections: 1, Requests: 1}
 	tests := []struct {
 		name    string
-		finding []report.Finding
+		finding []findings.Finding
 		want    []string
 	}{
-		{"advice", []report.Finding{{Severity: report.Warning, Server: "a"}}, []string{"<h2>What to change</h2>", `<li class="warning">`}},
-		{"estimated", []report.Finding{{Severity: report.Warning, Server: "a", Estimated: true}}, []string{`<b>~</b> <span class="severity">warning`}},
-		{"nothing stands out", []report.Finding{{Severity: report.Info, Code: "nothing_stands_out"}}, []string{"<h2>In short</h2>", `<li class="info">`}},
-		{"all is well", []report.Finding{{Severity: report.OK, Code: "all_is_well"}}, []string{"<h2>In short</h2>", `<li class="ok">`}},
+		{"advice", []findings.Finding{{Severity: findings.Warning, Servers: []findings.OnServer{{Server: "a"}}}}, []string{"<h2>What to change</h2>", `<li class="warning">`}},
+		{"estimated", []findings.Finding{{Severity: findings.Warning, Servers: []findings.OnServer{{Server: "a", Estimated: true}}}}, []string{`<b>~</b> <span class="severity">warning`}},
+		{"nothing stands out", []findings.Finding{{Severity: findings.Info, Code: "nothing_stands_out"}}, []string{"<h2>In short</h2>", `<li class="info">`}},
+		{"all is well", []findings.Finding{{Severity: findings.OK, Code: "all_is_well"}}, []string{"<h2>In short</h2>", `<li class="ok">`}},
 		{"too little", nil, []string{report.TooLittle()}},
 	}
 	for _, tt := range tests {
@@ -316,13 +320,12 @@ func TestOneReportForManyVisitors(t *testing.T) {
 	}
 }
 
-func TestWords(t *testing.T) {
+// TestFigures: the figures are those of every view, and no line breaks in them.
+func TestFigures(t *testing.T) {
 	tests := []struct{ got, want string }{
-		{count(0), "0"}, {count(999), "999"}, {count(1234567), "1\u202f234\u202f567"},
-		{seconds(0), "0\u00a0s"}, {seconds(0.0000123), "12.3\u00a0µs"}, {seconds(0.0051), "5.1\u00a0ms"}, {seconds(75), "75\u00a0s"}, {seconds(7.25), "7.2\u00a0s"}, {seconds(120), "2.0\u00a0min"}, {seconds(7200), "2.0\u00a0h"}, {seconds(864000), "10\u00a0d"},
-		{percent(nil), "–"}, {percent(pointer(1.0)), "100\u00a0%"}, {percent(pointer(0.99999)), ">\u00a099.9\u00a0%"}, {percent(pointer(0.0001)), "<\u00a00.1\u00a0%"}, {percent(pointer(0.5)), "50.0\u00a0%"},
-		{byteCount(12), "12\u00a0B"}, {byteCount(1500), "1.5\u00a0kB"}, {byteCount(2_000_000_000_000), "2.0\u00a0TB"},
-		{width(0), "0"}, {width(0.0001), "0.8"}, {width(2), "100.0"}, {plural(1, "race"), "1 race"}, {plural(2, "race"), "2 races"},
+		{count(1234567), "1\u00a0234\u00a0567"}, {seconds(75), "75.0\u00a0s"}, {percent(nil), "–"},
+		{percent(pointer(0.99999)), ">\u00a099.9\u00a0%"}, {byteCount(1500), "1.5\u00a0kB"}, {plural(2, "race"), "2\u00a0races"},
+		{width(0), "0"}, {width(0.0001), "0.8"}, {width(2), "100.0"},
 	}
 	for _, tt := range tests {
 		if tt.got != tt.want {

@@ -1,9 +1,10 @@
-package report
+package events
 
 import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"container/heap"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 	"slices"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
-
+	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -28,7 +29,7 @@ func (k Key) compare(o Key) int {
 	if c := cmp.Compare(k.Start, o.Start); c != 0 {
 		return c
 	}
-	if c := compareEndpoints(k.Client, o.Client); c != 0 {
+	if c := naming.CompareEndpoints(k.Client, o.Client); c != 0 {
 		return c
 	}
 	return cmp.Compare(k.Seq, o.Seq)
@@ -233,10 +234,23 @@ func (r *run) next() error {
 	return nil
 }
 
-// outranks puts the run with the lowest line on top of the heap.
-//
-//nolint:unused // lowest calls it, which the linter does not see through the constraint
-func (r *run) outranks(o *run) bool { return r.compare(&o.line) < 0 }
+// runs is a heap whose top is the run with the lowest line.
+type runs []*run
+
+func (h runs) Len() int           { return len(h) }
+func (h runs) Less(i, j int) bool { return h[i].compare(&h[j].line) < 0 }
+func (h runs) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+
+// Push implements heap.Interface.
+func (h *runs) Push(r any) { *h = append(*h, r.(*run)) }
+
+// Pop implements heap.Interface.
+func (h *runs) Pop() any {
+	last := len(*h) - 1
+	r := (*h)[last]
+	*h = (*h)[:last]
+	return r
+}
 
 // WriteSorted writes the lines of all sorters in order. They stay usable for
 // Close only.
@@ -262,30 +276,25 @@ func WriteSorted(w io.Writer, sorters ...*Sorter) error {
 }
 
 func mergeRuns(w io.Writer, all []*run) error {
-	var heap lowest[*run]
+	var left runs
 	for _, r := range all {
 		if err := r.next(); err == nil {
-			heap.push(r)
+			left = append(left, r)
 		} else if !errors.Is(err, io.EOF) {
 			return err
 		}
 	}
+	heap.Init(&left)
 	out := bufio.NewWriterSize(w, 64<<10)
-	for len(heap.items) > 0 {
-		top := heap.top()
-		if _, err := out.Write(top.text); err != nil {
+	for len(left) > 0 {
+		if _, err := out.Write(left[0].text); err != nil {
 			return err
 		}
-		switch err := top.next(); {
+		switch err := left[0].next(); {
 		case err == nil:
-			heap.replaceTop(top)
+			heap.Fix(&left, 0)
 		case errors.Is(err, io.EOF):
-			last := len(heap.items) - 1
-			x := heap.items[last]
-			heap.items = heap.items[:last]
-			if last > 0 {
-				heap.replaceTop(x)
-			}
+			heap.Pop(&left)
 		default:
 			return err
 		}

@@ -2,7 +2,6 @@ package exporter
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -11,14 +10,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keepscope/keepscope/analyzer/fact"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keepscope/keepscope/analyzer"
-	"github.com/keepscope/keepscope/analyzer/run"
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
+	"github.com/keepscope/keepscope/analyzer/run"
+	"github.com/keepscope/keepscope/exporter/naming"
+	"github.com/keepscope/keepscope/exporter/tally"
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
 )
@@ -65,21 +65,20 @@ func (f *facts) tell(o fact.Watcher) {
 	o.Connection(&f.closed)
 }
 
-// attached returns an Exporter and a Recorder for a test that records and
+// attached returns an Exporter and what counts for it, for a test that counts and
 // gathers by turns.
-func attached(cfg Config) (*Exporter, *Recorder) {
-	if cfg.Local == nil {
-		cfg.Local = local
+func attached(cfg Config, counts tally.Config) (*Exporter, *tally.Worker) {
+	if counts.Desk.Local == nil {
+		counts.Desk.Local = local
 	}
-	cfg.MaxAge = -1
-	e := New(cfg)
-	r := e.NewRecorder()
-	e.Attach(r, nil)
-	return e, r
+	counts.Desk.Inbound = true
+	cfg.MaxAge, cfg.ByNetwork = -1, counts.ByNetwork
+	set := tally.New(counts)
+	return New(set, cfg), set.Worker(nil)
 }
 
 func TestRecorderDoesNotAllocate(t *testing.T) {
-	_, r := attached(Config{})
+	_, r := attached(Config{}, tally.Config{})
 	f := factsOf("10.0.0.1:40000", "10.0.0.2:80", "shop.example", 1e18)
 	f.tell(r)
 	if n := testing.AllocsPerRun(1000, func() { f.tell(r) }); n != 0 {
@@ -89,17 +88,18 @@ func TestRecorderDoesNotAllocate(t *testing.T) {
 
 // TestUnopenedConnection has a connection of which Opened was not heard.
 func TestUnopenedConnection(t *testing.T) {
-	e, r := attached(Config{})
+	e, r := attached(Config{}, tally.Config{})
 	factsOf("10.0.0.1:1", "10.0.0.2:1", "a.example", 1e18).tell(r)
 	f := factsOf("10.0.0.1:1", "10.0.0.2:1", "b.example", 2e18)
+	f.closed.Cause, f.closed.Cost = fact.PoolMiss, f.judged.Cost
 	r.Exchange(&f.first)
-	r.Judged(&f.judged)
 	r.Exchange(&f.second)
 	r.Connection(&f.closed)
 	for _, metric := range []string{Exchanges, Requests, WastedHandshakes, ConnectionsClosed} {
 		sums := map[string]float64{}
 		for labels, n := range series(t, e, metric) {
 			_, server, _ := strings.Cut(labels, "server=")
+			server, _, _ = strings.Cut(server, " ")
 			sums[server] += n
 		}
 		if sums["a.example"] == 0 || sums["a.example"] != sums["b.example"] {
@@ -108,40 +108,26 @@ func TestUnopenedConnection(t *testing.T) {
 	}
 }
 
-// TestMostMarks has a server come when all marks are another's.
-func TestMostMarks(t *testing.T) {
-	e, r := attached(Config{})
-	r.marked = make([]*block, math.MaxUint16+1)
-	f := factsOf("10.0.0.1:1", "10.0.0.2:1", "a.example", 1e18)
-	f.tell(r)
-	if len(r.marked) != math.MaxUint16+1 || f.opened.Mark != 0 {
-		t.Errorf("%d marks, the newest is %d", len(r.marked), f.opened.Mark)
-	}
-	if got := series(t, e, ConnectionsOpen)["direction=outbound server=a.example"]; got != 0 {
-		t.Errorf("%v connections are open", got)
-	}
-}
-
 // TestServersAreBounded has clients invent names, and addresses, without end.
 func TestServersAreBounded(t *testing.T) {
 	tests := []struct {
 		name   string
-		cfg    Config
+		cfg    tally.Config
 		names  bool
 		client func(i int) string
 		server func(i int) string
-		blocks int
+		most   int // values of the labels
 	}{
-		{"names in outbound Host fields", Config{}, true,
+		{"names in outbound Host fields", tally.Config{}, true,
 			func(int) string { return "10.0.0.1:40000" }, func(int) string { return "10.0.0.2:80" }, 201},
-		{"addresses and ports of servers", Config{}, false,
+		{"addresses and ports of servers", tally.Config{}, false,
 			func(int) string { return "10.0.0.1:40000" }, func(i int) string { return fmt.Sprintf("10.%d.%d.%d:%d", 1+i>>16, i>>8&255, i&255, i&0xffff) }, 201},
-		{"client networks", Config{ByNetwork: true}, false,
-			func(i int) string { return fmt.Sprintf("[2001:db8:%x:%x::1]:40000", i>>16, i&0xffff) }, func(int) string { return "10.0.0.1:80" }, 801},
-		{"client networks and servers", Config{ByNetwork: true}, false,
+		{"client networks", tally.Config{ByNetwork: true}, false,
+			func(i int) string { return fmt.Sprintf("[2001:db8:%x:%x::1]:40000", i>>16, i&0xffff) }, func(int) string { return "10.0.0.1:80" }, 802},
+		{"client networks and servers", tally.Config{ByNetwork: true}, false,
 			func(i int) string { return fmt.Sprintf("192.%d.%d.1:40000", i>>8&255, i&255) },
 			func(i int) string { return fmt.Sprintf("10.%d.%d.%d:%d", 1+i>>16, i>>8&255, i&255, i&0xffff) }, 1001},
-		{"names that inbound clients send", Config{}, true,
+		{"names that inbound clients send", tally.Config{}, true,
 			func(i int) string { return fmt.Sprintf("192.0.2.1:%d", i&0xffff) }, func(int) string { return "10.0.0.1:80" }, 1},
 	}
 	n := 1_000_000
@@ -150,7 +136,8 @@ func TestServersAreBounded(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			e, r := attached(tt.cfg)
+			tt.cfg.MaxServers = 200
+			e, r := attached(Config{}, tt.cfg)
 			f := factsOf(tt.client(0), tt.server(0), "", 1e18)
 			attack := func(from, to int) {
 				for i := from; i < to; i++ {
@@ -163,21 +150,24 @@ func TestServersAreBounded(t *testing.T) {
 				}
 			}
 			attack(0, n/2)
+			serversOf(t, e) // gathers
+			attack(n/2, n*3/4)
 			series, memory := seriesCount(e), heap()
-			attack(n/2, n)
-			if got := len(r.blocks); got > tt.blocks {
-				t.Errorf("%d servers, want at most %d", got, tt.blocks)
+			attack(n*3/4, n)
+			serversOf(t, e)
+			if got := len(serversOf(t, e)); got > tt.most {
+				t.Errorf("%d servers, want at most %d", got, tt.most)
 			}
 			if got := seriesCount(e); got > series {
 				t.Errorf("series grew from %d to %d", series, got)
 			}
-			if got := heap(); got > memory+2<<20 {
+			if got := heap(); got > memory+4<<20 {
 				t.Errorf("memory grew from %d to %d bytes", memory, got)
 			}
-			if per := series / min(tt.blocks, len(r.blocks)); per > 300 {
+			if per := series / len(serversOf(t, e)); per > 300 {
 				t.Errorf("%d series a server", per)
 			}
-			t.Logf("%d servers, %d series, heap %d KiB", len(r.blocks), series, memory>>10)
+			t.Logf("%d servers, %d series, heap %d KiB", len(serversOf(t, e)), series, memory>>10)
 			runtime.KeepAlive(e)
 		})
 	}
@@ -193,26 +183,26 @@ func heap() uint64 {
 func TestLabels(t *testing.T) {
 	tests := []struct {
 		name           string
-		cfg            Config
+		cfg            tally.Config
 		client, server string
 		host           string
 		want           string
 	}{
-		{"outbound by name", Config{}, "10.0.0.1:40000", "10.0.0.2:80", "shop.example:80", "direction=outbound server=shop.example:80"},
-		{"outbound by address", Config{}, "10.0.0.1:40000", "[2001:db8::1]:80", "", "direction=outbound server=[2001:db8::1]:80"},
-		{"inbound by address", Config{}, "192.0.2.1:40000", "10.0.0.1:80", "evil.example", "direction=inbound server=10.0.0.1:80"},
-		{"inbound by flag", Config{ServerName: "shop \"x\""}, "192.0.2.1:40000", "10.0.0.1:80", "evil.example", "direction=inbound server=shop__x_"},
-		{"loopback", Config{}, "127.0.0.1:40000", "127.0.0.1:80", "a.example", "direction=loopback server=a.example"},
-		{"own address is loopback, too", Config{}, "10.0.0.1:40000", "10.0.0.1:80", "", "direction=loopback server=10.0.0.1:80"},
-		{"forwarded", Config{}, "192.0.2.1:40000", "192.0.2.2:80", "a.example", "direction=forwarded server=a.example"},
-		{"name too long", Config{}, "10.0.0.1:40000", "10.0.0.2:80", strings.Repeat("a", 300), "direction=outbound server=" + strings.Repeat("a", 128)},
-		{"name of bad bytes", Config{}, "10.0.0.1:40000", "10.0.0.2:80", "a\xff\n\"}ü", "direction=outbound server=a_____"},
-		{"client network v4", Config{ByNetwork: true}, "192.0.2.77:40000", "10.0.0.1:80", "", "client=192.0.2.0/24 direction=inbound server=10.0.0.1:80"},
-		{"client network v6", Config{ByNetwork: true}, "[2001:db8::77]:40000", "10.0.0.1:80", "", "client=2001:db8::/64 direction=inbound server=10.0.0.1:80"},
+		{"outbound by name", tally.Config{}, "10.0.0.1:40000", "10.0.0.2:80", "shop.example:80", "direction=outbound server=shop.example:80"},
+		{"outbound by address", tally.Config{}, "10.0.0.1:40000", "[2001:db8::1]:80", "", "direction=outbound server=[2001:db8::1]:80"},
+		{"inbound by address", tally.Config{}, "192.0.2.1:40000", "10.0.0.1:80", "evil.example", "direction=inbound server=10.0.0.1:80"},
+		{"inbound by flag", tally.Config{Desk: naming.Desk{Name: "shop \"x\""}}, "192.0.2.1:40000", "10.0.0.1:80", "evil.example", "direction=inbound server=shop%20%22x%22"},
+		{"loopback", tally.Config{}, "127.0.0.1:40000", "127.0.0.1:80", "a.example", "direction=loopback server=a.example"},
+		{"own address is loopback, too", tally.Config{}, "10.0.0.1:40000", "10.0.0.1:80", "", "direction=loopback server=10.0.0.1:80"},
+		{"forwarded", tally.Config{}, "192.0.2.1:40000", "192.0.2.2:80", "a.example", "direction=forwarded server=a.example"},
+		{"name too long", tally.Config{}, "10.0.0.1:40000", "10.0.0.2:80", strings.Repeat("a", 300), "direction=outbound server=" + strings.Repeat("a", 128)},
+		{"name of bad bytes", tally.Config{}, "10.0.0.1:40000", "10.0.0.2:80", "a\xff\n\"}ü", "direction=outbound server=a%FF%0A%22%7D%C3%BC"},
+		{"client network v4", tally.Config{ByNetwork: true}, "192.0.2.77:40000", "10.0.0.1:80", "", "client=192.0.2.0/24 direction=inbound server=10.0.0.1:80"},
+		{"client network v6", tally.Config{ByNetwork: true}, "[2001:db8::77]:40000", "10.0.0.1:80", "", "client=2001:db8::/64 direction=inbound server=10.0.0.1:80"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			e, r := attached(tt.cfg)
+			e, r := attached(Config{}, tt.cfg)
 			factsOf(tt.client, tt.server, tt.host, 1e18).tell(r)
 			if diff := cmp.Diff([]string{tt.want}, serversOf(t, e)); diff != "" {
 				t.Error(diff)
@@ -224,8 +214,8 @@ func TestLabels(t *testing.T) {
 // TestNamesThatReadAlike has names that would make the same labels as other
 // servers' addresses, or as what is beyond the cap.
 func TestNamesThatReadAlike(t *testing.T) {
-	for _, cfg := range []Config{{MaxServers: 3}, {MaxServers: 3, ByNetwork: true}} {
-		e, r := attached(cfg)
+	for _, cfg := range []tally.Config{{MaxServers: 3}, {MaxServers: 3, ByNetwork: true}} {
+		e, r := attached(Config{}, cfg)
 		for _, name := range []string{"", "10.0.0.2:80", "other", "a\"b", "a_b", "b.example", "c.example", "d.example"} {
 			factsOf("10.0.0.1:1", "10.0.0.2:80", name, 1e18).tell(r)
 			factsOf("10.0.0.1:1", "[2001:db8::1]:80", name, 1e18).tell(r)
@@ -240,20 +230,21 @@ func TestNamesThatReadAlike(t *testing.T) {
 // TestIdleServersMakeRoom fills the table, lets an hour pass and expects the
 // idle ones, but none with an open connection, to go.
 func TestIdleServersMakeRoom(t *testing.T) {
-	e, r := attached(Config{MaxServers: 3})
+	e, r := attached(Config{}, tally.Config{MaxServers: 3})
 	const hour = int64(time.Hour)
 	open := factsOf("10.0.0.1:1", "10.0.0.2:1", "open.example", 1e18)
 	r.Opened(&open.opened)
 	factsOf("10.0.0.1:1", "10.0.0.2:1", "idle.example", 1e18).tell(r)
 	factsOf("10.0.0.1:1", "10.0.0.2:1", "busy.example", 1e18).tell(r)
+	serversOf(t, e) // gathers, and gives names
 	late := 1e18 + 2*hour
 	factsOf("10.0.0.1:1", "10.0.0.2:1", "busy.example", late).tell(r)
 	factsOf("10.0.0.1:1", "10.0.0.2:1", "new.example", late).tell(r)
-	serversOf(t, e) // gathers, and makes room
+	serversOf(t, e)
 	factsOf("10.0.0.1:1", "10.0.0.2:1", "new.example", late+1e9).tell(r)
 	want := []string{
 		"direction=outbound server=busy.example", "direction=outbound server=new.example",
-		"direction=outbound server=open.example", "direction=outbound server=other",
+		"direction=outbound server=open.example",
 	}
 	if diff := cmp.Diff(want, serversOf(t, e)); diff != "" {
 		t.Error(diff)
@@ -299,15 +290,17 @@ func TestFactsBecomeMetrics(t *testing.T) {
 			"direction=outbound negotiated=http10_declined server=a.example": 0, "direction=outbound negotiated=http10_not_requested server=a.example": 0,
 			"direction=outbound negotiated=incomplete server=a.example": 0, "direction=outbound negotiated=no_length server=a.example": 0,
 			"direction=outbound negotiated=server_close server=a.example": 0, "direction=outbound negotiated=upgraded server=a.example": 0,
+			"direction=outbound negotiated=refused_stream server=a.example": 0, "direction=outbound negotiated=unknown server=a.example": 0,
 		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			e, r := attached(Config{})
+			e, r := attached(Config{}, tally.Config{})
 			f := factsOf("10.0.0.1:1", "10.0.0.2:1", "a.example", 1e18)
 			tt.change(f)
 			if f.closed.Verdict == fact.VerdictNone {
 				r.Opened(&f.opened)
+				f.closed.Mark = f.opened.Mark
 				r.Connection(&f.closed)
 			} else {
 				f.tell(r)
@@ -320,7 +313,7 @@ func TestFactsBecomeMetrics(t *testing.T) {
 }
 
 func TestObservedTimeout(t *testing.T) {
-	e, r := attached(Config{})
+	e, r := attached(Config{}, tally.Config{})
 	for i := range int64(6) {
 		f := factsOf("10.0.0.1:1", "10.0.0.2:1", "a.example", 1e18)
 		f.closed.CloseIdle = 75e9 + i
@@ -335,12 +328,12 @@ func TestObservedTimeout(t *testing.T) {
 // TestFirstEventIsAnIncrease checks that the series of closed label sets are
 // there before anything has happened.
 func TestFirstEventIsAnIncrease(t *testing.T) {
-	e, r := attached(Config{})
+	e, r := attached(Config{}, tally.Config{})
 	f := factsOf("10.0.0.1:1", "10.0.0.2:1", "a.example", 1e18)
 	r.Opened(&f.opened)
 	for name, want := range map[string]int{
-		ConnectionsOpened: 5, Exchanges: int(fact.NumOutcomes), Requests: 3, WastedHandshakes: int(fact.NumCauses) - 3,
-		ConnectionsClosed: 30, WastedSeconds: 3, NeededHandshakes: 1, Races: 1, CloseIdle: 2, HandshakeSeconds: 1,
+		ConnectionsOpened: 5, Exchanges: int(fact.NumOutcomes), Requests: 3, WastedHandshakes: 23,
+		ConnectionsClosed: 42, WastedSeconds: 3, NeededHandshakes: 1, Races: 1, CloseIdle: 2, HandshakeSeconds: 1,
 	} {
 		if got := len(series(t, e, name)); got != want {
 			t.Errorf("%s has %d series, want %d", name, got, want)
@@ -350,7 +343,7 @@ func TestFirstEventIsAnIncrease(t *testing.T) {
 
 func TestNativeAndClassicCanBeLeftOut(t *testing.T) {
 	for _, cfg := range []Config{{}, {NoNative: true}, {NoClassic: true}} {
-		e, r := attached(cfg)
+		e, r := attached(cfg, tally.Config{})
 		factsOf("10.0.0.1:1", "10.0.0.2:1", "a.example", 1e18).tell(r)
 		families, err := e.Gather()
 		if err != nil {
@@ -374,10 +367,11 @@ func TestNativeAndClassicCanBeLeftOut(t *testing.T) {
 // TestGatherWhileRecording gathers from many sides while facts come in; the
 // race detector watches.
 func TestGatherWhileRecording(t *testing.T) {
-	e := New(Config{Local: local, MaxAge: time.Nanosecond, MaxServers: 20})
-	r := e.NewRecorder()
-	w := run.NewWorker(reassembly.Config{}, analyzer.Config{}, r)
-	e.Attach(r, w)
+	set := tally.New(tally.Config{Desk: naming.Desk{Local: local}, MaxServers: 20})
+	e := New(set, Config{MaxAge: time.Nanosecond})
+	var w *run.Worker
+	r := set.Worker(func(f func()) { w.Do(f) })
+	w = run.NewWorker(reassembly.Config{}, analyzer.Config{}, r)
 	stop := make(chan struct{})
 	var recording, gathering sync.WaitGroup
 	recording.Go(func() {
@@ -416,7 +410,7 @@ func TestGatherWhileRecording(t *testing.T) {
 func BenchmarkExchange(b *testing.B) {
 	for _, servers := range []int{1, 200} {
 		b.Run(fmt.Sprintf("servers=%d", servers), func(b *testing.B) {
-			_, r := attached(Config{})
+			_, r := attached(Config{}, tally.Config{})
 			names := make([]string, servers) // one string for each, as the analyzer has
 			for i := range names {
 				names[i] = fmt.Sprintf("host-%d.example", i)
@@ -440,7 +434,7 @@ func BenchmarkExchange(b *testing.B) {
 }
 
 func BenchmarkConnection(b *testing.B) {
-	_, r := attached(Config{})
+	_, r := attached(Config{}, tally.Config{})
 	f := factsOf("10.0.0.1:40000", "10.0.0.2:80", "shop.example", 1e18)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -453,7 +447,7 @@ func BenchmarkConnection(b *testing.B) {
 func BenchmarkGather(b *testing.B) {
 	for _, servers := range []int{1, 10, 200} {
 		b.Run(fmt.Sprintf("servers=%d", servers), func(b *testing.B) {
-			e, r := attached(Config{})
+			e, r := attached(Config{}, tally.Config{})
 			for i := range servers {
 				factsOf("10.0.0.1:1", "10.0.0.2:1", fmt.Sprintf("host-%d", i), 1e18).tell(r)
 			}

@@ -1,18 +1,18 @@
-package report
+package tally
 
 import (
 	"encoding/binary"
 	"slices"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
-
+	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
 const (
-	// ephemeralPorts is how many ports Linux chooses from by default:
+	// EphemeralPorts is how many ports Linux chooses from by default:
 	// net.ipv4.ip_local_port_range is 32768 to 60999.
-	ephemeralPorts = 28232
+	EphemeralPorts = 28232
 	// windowNS is how long TIME_WAIT holds a port on Linux, 60 s.
 	windowNS = 60_000_000_000
 	// binNS is the step by which that window slides: of the busiest 60 s, what
@@ -38,7 +38,7 @@ func (k pairKey) compare(o pairKey) int {
 	if c := slices.Compare(k.client[:], o.client[:]); c != 0 {
 		return c
 	}
-	return compareEndpoints(k.server, o.server)
+	return naming.CompareEndpoints(k.server, o.server)
 }
 
 // A pair is what one client address did to one server address and port: the
@@ -47,7 +47,7 @@ func (k pairKey) compare(o pairKey) int {
 type pair struct {
 	key      pairKey
 	rankHash uint64
-	holds    holders
+	holds    TimeWait
 	total    uint64 // connections
 	peak     uint64 // of the windows that begin in a bin that is no longer listed
 	bins     []bin  // ascending
@@ -56,29 +56,6 @@ type pair struct {
 type bin struct {
 	at int32  // since 1970, in bins: the nanoseconds of an int64 are fewer than 2^31
 	n  uint32 // connections
-}
-
-// holders counts which side's TIME_WAIT a connection left behind: that of the
-// side whose FIN came first (RFC 9293 §3.6); a reset leaves none.
-type holders struct {
-	client, server, none uint64
-}
-
-func (h *holders) add(c *fact.Connection) {
-	switch {
-	case c.ClosedWith == fact.WithFIN && c.ClosedBy == fact.ByClient:
-		h.client++
-	case c.ClosedWith == fact.WithFIN && c.ClosedBy == fact.ByServer:
-		h.server++
-	case c.ClosedWith == fact.WithRST:
-		h.none++
-	}
-}
-
-func (h *holders) merge(o holders) {
-	h.client += o.client
-	h.server += o.server
-	h.none += o.none
 }
 
 // count adds n connections to a bin. Connections are told when they end, so bins
@@ -153,7 +130,7 @@ const recentPairBits = 8
 // addresses and the port.
 func (k *pairKey) recentSlot() uint64 {
 	client, server := binary.LittleEndian.Uint64(k.client[8:]), binary.LittleEndian.Uint64(k.server.Addr[8:])
-	return (client*hashPrime ^ server ^ uint64(k.server.Port)) * recentPrime >> (64 - recentPairBits)
+	return (client*hashPrime ^ server ^ uint64(k.server.Port)) * hashPrime64 >> (64 - recentPairBits)
 }
 
 func (t *pairs) add(c *fact.Connection) {

@@ -1,11 +1,4 @@
-package report
-
-import (
-	"cmp"
-	"slices"
-
-	"github.com/keepscope/keepscope/sniffer"
-)
+package tally
 
 // lowest keeps items as a heap whose top has the highest hash, so that a full
 // table can tell in O(1) whether a new key belongs to it. Which keys stay
@@ -72,11 +65,4 @@ func mix(h uint64) uint64 {
 	h = (h ^ h>>33) * 0xff51afd7ed558ccd
 	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
 	return h ^ h>>33
-}
-
-func compareEndpoints(a, b sniffer.Endpoint) int {
-	if c := slices.Compare(a.Addr[:], b.Addr[:]); c != 0 {
-		return c
-	}
-	return cmp.Compare(a.Port, b.Port)
 }

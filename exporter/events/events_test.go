@@ -1,4 +1,4 @@
-package report
+package events
 
 import (
 	"bytes"
@@ -12,18 +12,20 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/keepscope/keepscope/analyzer/fact"
-
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/http"
+	"github.com/keepscope/keepscope/analyzer/software"
 )
 
 // The documented line, byte for byte.
 func TestConnectionLine(t *testing.T) {
-	const want = `{"type":"connection",
+	const want = `{"type":"connection","id":"00c0ffee00000001","community_id":"1:q7rbaIzg517zw97x0kya1QsO/lE=",
  "client":{"ip":"10.0.0.7","port":40112},"server":{"ip":"10.0.0.9","port":8080},"server_name":"shop.example:8080",
  "start":"2026-11-22T10:00:00.000000001Z","end":"2026-11-22T10:00:05.1Z",
  "handshake":"complete","handshake_seconds":0.00031,
- "tls":{"version":"1.3","sni":"shop.example","alpn":"h2","resumed":false,"handshake_seconds":0.0021},
+ "tls":{"version":"1.3","sni":"shop.example","alpn":"h2","resumed":false,"handshake_seconds":0.0021},"decrypted":true,"software":{"client":"curl"},
  "protocol":"http/1.1","http_versions":["HTTP/1.1"],
  "requests":3,"responses":3,"reused_requests":2,"unsolicited_responses":0,"pipelined_requests":0,"estimated":false,
  "negotiated":{"keep_alive":2,"client_close":1},
@@ -33,15 +35,59 @@ func TestConnectionLine(t *testing.T) {
  "verdict":"wasted","cause":"server_close","cost_seconds":0.0024,
  "race":false,"incomplete":false,"missing_bytes":0,
  "bytes":{"client":412,"server":9120},"packets":{"client":9,"server":8}}`
-	got := string(AppendConnection(nil, sample()))
+	c := sample()
+	c.ID, c.Keys, c.Software = 0xc0ffee00000001, fact.KeysDecrypted, [2]software.ID{software.Curl}
+	got := string(AppendConnection(nil, c))
 	if diff := cmp.Diff(strings.ReplaceAll(want, "\n ", ""), got); diff != "" {
 		t.Errorf("line (-want +got):\n%s", diff)
 	}
 }
 
+// Everything that few connections have, byte for byte.
+func TestRareFields(t *testing.T) {
+	c := sample()
+	c.TLS, c.ReuseIdle, c.HasAdvertisedTimeout, c.HasAdvertisedMax = nil, nil, false, false
+	c.Protocol, c.Guessed, c.RequestsLost = fact.ProtocolH2, true, 4
+	c.Tunnel = &fact.Tunnel{Target: "shop.example:443", Requests: 2, TLS: &fact.TLS{Version: 0x0303, Handshake: fact.Absent}}
+	c.Streams = &fact.Streams{
+		MaxConcurrent: 9, Limit: http.Unlimited, AtLimit: 2e9, Reset: [2]uint32{1, 2}, Refused: 3, Pushed: 4, Concurrent: 5,
+		Pings: [2]uint32{6, 0}, GRPC: true, GRPCStatus: [http.NumGRPCStatuses]uint32{0: 7, 14: 1},
+	}
+	c.Streams.Goaway[fact.ByServer] = fact.Goaway{Seen: true, Code: http.EnhanceYourCalm, Last: 17, At: epoch + 3e9}
+	c.Path = &fact.Path{Probes: [2]uint32{0, 8}, Interval: 15e9}
+	c.CouldReuse = &fact.CouldReuse{ID: 0xabc, Port: 40000, Start: epoch, UsableUntil: fact.Absent}
+	line := string(AppendConnection(nil, c))
+	for _, want := range []string{
+		`"guessed":true,"grpc":true,"requests":3,`, `"requests_lost":4,`,
+		`"tunnel":{"target":"shop.example:443","requests":2,"tls":{"version":"1.2","resumed":false}},`,
+		`"streams":{"max_concurrent":9,"at_limit_seconds":2,"reset_by_client":1,"reset_by_server":2,"refused":3,"pushed":4,"concurrent_requests":5},`,
+		`"goaway":[{"by":"server","code":"ENHANCE_YOUR_CALM","last_stream":17,"age_seconds":3}],`,
+		`"grpc_status":{"UNAVAILABLE":1},"pings":{"client":6,"server":0},"keepalive_probes":{"client":0,"server":8,"interval_seconds":15},`,
+		`"could_reuse":{"id":"0000000000000abc","client_port":40000,"start":"2026-11-22T10:00:00.000000001Z"},`,
+	} {
+		if !strings.Contains(line, want) {
+			t.Errorf("it lacks %s", want)
+		}
+	}
+	if !json.Valid([]byte(line)) || strings.Contains(line, `"decrypted"`) {
+		t.Error(line)
+	}
+}
+
+// The Community ID of the specification's example, from either side.
+func TestCommunityID(t *testing.T) {
+	a, b := address("128.232.110.120:34855"), address("66.35.250.204:80")
+	for _, c := range []connection{{Client: a, Server: b}, {Client: b, Server: a}} {
+		var v Value
+		if communityID(&c, &v); string(v.Identity) != "1:LQU9qZlK+B5F3KDmev6m5PMibrg=" {
+			t.Errorf("got %s", v.Identity)
+		}
+	}
+}
+
 func TestConnectionLineLeavesOut(t *testing.T) {
 	c := &fact.Connection{
-		Client: endpoint("[fe80::1]:5"), Server: endpoint("[2001:db8::2]:80"), Start: epoch, End: epoch,
+		Client: address("[fe80::1]:5"), Server: address("[2001:db8::2]:80"), Start: epoch, End: epoch,
 		Handshake: fact.HandshakeMidstream, HandshakeTime: -1, CloseIdle: -1,
 		ClosedBy: fact.ByEnd, Reason: fact.ReasonOpen,
 	}

@@ -1,0 +1,512 @@
+package report
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/software"
+	"github.com/keepscope/keepscope/exporter/naming"
+	"github.com/keepscope/keepscope/exporter/report/findings"
+	"github.com/keepscope/keepscope/exporter/tally"
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+// A weigher brings what was counted into the form that findings rest on.
+type weigher struct {
+	capture   *Capture
+	list      []*group
+	endpoints []*tally.Endpoint
+	records   map[sniffer.Addr][]at // of all servers, by client
+	scanners  map[sniffer.Addr]bool
+}
+
+// An at is a connection and where it went.
+type at struct {
+	*tally.Record
+	group    *group
+	endpoint sniffer.Endpoint
+}
+
+const second = int64(1e9)
+
+func newWeigher(c *Capture, list []*group, endpoints []*tally.Endpoint) *weigher {
+	w := &weigher{capture: c, list: list, endpoints: endpoints, records: map[sniffer.Addr][]at{}, scanners: map[sniffer.Addr]bool{}}
+	for _, g := range list {
+		for _, m := range g.all {
+			for _, r := range m.rows {
+				for _, k := range r.Newest.Records() {
+					w.records[k.Client] = append(w.records[k.Client], at{k, g, m.Endpoint})
+				}
+			}
+		}
+	}
+	for _, known := range w.records {
+		slices.SortFunc(known, func(a, b at) int { return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.ID, b.ID)) })
+	}
+	return w
+}
+
+// figures returns what the findings rest on.
+func (w *weigher) figures(total *tally.Figures, probers []prober) *findings.Figures {
+	f := &findings.Figures{Scans: w.scans(), Totals: w.server(&group{sum: *total, probers: probers})}
+	f.Totals.Clients = nil
+	f.Capture = findings.Capture{
+		Seconds: w.seconds(), Packets: w.capture.Packets, Dropped: w.capture.Dropped.Total(),
+		Bytes: total.Bytes[0] + total.Bytes[1], Missing: max(w.capture.Reassembly.MissingBytes, total.Missing),
+		Incomplete: total.Incomplete, Midstream: total.Handshakes[fact.HandshakeMidstream], Open: total.Ended(fact.ReasonOpen),
+	}
+	for _, g := range w.list {
+		f.Servers = append(f.Servers, w.server(g))
+	}
+	f.Singles = w.singles()
+	return f
+}
+
+func (w *weigher) seconds() float64 {
+	return w.capture.LastPacket.Sub(w.capture.FirstPacket).Seconds()
+}
+
+func (w *weigher) server(g *group) findings.Server {
+	f := &g.sum
+	p := probes(g.probers)
+	s := findings.Server{
+		Name: g.name, AddressCount: len(g.members), Software: mostly(f.Software[:]),
+		Counted:     w.traffic(g, &f.Counted, false),
+		Connections: f.Connections() - min(p.Connections, f.Connections()),
+		CutHeads:    f.Outcomes[fact.UnknownOutcome], CutLost: f.Lost,
+		UnreadBodies: lossOf(&f.Unread), NeverUsed: lossOf(&f.Silent), UnusedTLS: lossOf(&f.UnusedTLS),
+		Encrypted: f.Estimated != nil && f.Counted.AllRequests() == 0,
+		Age:       seconds(f.Age.Median()), Attempts: w.attempts(g), Mass: w.mass(g), Stalled: w.stalled(f),
+		Idle: w.idle(g), Path: path(f), H2: http2(f), Tunnels: tunnels(f), Probers: proberList(g.probers),
+		Clients: w.clients(g),
+	}
+	if f.Estimated != nil {
+		s.Estimated = w.traffic(g, f.Estimated, true)
+	}
+	if share := g.busiest(); share != nil {
+		s.BusiestShare = *share
+	}
+	if f.AdvertisedTimeouts.Count() > 0 {
+		s.Advertised = float64(f.AdvertisedTimeouts.Median())
+	}
+	if t := g.ports; t != nil {
+		s.Ports = findings.Ports{
+			Peak: t.Busiest, Range: tally.EphemeralPorts, Client: t.Client.Netip().String(), Server: t.Server.String(),
+			HeldByClient: t.TimeWait.Client, Closed: t.TimeWait.Client + t.TimeWait.Server + t.TimeWait.None,
+		}
+	}
+	for r, n := range f.Ignored {
+		if n > f.Ignored[s.IgnoredAfter] {
+			s.IgnoredAfter = fact.Reason(r)
+		}
+	}
+	return s
+}
+
+// mostly returns the software that most connections showed.
+func mostly(counts []uint32) (most software.ID) {
+	for id := range counts {
+		if id > 0 && counts[id] > 0 && (most == software.Unknown || counts[id] > counts[most]) {
+			most = software.ID(id)
+		}
+	}
+	return most
+}
+
+func example(e *tally.Example) findings.Example {
+	return findings.Example{ID: e.ID, Client: e.Client, Server: e.Server}
+}
+
+func lossOf(n *tally.Counted) findings.Loss {
+	return findings.Loss{N: n.N, Seconds: seconds(n.NS), Example: example(&n.Example)}
+}
+
+// cluster says how near values lie to their median, within so many hundredths.
+func cluster(h *tally.Histogram, hundredths int64, per float64) findings.Cluster {
+	m := h.Median()
+	return findings.Cluster{N: h.Count(), Near: h.Within(m, hundredths), Median: float64(m) / per}
+}
+
+// traffic leaves health checks out.
+func (w *weigher) traffic(g *group, t *tally.Traffic, estimated bool) findings.Traffic {
+	out := findings.Traffic{
+		Connections: t.Connections, Single: t.PerConnection.Below(2), Requests: t.AllRequests(), Reused: t.Reuse(fact.ReusedRequest),
+		ReuseIdleMax: seconds(t.ReuseIdle.Max),
+	}
+	if n := t.PerConnection.Count(); n > 0 {
+		out.RequestsPerConn = float64(t.PerConnection.Sum()) / float64(n)
+	}
+	for cause, n := range t.Wasted {
+		out.Wasted[cause] = findings.Loss{N: n, Seconds: seconds(t.WastedNS[cause]), Example: example(&t.WastedBy[cause])}
+	}
+	for _, c := range g.probers {
+		if c.Estimated != estimated {
+			continue
+		}
+		out.Connections -= min(c.Once, out.Connections)
+		out.Single -= min(c.Once, out.Single)
+		out.Requests -= min(c.Requests, out.Requests)
+		for _, waste := range c.Wasted {
+			l := &out.Wasted[waste.Cause]
+			l.N -= min(waste.N, l.N)
+			l.Seconds = max(l.Seconds-seconds(waste.NS), 0)
+		}
+	}
+	for how := range t.Failed {
+		f := &t.Failed[how]
+		out.Failed[how] = findings.Failed{
+			N: f.N, Idle: seconds(f.Idle.Median()), GivenUp: cluster(&f.GivenUp, 2, 1e9), Example: example(&f.Example),
+		}
+	}
+	w.massWasted(g, &out, estimated)
+	w.beside(g, &out, estimated)
+	if estimated {
+		out.ClosedAt = cluster(&t.ClosedAfter, 10, 1)
+	} else {
+		out.LimitAt = cluster(&g.sum.Limited, 10, 1)
+	}
+	return out
+}
+
+// massWasted counts the handshakes that replaced what a closing of many at once took.
+func (w *weigher) massWasted(g *group, out *findings.Traffic, estimated bool) {
+	ended := map[uint64]bool{}
+	for _, m := range w.masses(g) {
+		for _, k := range m.Members {
+			ended[k.ID] = true
+		}
+	}
+	if len(ended) == 0 {
+		return
+	}
+	for _, k := range g.sum.Newest.Records() {
+		if k.Estimated == estimated && k.Cause != fact.NoCause && ended[k.Could] {
+			l := &out.MassWasted[k.Cause]
+			l.N++
+			l.Seconds += seconds(k.Cost)
+		}
+	}
+}
+
+// masses are the closings of many at once at the group's addresses.
+func (w *weigher) masses(g *group) (list []tally.Mass) {
+	for _, e := range w.endpoints {
+		if slices.ContainsFunc(g.members, func(m *member) bool { return m.Endpoint == e.Endpoint }) {
+			list = append(list, e.Masses...)
+		}
+	}
+	return list
+}
+
+// beside counts the client's closings right after a response, and those of them at
+// which another connection of it was open.
+func (w *weigher) beside(g *group, out *findings.Traffic, estimated bool) {
+	for _, k := range g.sum.Newest.Records() {
+		if k.Reason != fact.ReasonClientDiscard || k.Estimated != estimated {
+			continue
+		}
+		out.Discards++
+		for _, o := range w.records[k.Client] {
+			if o.group == g && o.ID != k.ID && o.Start < k.At && o.At > k.At {
+				out.Beside++
+				break
+			}
+		}
+	}
+}
+
+const (
+	young     = 3 * second // a SYN may be answered yet
+	elsewhere = 2 * second // within which a client reaches another address
+)
+
+// attempts leaves out those after which the client reached the same port elsewhere,
+// those of scans, and those that are too young.
+func (w *weigher) attempts(g *group) findings.Attempts {
+	f := &g.sum
+	a := findings.Attempts{
+		Refused: f.Handshakes[fact.HandshakeRefused], Unanswered: f.Handshakes[fact.HandshakeUnanswered],
+		Repeated: f.Repeated.N, RepeatDelay: seconds(f.RepeatDelay.Median()), Repeat: example(&f.Repeated.Example),
+	}
+	a.All = f.Connections() - f.Handshakes[fact.HandshakeMidstream]
+	var first, last int64
+	for _, k := range f.Newest.Records() {
+		n := &a.Refused
+		switch k.Handshake {
+		case fact.HandshakeRefused:
+			a.Refusal.ID = k.ID
+		case fact.HandshakeUnanswered:
+			n = &a.Unanswered
+			a.Silence.ID = k.ID
+		default:
+			continue
+		}
+		switch {
+		case w.scanners[k.Client] || w.reachedElsewhere(k):
+			*n -= min(*n, 1)
+			a.All -= min(a.All, 1)
+		case k.Handshake == fact.HandshakeUnanswered && w.capture.LastPacket.UnixNano()-k.Start < young:
+			*n -= min(*n, 1)
+			a.TooYoung++
+		default:
+			if first == 0 || k.Start < first {
+				first = k.Start
+			}
+			last = max(last, k.Start)
+		}
+	}
+	a.Since = seconds(last - first)
+	return a
+}
+
+// reachedElsewhere says whether the client came through to the same port of another
+// address soon after: ::1, then 127.0.0.1.
+func (w *weigher) reachedElsewhere(k *tally.Record) bool {
+	var tried sniffer.Endpoint
+	for _, o := range w.records[k.Client] {
+		if o.Record == k || o.ID == k.ID && o.Start == k.Start {
+			tried = o.endpoint
+		}
+	}
+	for _, o := range w.records[k.Client] {
+		if o.Handshake == fact.HandshakeComplete && o.endpoint.Port == tried.Port && o.endpoint.Addr != tried.Addr &&
+			o.Start >= k.Start && o.Start <= k.Start+elsewhere {
+			return true
+		}
+	}
+	return false
+}
+
+const minScanned = 10
+
+// scans finds the clients that tried many endpoints, most of them in vain.
+func (w *weigher) scans() (list []findings.Scan) {
+	for client, records := range w.records {
+		reached := map[sniffer.Endpoint]bool{}
+		for _, k := range records {
+			failed := k.Handshake == fact.HandshakeRefused || k.Handshake == fact.HandshakeUnanswered
+			reached[k.endpoint] = reached[k.endpoint] || !failed
+		}
+		vain := 0
+		for _, ok := range reached {
+			if !ok {
+				vain++
+			}
+		}
+		if len(reached) >= minScanned && 2*vain > len(reached) {
+			w.scanners[client] = true
+			list = append(list, findings.Scan{Client: client.Netip().String(), Endpoints: uint64(len(reached)), InVain: uint64(vain)})
+		}
+	}
+	slices.SortFunc(list, func(a, b findings.Scan) int {
+		return cmp.Or(cmp.Compare(b.InVain, a.InVain), cmp.Compare(a.Client, b.Client))
+	})
+	return list
+}
+
+func (w *weigher) mass(g *group) (out findings.Mass) {
+	for _, m := range w.masses(g) {
+		out.Closings++
+		out.Connections += uint64(len(m.Members))
+		out.Failed += m.Failed
+		out.Example.ID = m.Members[0].ID
+	}
+	return out
+}
+
+// stalled counts a stall to the end where it was longer than 10 s, or half of the
+// capture.
+func (w *weigher) stalled(f *tally.Figures) findings.Stalled {
+	limit := min(10*second, int64(w.seconds()*1e9/2))
+	return findings.Stalled{
+		ToEnd: f.StallsToEnd.Count() - f.StallsToEnd.Below(limit), WentOn: f.StallsOver.Count(),
+		Seconds: seconds(f.StallsToEnd.Sum() + f.StallsOver.Sum()), Example: example(&f.Stalled.Example),
+	}
+}
+
+func (w *weigher) idle(g *group) (out findings.Idle) {
+	f := &g.sum
+	side := func(by fact.ClosedBy) (timeout float64, short bool) {
+		if ns, ok := f.IdleClosings[by].Timeout(); ok {
+			return seconds(ns), false
+		}
+		ns, ok := f.Discards[by].ShortTimeout()
+		return seconds(ns), ok
+	}
+	out.Server, out.ServerShort = side(fact.ByServer)
+	out.Client, out.ClientShort = side(fact.ByClient)
+	out.ServerClosings = f.IdleClosings[fact.ByServer].N
+	out.ClientAtMost = w.closesWhenItOpens(g)
+	return out
+}
+
+// closesWhenItOpens says whether most of the client's idle closings come with its next
+// connection: then they tell an upper bound of its timeout.
+func (w *weigher) closesWhenItOpens(g *group) bool {
+	const with = int64(10e6)
+	closings, together := 0, 0
+	for _, k := range g.sum.Newest.Records() {
+		if k.Reason != fact.ReasonClientIdle {
+			continue
+		}
+		closings++
+		for _, o := range w.records[k.Client] {
+			if o.group == g && o.ID != k.ID && max(o.Start-k.At, k.At-o.Start) <= with {
+				together++
+				break
+			}
+		}
+	}
+	return closings > 0 && 2*together > closings
+}
+
+func path(f *tally.Figures) (p findings.Path) {
+	if survived, dropped, ok := f.PathTimeout(); ok {
+		p.Survived, p.Dropped = seconds(survived), seconds(dropped)
+	}
+	p.Probes = f.Path.Probes[0]+f.Path.Probes[1] > 0
+	p.ProbeInterval = seconds(f.Path.Intervals.Median())
+	return p
+}
+
+func http2(f *tally.Figures) (out findings.H2) {
+	h := f.HTTP2
+	if h == nil {
+		return out
+	}
+	out = findings.H2{
+		Connections: h.Connections, Unread: h.Unread, StreamsP50: float64(h.Requests.Median()),
+		Goaways: h.Drained.N, GoawayRequests: float64(h.DrainedAfter.Median()), GoawayAge: seconds(h.DrainedAge.Median()),
+		OpenSeconds: seconds(h.OpenNS), AtLimitSeconds: seconds(h.AtLimitNS), Limit: uint64(h.Limit),
+		TooManyPings: lossOf(&h.TooManyPings), PingInterval: seconds(h.PingIntervals.Median()),
+		AtLimit: example(&h.AtLimit), Goaway: example(&h.Drained.Example),
+	}
+	for cause := range h.Wasted {
+		out.Wasted[cause] = lossOf(&h.Wasted[cause])
+	}
+	return out
+}
+
+func tunnels(f *tally.Figures) (list []findings.Tunnel) {
+	for target, t := range f.Tunnels {
+		out := findings.Tunnel{Target: naming.Clean(target), Opened: t.Opened}
+		for cause := range t.Wasted {
+			l := lossOf(&t.Wasted[cause])
+			out.Cause[cause] = l
+			if l.N > 0 && out.Wasted.N == 0 {
+				out.Wasted.Example = l.Example
+			}
+			out.Wasted.N += l.N
+			out.Wasted.Seconds += l.Seconds
+		}
+		list = append(list, out)
+	}
+	slices.SortFunc(list, func(a, b findings.Tunnel) int { return cmp.Compare(a.Target, b.Target) })
+	return list
+}
+
+func proberList(probers []prober) (list []findings.Prober) {
+	for _, c := range probers {
+		list = append(list, findings.Prober{
+			Address: c.Addr.Netip().String(), Software: c.Software, Connections: c.Connections, Interval: seconds(c.interval),
+			Example: findings.Example(c.Example),
+		})
+	}
+	return list
+}
+
+// clients leaves health checks out.
+func (w *weigher) clients(g *group) (list []findings.Client) {
+	if len(g.members) == 0 {
+		return nil
+	}
+	several := several(g.sum.Newest.Records())
+	served := 0
+	for _, m := range g.members {
+		if m.counted+m.estimated > 0 {
+			served++
+		}
+	}
+	probing := map[string]bool{}
+	for _, c := range g.probers {
+		probing[c.Addr.Netip().String()] = true
+	}
+	for _, c := range findings.Clients(&g.sum.Clients) {
+		if probing[c.Address] {
+			continue
+		}
+		addr := sniffer.Addr(netip.MustParseAddr(c.Address).As16())
+		c.Several = several[addr]
+		c.Gap, c.Response = seconds(g.sum.Counted.ReuseIdle.Median()), seconds(g.sum.Exchanges.Median())
+		if c.Gap == 0 {
+			c.Busy = 0 // nothing was reused, so that nothing can have queued
+		}
+		c.SYNs, c.Spread = w.spread(g, addr)
+		c.GRPCAddresses, c.GRPCOtherServed = len(g.members), served > 1
+		list = append(list, c)
+	}
+	return list
+}
+
+// spread counts a client's SYNs to a name, and those at which a connection of it to
+// another address of that name was surely idle: it had its last response, and was open
+// yet.
+func (w *weigher) spread(g *group, client sniffer.Addr) (syns, beside uint64) {
+	if len(g.members) < 2 {
+		return 0, 0
+	}
+	for _, k := range w.records[client] {
+		if k.group != g || k.SYNs == 0 && k.Handshake == fact.HandshakeMidstream {
+			continue
+		}
+		syns++
+		for _, o := range w.records[client] {
+			if o.group == g && o.endpoint != k.endpoint && o.Requests > 0 && o.Idle >= 0 && o.At-o.Idle <= k.Start && k.Start < o.At {
+				beside++
+				break
+			}
+		}
+	}
+	return syns, beside
+}
+
+const maxSingles = 8
+
+// singles are the first wasted handshakes, one by one, with what was lost before each.
+func (w *weigher) singles() (list []findings.Single) {
+	var wasted []at
+	byID := map[uint64]*tally.Record{}
+	for _, known := range w.records {
+		for _, k := range known {
+			byID[k.ID] = k.Record
+			if k.Cause != fact.NoCause {
+				wasted = append(wasted, k)
+			}
+		}
+	}
+	slices.SortFunc(wasted, func(a, b at) int { return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.ID, b.ID)) })
+	for _, k := range wasted[:min(len(wasted), maxSingles)] {
+		s := findings.Single{Server: k.group.name, Client: k.Client.Netip().String(), Cause: k.Cause, Seconds: seconds(k.Cost)}
+		lost := byID[k.Could]
+		if k.Could == 0 {
+			lost = w.lostBefore(&k)
+		}
+		if lost != nil {
+			s.Requests, s.Idle = uint64(lost.Requests), seconds(max(lost.Idle, 0))
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+// lostBefore returns what the client lost last for the cause of a handshake.
+func (w *weigher) lostBefore(k *at) (lost *tally.Record) {
+	for _, o := range w.records[k.Client] {
+		if o.endpoint == k.endpoint && fact.Cause(o.Reason) == k.Cause && o.At <= k.Start && (lost == nil || o.At > lost.At) {
+			lost = o.Record
+		}
+	}
+	return lost
+}

@@ -1,0 +1,130 @@
+package tally
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/software"
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+const (
+	// maxNewest is how many connections of a server are remembered one by one.
+	maxNewest = 1024
+	// maxRecords is how many those of all servers of a worker are.
+	maxRecords = 65536
+)
+
+// A Record is what is remembered of a connection that has ended, for what its server's
+// other connections, or its client's, tell of it.
+type Record struct {
+	ID, Could  uint64 // Could is what its wasted handshake could have reused
+	Client     sniffer.Addr
+	Start, End int64
+	At         int64 // of the closing; End where that is not known
+	Idle       int64 // last response to closing; Absent if none
+	Cost       int64
+	Advertised int64 // idle timeout, ns; 0 without
+	Requests   uint32
+	SYNs       uint8
+	Software   software.ID // of the client
+	Handshake  fact.Handshake
+	ClosedBy   fact.ClosedBy
+	Reason     fact.Reason
+	Cause      fact.Cause // NoCause unless wasted
+	Estimated  bool
+	Unheard    bool // see fact.Connection
+	Raced      bool // and was told as a race
+	Failed     bool // a request of it
+}
+
+func recordOf(c *fact.Connection) Record {
+	r := Record{
+		ID: c.ID, Client: c.Client.Addr, Start: c.Start, End: c.End, At: c.End, Idle: c.CloseIdle,
+		Requests: c.Requests, SYNs: c.SYNs, Software: c.Software[0], Handshake: c.Handshake, ClosedBy: c.ClosedBy,
+		Reason: c.Reason, Estimated: c.Estimated, Unheard: c.Unheard,
+	}
+	if c.ClosedAt > 0 {
+		r.At = c.ClosedAt
+	}
+	if c.Verdict == fact.VerdictWasted {
+		r.Cause, r.Cost = c.Cause, Cost(c)
+		if c.CouldReuse != nil {
+			r.Could = c.CouldReuse.ID
+		}
+	}
+	if c.HasAdvertisedTimeout {
+		r.Advertised = int64(c.AdvertisedTimeout) * second
+	}
+	for _, n := range c.Failed {
+		r.Failed = r.Failed || n > 0
+	}
+	return r
+}
+
+func (r *Record) compare(o *Record) int {
+	return cmp.Or(cmp.Compare(r.At, o.At), cmp.Compare(r.ID, o.ID))
+}
+
+// A Newest has the records of the newest connections: a heap, the oldest on top.
+type Newest struct{ list []Record }
+
+// add remembers a record in place of the oldest, or beside the others where there is
+// room; it says whether that was so.
+func (n *Newest) add(r *Record, room bool) (grown bool) {
+	if room && len(n.list) < maxNewest {
+		n.list = append(n.list, *r)
+		n.up(len(n.list) - 1)
+		return true
+	}
+	if len(n.list) > 0 && r.compare(&n.list[0]) > 0 {
+		n.list[0] = *r
+		n.down(0)
+	}
+	return false
+}
+
+func (n *Newest) up(i int) {
+	for i > 0 {
+		parent := (i - 1) / 2
+		if n.list[parent].compare(&n.list[i]) <= 0 {
+			return
+		}
+		n.list[parent], n.list[i] = n.list[i], n.list[parent]
+		i = parent
+	}
+}
+
+func (n *Newest) down(i int) {
+	for {
+		child := 2*i + 1
+		if child >= len(n.list) {
+			return
+		}
+		if child+1 < len(n.list) && n.list[child+1].compare(&n.list[child]) < 0 {
+			child++
+		}
+		if n.list[i].compare(&n.list[child]) <= 0 {
+			return
+		}
+		n.list[i], n.list[child] = n.list[child], n.list[i]
+		i = child
+	}
+}
+
+func (n *Newest) merge(o *Newest) {
+	for i := range o.list {
+		n.add(&o.list[i], true)
+	}
+}
+
+// Records returns the records, the oldest closing first.
+func (n *Newest) Records() []*Record {
+	list := make([]*Record, len(n.list))
+	for i := range n.list {
+		list[i] = &n.list[i]
+	}
+	slices.SortFunc(list, (*Record).compare)
+	return list
+}

@@ -1,0 +1,239 @@
+package tally
+
+import (
+	"slices"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+const (
+	millisecond = int64(1e6)
+	second      = int64(1e9)
+
+	massWithin    = 50 * millisecond
+	massLeastIdle = 10 * millisecond
+	massLeast     = 3
+)
+
+// A Mass is a server's closing of many connections at once: a reload, a restart or a
+// scale-down.
+type Mass struct {
+	At      int64
+	Members []*Record
+	Failed  uint64 // requests lost in it
+}
+
+// An Endpoint is one address and port of servers, with what its connections tell
+// together.
+type Endpoint struct {
+	sniffer.Endpoint
+	Rows    []*Row
+	Masses  []Mass
+	records []*Record
+	timeout int64 // that the server really applies, 0 where it is not known
+}
+
+// Endpoints joins the rows of each address and port and finds the closings of many
+// connections at once. With settle it answers the questions that only a server's other
+// connections answer: a server's abort becomes a race where its idle timer made it, or
+// where it is one of many closings. That changes the sum's figures and not what the
+// workers counted; the reason, the failed request, the count of races and the cause of
+// the handshake that it made change, and nothing else. It returns how many reasons had
+// been told otherwise. The sum must have details.
+func (s *Sum) Endpoints(settle bool) (endpoints []*Endpoint, changed uint64) {
+	byEndpoint := map[sniffer.Endpoint]*Endpoint{}
+	for _, r := range s.Rows {
+		if r.Fold >= Others {
+			continue
+		}
+		e := byEndpoint[r.Endpoint]
+		if e == nil {
+			e = &Endpoint{Endpoint: r.Endpoint}
+			byEndpoint[r.Endpoint] = e
+			endpoints = append(endpoints, e)
+		}
+		e.Rows = append(e.Rows, r)
+	}
+	for _, e := range endpoints {
+		e.join()
+		if settle {
+			changed += e.settle()
+		}
+	}
+	s.set.resettled = max(s.set.resettled, changed)
+	return endpoints, changed
+}
+
+func (e *Endpoint) join() {
+	var closings Recent
+	for _, r := range e.Rows {
+		e.records = append(e.records, r.Newest.Records()...)
+		closings.merge(&r.IdleClosings[fact.ByServer])
+	}
+	slices.SortFunc(e.records, (*Record).compare)
+	e.timeout, _ = closings.Timeout()
+	e.masses()
+}
+
+func (e *Endpoint) settle() (changed uint64) {
+	inMass := map[uint64]bool{}
+	for i := range e.Masses {
+		for _, m := range e.Masses[i].Members {
+			inMass[m.ID] = true
+		}
+	}
+	races := map[uint64]bool{}
+	for _, r := range e.Rows {
+		for i := range r.Newest.list {
+			k := &r.Newest.list[i]
+			if !k.Unheard || k.Reason != fact.ReasonServerAbort {
+				continue
+			}
+			race := inMass[k.ID] || k.byTimer(e.timeout)
+			if race != k.Raced {
+				changed++
+				r.retell(k, race)
+			}
+			if race {
+				k.Reason = fact.ReasonRace
+				races[k.ID] = true
+				r.failedByRace(k)
+			}
+		}
+	}
+	for _, r := range e.Rows {
+		r.causes(races)
+	}
+	return changed
+}
+
+// byTimer says whether a closing came at about the idle timeout that the server
+// applies, or advertises.
+func (k *Record) byTimer(observed int64) bool {
+	near := func(timeout int64) bool {
+		return timeout > 0 && k.Idle >= timeout-timeout/10 && k.Idle <= timeout+timeout/10
+	}
+	return near(observed) || near(k.Advertised)
+}
+
+func (f *Figures) traffic(k *Record) *Traffic {
+	if k.Estimated {
+		return f.estimate()
+	}
+	return &f.Counted
+}
+
+// retell counts a connection as ended by a race, or no more.
+func (f *Figures) retell(k *Record, race bool) {
+	t, closed := f.traffic(k), &f.Closed[min(k.ClosedBy, fact.NumClosedBy-1)]
+	from, to := fact.ReasonServerAbort, fact.ReasonRace
+	if race {
+		t.Races++
+		t.RaceIdle.Add(k.Idle)
+	} else {
+		from, to = to, from
+		t.Races -= min(t.Races, 1)
+	}
+	if closed[from] > 0 {
+		closed[from]--
+		closed[to]++
+	}
+}
+
+// failedByRace counts the request of such a connection as failed by it.
+func (f *Figures) failedByRace(k *Record) {
+	t := f.traffic(k)
+	from, to := &t.Failed[fact.FailServerAbort], &t.Failed[fact.FailRace]
+	if from.N == 0 {
+		return
+	}
+	from.N--
+	to.N++
+	to.Idle.Add(k.Idle)
+	to.Example = Example{ID: k.ID, Client: from.Example.Client, Server: from.Example.Server, Time: k.At}
+}
+
+// causes gives the handshakes that replaced what a race ended that cause.
+func (r *Row) causes(races map[uint64]bool) {
+	for i := range r.Newest.list {
+		k := &r.Newest.list[i]
+		if k.Cause != fact.Cause(fact.ReasonServerAbort) || !races[k.Could] {
+			continue
+		}
+		t := r.traffic(k)
+		from, to := k.Cause, fact.Cause(fact.ReasonRace)
+		if t.Wasted[from] == 0 {
+			continue
+		}
+		k.Cause = to
+		t.Wasted[from]--
+		t.Wasted[to]++
+		t.WastedNS[from] -= k.Cost
+		t.WastedNS[to] += k.Cost
+		t.WastedBy[to] = t.WastedBy[from]
+	}
+}
+
+// unannounced says whether the server closed without a word.
+func (k *Record) unannounced() bool {
+	switch k.Reason {
+	case fact.ReasonServerIdle, fact.ReasonServerDiscard, fact.ReasonServerAbort, fact.ReasonRace, fact.ReasonStaleReuse:
+		return k.ClosedBy == fact.ByServer
+	}
+	return false
+}
+
+// masses finds the closings of many connections at once: at least 3, or 2 that are all
+// there are with a failed request among them, within 50 ms, all open when the first was
+// closed, each after at least 10 ms of idling or with a request that nobody answered, of
+// idle times of which the shortest is below half of the longest.
+func (e *Endpoint) masses() {
+	var closed []*Record
+	for _, k := range e.records {
+		if k.unannounced() && (k.Idle >= massLeastIdle || k.Failed) {
+			closed = append(closed, k)
+		}
+	}
+	for i := 0; i < len(closed); {
+		j := i
+		var m Mass
+		m.At = closed[i].At
+		for ; j < len(closed) && closed[j].At-m.At <= massWithin; j++ {
+			if closed[j].Start < m.At {
+				m.Members = append(m.Members, closed[j])
+				if closed[j].Failed {
+					m.Failed++
+				}
+			}
+		}
+		if e.isMass(&m) {
+			e.Masses = append(e.Masses, m)
+			i = j
+		} else {
+			i++
+		}
+	}
+}
+
+func (e *Endpoint) isMass(m *Mass) bool {
+	n := len(m.Members)
+	if n < massLeast && (n < 2 || m.Failed == 0 || e.open(m.At) > n) {
+		return false
+	}
+	shortest, longest := m.Members[0].Idle, m.Members[0].Idle
+	for _, k := range m.Members {
+		shortest, longest = min(shortest, max(k.Idle, 0)), max(longest, k.Idle)
+	}
+	return 2*shortest < longest
+}
+
+// open counts the connections that were open at a time.
+func (e *Endpoint) open(at int64) (n int) {
+	for _, k := range e.records {
+		if k.Start < at && k.At >= at && k.Handshake != fact.HandshakeRefused && k.Handshake != fact.HandshakeUnanswered {
+			n++
+		}
+	}
+	return n
+}

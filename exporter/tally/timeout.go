@@ -1,0 +1,131 @@
+package tally
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
+)
+
+// byTimer says whether an idle timer can have closed the connection: it idled, or a
+// request lies unanswered that came when the timer was about to run.
+func byTimer(c *fact.Connection) bool {
+	switch c.Reason {
+	case fact.ReasonClientIdle, fact.ReasonServerIdle:
+		return true
+	case fact.ReasonRace, fact.ReasonStaleReuse:
+		return c.ClosedBy == fact.ByServer
+	case fact.ReasonServerAbort:
+		return c.Unheard
+	}
+	return false
+}
+
+// asRace answers an open question when it is told, by what the worker knows of the
+// server then: it returns the connection as one that a race ended, or nil.
+func (f *Figures) asRace(k *Record, c *fact.Connection) *fact.Connection {
+	observed, _ := f.IdleClosings[fact.ByServer].Timeout()
+	if !k.Unheard || k.Reason != fact.ReasonServerAbort || !k.byTimer(observed) {
+		return nil
+	}
+	race := *c
+	race.Reason, race.Race, race.RaceIdle = fact.ReasonRace, true, c.CloseIdle
+	return &race
+}
+
+// ShortTimeout returns the timeout that closings within 1 s of the response tell: their
+// median, where that is 100 ms or more and at least 5 of the newest 64, and half, are
+// within 2 % of it.
+func (r *Recent) ShortTimeout() (ns int64, ok bool) {
+	m, near := r.near(50)
+	return m, m >= 100*millisecond && near >= max(minIdleClosings, (len(r.list)+1)/2)
+}
+
+// A path's timeout is told by at least so many drops, and is at least so long.
+const (
+	minPathDrops   = 3
+	minPathTimeout = 10 * second
+)
+
+// PathTimeout returns the longest idle time that a connection survived and the shortest
+// that one did not, where the second is the larger and long enough to be a timeout, and
+// enough connections say so.
+func (f *Figures) PathTimeout() (survived, dropped int64, ok bool) {
+	survived, dropped = f.Counted.ReuseIdle.Max, f.Path.Dropped.Least()
+	return survived, dropped, f.Path.Dropped.Count() >= minPathDrops && dropped > survived && dropped >= minPathTimeout
+}
+
+// maxRecent is how many closings of a side tell its timeout.
+const maxRecent = 64
+
+// A Recent holds the newest idle times before closings: which ones does not depend
+// on the order in which they are told.
+type Recent struct {
+	N    uint64 // ever
+	list []closing
+}
+
+type closing struct{ at, idle int64 }
+
+func (c closing) compare(o closing) int {
+	return cmp.Or(cmp.Compare(c.at, o.at), cmp.Compare(c.idle, o.idle))
+}
+
+func (r *Recent) add(at, idle int64) {
+	r.N++
+	r.keep(closing{at, idle})
+}
+
+// keep has the oldest make room.
+func (r *Recent) keep(c closing) {
+	if len(r.list) < maxRecent {
+		r.list = append(r.list, c)
+		return
+	}
+	oldest := 0
+	for i := range r.list {
+		if r.list[i].compare(r.list[oldest]) < 0 {
+			oldest = i
+		}
+	}
+	if c.compare(r.list[oldest]) > 0 {
+		r.list[oldest] = c
+	}
+}
+
+func (r *Recent) merge(o *Recent) {
+	r.N += o.N
+	for _, c := range o.list {
+		r.keep(c)
+	}
+}
+
+// minIdleClosings is how many closings make a timeout.
+const minIdleClosings = 5
+
+// Timeout returns the idle timeout that a side really applies: the median of its
+// newest 64 closings for idleness, where at least 5 of them, and at least half,
+// are within a tenth of it. There is no other definition in any view.
+func (r *Recent) Timeout() (ns int64, ok bool) {
+	m, near := r.near(10)
+	return m, near >= max(minIdleClosings, (len(r.list)+1)/2)
+}
+
+// near returns the median and how many lie within a part of it: one tenth for 10.
+func (r *Recent) near(part int64) (median int64, near int) {
+	if len(r.list) == 0 {
+		return 0, 0
+	}
+	idle := make([]int64, len(r.list))
+	for i := range r.list {
+		idle[i] = r.list[i].idle
+	}
+	slices.Sort(idle)
+	m := idle[(len(idle)-1)/2]
+	for _, v := range idle {
+		if v >= m-m/part && v <= m+m/part {
+			near++
+		}
+	}
+	return m, near
+}
