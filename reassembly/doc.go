@@ -81,7 +81,7 @@
 //	out-of-order, a direction  · MaxBufferedPerDirection · 1 MiB     · its first hole is declared lost                    · MissingBytes
 //	out-of-order, in total     · MaxBuffered             · 16 MiB    · the oldest hole of all is                          · HolesGivenUp
 //	closed 4-tuples            · MaxClosed               · 16 384    · the oldest 32 (a 64th of fewer) are forgotten      ·
-//	rare state                 · one per connection      · 224 bytes · (a hole, cut bytes, a closing or a repeated SYN)   ·
+//	rare state                 · one per connection      · 240 bytes · (a hole, cut bytes, a closing or a repeated SYN)   ·
 //	doubts                     · one per rare state      · 136 bytes · 1 RST a direction, 1 SYN, 3 SYN-ACKs               · StrayResets, StraySYNs
 //	windows at zero            · one per rare state      · 64 bytes  ·                                                    ·
 //	keep-alive probes          · one per rare state      · 208 bytes · the oldest of 8 gaps is forgotten                  ·

@@ -40,7 +40,7 @@ func Example() {
 		@5001ms c > "second" ack=6
 	`).Segments()
 	a := reassembly.New(reassembly.Config{}, printer{})
-	a.ProcessAll(conversation, nil)
+	a.ProcessAll(conversation)
 	a.Flush()
 	// Output:
 	// open: 10.0.0.1:40000 to 10.0.0.2:80

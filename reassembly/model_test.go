@@ -269,7 +269,7 @@ func run(cfg Config, segs []sniffer.Segment, sweep func(a *Assembler, t int64)) 
 func pass(a *Assembler, y *diary, segs []sniffer.Segment, sweep func(a *Assembler, t int64)) [][]string {
 	before := len(y.lives)
 	if sweep == nil {
-		a.ProcessAll(segs, nil)
+		a.ProcessAll(segs)
 		segs = nil
 	}
 	newest := int64(0)

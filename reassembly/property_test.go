@@ -1,8 +1,10 @@
 package reassembly
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,6 +119,78 @@ func TestLossBlamesNobodyElse(t *testing.T) {
 			if got != want && (got != "nobody" || plain[i].Flags&(fin|rst) == 0) {
 				t.Errorf("%s, without segment %d: %s, want %s", name, i, got, want)
 			}
+		}
+	}
+}
+
+// A companion is what a Handler hears of the connections to one port, with the sweep
+// after which it was heard.
+type companion struct {
+	at    int64
+	lines []string
+}
+
+func (k *companion) note(c *Conn, what string, n int64) {
+	if c.Endpoint[Server].Port == 80 {
+		k.lines = append(k.lines, fmt.Sprintf("%v %d %s %d", time.Duration(k.at), c.Endpoint[Client].Port, what, n))
+	}
+}
+
+func (*companion) Open(*Conn)                               {}
+func (*companion) Data(*Conn, Dir, []byte)                  {}
+func (k *companion) Gap(c *Conn, _ Dir, n int64, _ GapKind) { k.note(c, "gap", n) }
+func (k *companion) End(c *Conn, _ Dir, e End)              { k.note(c, "end", int64(e)) }
+
+// TestSweepAmongOthers holds what a sweep tells of holes, doubtful RSTs and closings,
+// and in which order, to be the same whatever other connections there are.
+func TestSweepAmongOthers(t *testing.T) {
+	told := func(others int) []string {
+		k := &companion{}
+		a := New(Config{MaxClosed: 16}, k)
+		var s sniffertest.Script
+		for i := range others {
+			s.Conn(fmt.Sprintf("10.0.0.9:%d", 1024+i), "10.0.0.2:81", sniffertest.ConnConfig{}).Handshake(0, time.Millisecond)
+		}
+		for i := range 8 {
+			c := s.Conn(fmt.Sprintf("10.0.0.1:%d", 1024+i), "10.0.0.2:80", sniffertest.ConnConfig{})
+			at := time.Duration(i) * 700 * time.Millisecond
+			c.Handshake(at, time.Millisecond)
+			switch i % 4 {
+			case 0: // a hole that is waited for
+				c.Gap(sniffertest.Server, 100)
+				c.Send(sniffertest.Message{At: at + 2*time.Millisecond, From: sniffertest.Server, Payload: []byte("behind")})
+			case 1: // a FIN behind a hole
+				c.Gap(sniffertest.Client, 100)
+				c.Send(sniffertest.Message{At: at + 2*time.Millisecond, Flags: sniffer.FIN})
+			case 2: // a RST in the window
+				c.Client(at+2*time.Millisecond, []byte("before"))
+				seq := int64(700)
+				c.Send(sniffertest.Message{At: at + 3*time.Millisecond, Flags: sniffer.RST, Seq: &seq})
+			case 3: // a RST that counts at once
+				c.Client(at+2*time.Millisecond, []byte("before"))
+				c.Send(sniffertest.Message{At: at + 3*time.Millisecond, Flags: sniffer.RST})
+			}
+		}
+		segs := s.Segments()
+		slices.SortStableFunc(segs, func(x, y sniffer.Segment) int { return cmp.Compare(x.Time, y.Time) })
+		start := segs[0].Time
+		for at := int64(0); at < 30e9; at += 1e9 {
+			for len(segs) > 0 && segs[0].Time-start < at {
+				a.Process(&segs[0])
+				segs = segs[1:]
+			}
+			k.at = at
+			a.Sweep(start + at)
+		}
+		return k.lines
+	}
+	want := told(0)
+	if len(want) < 12 {
+		t.Fatalf("little is told: %q", want)
+	}
+	for _, others := range []int{1, 100, 3000} {
+		if got := told(others); !slices.Equal(got, want) {
+			t.Errorf("beside %d others:\n%s\nwithout:\n%s", others, strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	}
 }

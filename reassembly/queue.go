@@ -90,7 +90,9 @@ func (q *queue) insert(i int, e entry) {
 // does not happen in the middle of its life: a hole, a cut segment, an
 // acknowledgment of bytes that were not captured, a closing, a doubt.
 type rare struct {
-	free      *rare     // free list
+	older     *rare     // of the list that holds it, see Assembler.waiting
+	newer     *rare     // also of the free list
+	conn      *Conn     // whose it is; nil where it is in no list
 	queue     [2]*queue // nil where nothing waits
 	missing   [2]uint64
 	truncated [2]uint64
@@ -112,6 +114,16 @@ type rare struct {
 	hasFIN    [2]bool
 
 	fromQueue, hasQueuedAck bool
+}
+
+// waits reports whether r holds something that time decides on.
+func (r *rare) waits() bool {
+	for d := range Dir(2) {
+		if r.queue[d] != nil || r.hasFIN[d] || r.doubts != nil && r.doubts.reset[d].With != NotClosed {
+			return true
+		}
+	}
+	return false
 }
 
 // pending reports whether the next segment must be seen together with r.
@@ -172,6 +184,37 @@ func (r *rare) reaches(d Dir, seq uint32) bool {
 	return q != nil && after(q.last().end, seq)
 }
 
+// A rareList holds the connections that wait for a deadline shorter than the idle
+// limit, in the order in which they came to wait.
+type rareList struct{ oldest, newest *rare }
+
+// add appends c's rare.
+func (l *rareList) add(c *Conn) {
+	r := c.rare
+	r.conn, r.older, r.newer = c, l.newest, nil
+	if l.newest == nil {
+		l.oldest = r
+	} else {
+		l.newest.newer = r
+	}
+	l.newest = r
+}
+
+// remove takes a rare out of the list.
+func (l *rareList) remove(r *rare) {
+	if r.older == nil {
+		l.oldest = r.newer
+	} else {
+		r.older.newer = r.newer
+	}
+	if r.newer == nil {
+		l.newest = r.older
+	} else {
+		r.newer.older = r.older
+	}
+	r.conn, r.older, r.newer = nil, nil, nil
+}
+
 // A pagePool hands out pages, queues and rares, pages up to a cap.
 type pagePool struct {
 	pages  *page
@@ -181,6 +224,7 @@ type pagePool struct {
 	perDir int
 
 	oldest, newest *queue // of all that exist
+	waiting        rareList
 
 	queues     *queue
 	keptQueues int
@@ -287,16 +331,19 @@ func (p *pagePool) getRare() *rare {
 	if r == nil {
 		return new(rare)
 	}
-	p.rares, r.free = r.free, nil
+	p.rares, r.newer = r.newer, nil
 	p.keptRares--
 	return r
 }
 
 func (p *pagePool) putRare(r *rare) {
+	if r.conn != nil {
+		p.waiting.remove(r)
+	}
 	if p.keptRares >= keepRares {
 		return
 	}
 	*r = rare{} // and then: a literal with a value is made elsewhere and copied
-	r.free, p.rares = p.rares, r
+	r.newer, p.rares = p.rares, r
 	p.keptRares++
 }

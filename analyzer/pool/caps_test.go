@@ -282,7 +282,7 @@ func TestSizes(t *testing.T) {
 		"connection": {unsafe.Sizeof(Conn{}), 72},
 		"slot":       {unsafe.Sizeof(slot{}), 96},
 		"pair":       {unsafe.Sizeof(pair{}), 136},
-		"loss":       {unsafe.Sizeof(loss{}), 48},
+		"loss":       {unsafe.Sizeof(loss{}), 72},
 	} {
 		if unsafe.Sizeof(uintptr(0)) == 8 && size[0] != size[1] {
 			t.Errorf("a %s takes %d bytes, want %d", name, size[0], size[1])
@@ -319,5 +319,36 @@ func TestNoAllocations(t *testing.T) {
 	}
 	if s := p.Stats(); s.Evicted == 0 || s.Slots == 0 {
 		t.Errorf("no cap was met: %+v", s)
+	}
+}
+
+// TestLateFirst judges handshakes whose first request comes long after: what other pairs
+// do meanwhile, and so what is dropped, changes no verdict.
+func TestLateFirst(t *testing.T) {
+	judge := func(late int64, others bool) Judgement {
+		p := New(Config{Window: 60})
+		a, b := &Conn{Ref: 1}, &Conn{Ref: 2}
+		p.First(a, Pair{Port: 80}, 0, 1)
+		p.End(a, 2)
+		p.Lost(a, 3, false, Note{Port: 1})
+		p.Release(a, 3)
+		for i := range late {
+			if others {
+				c := &Conn{Ref: uint64(3 + i)}
+				p.First(c, Pair{Port: 81}, 30+i, 30+i)
+				p.End(c, 30+i)
+				p.Release(c, 30+i)
+			}
+		}
+		return p.First(b, Pair{Port: 80}, 30, 30+late)
+	}
+	for _, late := range []int64{0, 1, 10, 30, 59, 60, 61, 70, 91, 92, 93, 120, 121, 200, 1000} {
+		alone, beside := judge(late, false), judge(late, true)
+		if alone != beside {
+			t.Errorf("%d after its SYN: %+v alone, %+v beside others", late, alone, beside)
+		}
+		if wasted := alone.Verdict == Wasted; wasted != (30+late-60 <= 2+60) {
+			t.Errorf("%d after its SYN: %+v", late, alone)
+		}
 	}
 }

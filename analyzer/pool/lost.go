@@ -19,7 +19,7 @@ const before = -1 << 63
 
 // remember adds a connection, which is not among them, to the losses of its pair.
 func (p *Pools) remember(c *Conn, r *pair, t int64, idle bool, note Note) {
-	p.trim(r, t-p.cfg.Window)
+	p.trim(r, p.past(t))
 	if p.losses.live >= p.cfg.MaxSlots && !p.evictLoss(r) {
 		p.stats.LossesForgotten++
 		return
@@ -123,10 +123,12 @@ func (r *pair) opened(syn int64) {
 	}
 }
 
-// replaced returns the loss that a wasted handshake replaces, nil for none.
-func (p *Pools) replaced(r *pair, syn int64) *loss {
+// replaced returns the loss that a wasted handshake replaces, nil for none; its first
+// request came at t.
+func (p *Pools) replaced(r *pair, syn, t int64) *loss {
+	oldest := max(syn-p.cfg.Window, t-2*p.cfg.Window)
 	leaks := r.reused == before || syn-r.reused > p.cfg.Window
-	for l := r.newestLoss; l != nil && syn-l.since <= p.cfg.Window; l = l.older {
+	for l := r.newestLoss; l != nil && l.since >= oldest; l = l.older {
 		if l.since <= syn && !(leaks && l.idle && l.crowded) {
 			return l
 		}

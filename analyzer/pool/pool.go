@@ -19,7 +19,8 @@
 //     were alive then, it takes the one that became free last, and is Wasted. With
 //     room for one that is the most recently used slot. Else the handshake is
 //     Needed, and the pool grows by a slot. A connection that carries nothing never
-//     enters a pool.
+//     enters a pool. Where the request comes later than Window after the SYN, the
+//     slots count that were alive Window before it.
 //   - A later request takes the slot that its connection took last, if that is free,
 //     or carries nothing but what this connection has put there since: what one real
 //     connection carries at once, pipelined requests, say, one slot carries. Else it
@@ -63,7 +64,7 @@
 // near. It looks at two slots and a pair more, and drops what was dead a window ago.
 // Joining moves each slot once. Nothing is allocated in the steady state. A
 // connection takes 72 bytes, a slot 96, a pair 136 and its place in the map, a loss
-// 48. BenchmarkChurn, BenchmarkReuse and BenchmarkFirst measure growth.
+// 72. BenchmarkChurn, BenchmarkReuse and BenchmarkFirst measure growth.
 //
 //	what                     cap           default  when full
 //	pairs                    MaxPairs       65 536  one of 8 taken at random is forgotten (Evicted)
@@ -236,14 +237,14 @@ func (p *Pools) First(c *Conn, key Pair, syn, t int64) Judgement {
 		return Judgement{}
 	}
 	r.opened(syn)
-	s := p.newest(r, syn)
+	s := p.newest(r, syn, t-p.cfg.Window)
 	if s == nil {
 		p.hold(c, p.grow(r))
 		p.tellRoom(c, c.since)
 		return Judgement{Verdict: Needed}
 	}
 	j := Judgement{Verdict: Wasted, Miss: true, Ref: s.ref}
-	if l := p.replaced(r, syn); l != nil {
+	if l := p.replaced(r, syn, t); l != nil {
 		j.Miss, j.Ref, j.Since, j.Note = false, l.ref, l.since, l.note
 		p.forgetLoss(r, l)
 	}

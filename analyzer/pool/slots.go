@@ -35,11 +35,12 @@ func (p *Pools) open(s *slot, t int64) bool {
 }
 
 // newest returns the slot of a pair that became free last of those that were free
-// and alive at t, nil if there is none. What it finds dead is dropped.
-func (p *Pools) newest(r *pair, t int64) *slot {
+// at t, and alive then and at past, nil if there is none. What it finds dead is
+// dropped.
+func (p *Pools) newest(r *pair, t, past int64) *slot {
 	for {
 		s := r.free.floor(t)
-		if s == nil || p.alive(s, t) {
+		if s == nil || p.alive(s, max(t, past)) {
 			return s
 		}
 		p.drop(s)
@@ -52,7 +53,7 @@ func (p *Pools) take(c *Conn, r *pair, t int64) {
 		p.hold(c, nil)
 		return
 	}
-	s := p.newest(r, t)
+	s := p.newest(r, t, t)
 	if s == nil {
 		s = p.grow(r)
 	}
@@ -185,10 +186,14 @@ func (p *Pools) endAll(c *Conn, t int64) {
 	}
 }
 
+// past returns the time up to which nothing that was dead counts any more at t; times
+// that are told a little out of order are allowed for, by 2 s of the default window.
+func (p *Pools) past(t int64) int64 { return t - p.cfg.Window - p.cfg.Window/32 }
+
 // sweep looks at two slots and a pair, and drops what was dead a window ago. That
-// changes no verdict, as long as none is told later than a window after its SYN.
+// changes no verdict.
 func (p *Pools) sweep(t int64) {
-	past := t - p.cfg.Window
+	past := p.past(t)
 	for range min(2, p.slots.made) {
 		p.nextSlot = (p.nextSlot + 1) % p.slots.made
 		if s := p.slots.at(p.nextSlot); s.pair != nil && s.load == 0 && !p.alive(s, past) {

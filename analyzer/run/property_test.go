@@ -351,6 +351,10 @@ func TestRandomLoss(t *testing.T) {
 				t.Fatalf("seed %d, %d workers:\n%s", seed, workers, diff)
 			}
 		}
+		live := &liveSource{Rand: rand.New(rand.NewPCG(seed, 2)), Source: sniffertest.Source{Frames: frames}}
+		if diff := cmp.Diff(want, play(t, live, 1)); diff != "" {
+			t.Errorf("seed %d, live:\n%s", seed, diff)
+		}
 	}
 }
 

@@ -1,8 +1,9 @@
 // Package run takes a source's frames to the analyzer: through one worker, or to
 // several, each of which owns its share of the connections.
 //
-// A [Reader] decodes each frame once and gives its segment to the [Worker] that its two
-// addresses name; DNS goes to all. The facts are the same for any number of workers.
+// A [Reader] mends times that are far off, decodes each frame once and gives its
+// segment to the [Worker] that its two addresses name; DNS goes to all. The facts are
+// the same for any number of workers.
 package run
 
 import (
@@ -26,6 +27,10 @@ import (
 // its deadline. The sweep has its place in the order of packets, so that it
 // finds the same connections for any number of workers and any batch size.
 const sweepEvery = int64(time.Second)
+
+// setBack is how far before the next sweep a time lies only where a clock was set back:
+// packets come out of order by less.
+const setBack = 4 * sweepEvery
 
 // yieldEvery is how many batches a goroutine that does all takes on end. After
 // 10 ms the runtime's monitor would interrupt it, and then look after it every
@@ -73,19 +78,32 @@ func (w *Worker) Flush() {
 
 // Process takes segments, and the sweeps among them, in their order.
 func (w *Worker) Process(segments ...sniffer.Segment) {
-	w.Assembler.ProcessAll(segments, func(s *sniffer.Segment) {
-		if s.Protocol == sweep {
+	for len(segments) > 0 {
+		n := 0
+		for n < len(segments) && segments[n].Protocol == sniffer.TCP {
+			n++
+		}
+		w.Assembler.ProcessAll(segments[:n])
+		if n == len(segments) {
+			return
+		}
+		switch s := &segments[n]; s.Protocol {
+		case sweep:
 			w.sweep(s.Time)
-		} else {
+		case sniffer.DNS:
 			w.Analyzer.Datagram(s)
 		}
-	})
+		segments = segments[n+1:]
+	}
 }
 
 // Progress is what a Run has read so far. Its fields may be read at any time.
 type Progress struct {
 	Packets, Bytes atomic.Uint64
 	First, Last    atomic.Int64 // times of the earliest and of the latest packet, 0 before there is one
+	// Mended counts packets whose times were far off and were taken for those of the
+	// packets before them.
+	Mended atomic.Uint64
 }
 
 // A Reader takes a source's frames to the workers. Source, Decoder and Workers
@@ -97,6 +115,7 @@ type Reader struct {
 	Ports    []uint16 // analyse only segments from or to one of these; empty: all
 	Progress Progress
 
+	clock   reassembly.Clock
 	next    int64               // time of the next sweep
 	decoded [64]sniffer.Segment // not processed yet, see frames
 }
@@ -117,7 +136,7 @@ func (r *Reader) Run(ctx context.Context) error {
 func (r *Reader) Flush() {
 	for _, w := range r.Workers {
 		w.Do(func() {
-			w.sweep(r.Progress.Last.Load())
+			w.sweep(r.clock.Now())
 			w.Flush()
 		})
 	}
@@ -142,7 +161,9 @@ func (r *Reader) read(ctx context.Context, b *sniffer.Batch) (done bool, err err
 		}
 		return true, err
 	}
+	r.clock.Mend(b.Frames)
 	p := &r.Progress
+	p.Mended.Store(r.clock.Mended)
 	var bytes uint64
 	first, last := p.First.Load(), p.Last.Load()
 	if first == 0 && len(b.Frames) > 0 {
@@ -164,9 +185,10 @@ func (r *Reader) read(ctx context.Context, b *sniffer.Batch) (done bool, err err
 	return false, nil
 }
 
-// due says whether a sweep belongs before a segment of time t.
+// due says whether a sweep belongs before a segment of time t: each second, and where
+// the clock was set back.
 func (r *Reader) due(t int64) bool {
-	if t < r.next {
+	if t < r.next && r.next-t < setBack {
 		return false
 	}
 	r.next = t + sweepEvery
@@ -190,7 +212,6 @@ func (r *Reader) inline(ctx context.Context) error {
 			if b.Now != 0 && r.due(b.Now) {
 				w.sweep(b.Now)
 			}
-
 		})
 	}
 }
@@ -240,7 +261,6 @@ func (r *Reader) parallel(ctx context.Context) error {
 				w := r.Workers[i]
 				w.Do(func() {
 					w.Process(l.share[i]...)
-
 				})
 				if l.left.Add(-1) == 0 {
 					free <- l
