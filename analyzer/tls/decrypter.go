@@ -40,10 +40,24 @@ type waiting struct {
 
 // A postponed event is told if the connection is not decrypted.
 type postponed struct {
-	at     int64
-	length uint16
-	from   Dir
-	event  Event
+	at               int64
+	length, content  uint16
+	from             Dir
+	event            Event
+	request, interim bool
+}
+
+// remember returns an event that i is filled in for.
+func remember(from Dir, e Event, i *Info, at int64) postponed {
+	return postponed{at: at, length: i.Length, content: i.Content, from: from, event: e, request: i.Request, interim: i.Interim}
+}
+
+// tell tells the event now.
+func (p postponed) tell(d *Decrypter) {
+	i := &d.shared.info
+	d.observer.tell(p.event, i)
+	i.Length, i.Content, i.Request, i.Interim = p.length, p.content, p.request, p.interim
+	d.listener.TLS(p.from, p.event, i, p.at)
 }
 
 // State says whether the connection is decrypted.
@@ -141,15 +155,12 @@ func (d *Decrypter) giveUp(why State, from Dir, at int64) {
 	w := d.wait
 	d.state = why
 	d.drop(at)
-	i := &d.shared.info
-	d.listener.TLS(from, Undecrypted, i, at)
+	d.listener.TLS(from, Undecrypted, &d.shared.info, at)
 	if w == nil {
 		return
 	}
 	for _, p := range w.events {
-		d.observer.tell(p.event, i)
-		i.Length = p.length
-		d.listener.TLS(p.from, p.event, i, p.at)
+		p.tell(d)
 	}
 }
 
@@ -186,7 +197,7 @@ func (d *Decrypter) observed(from Dir, e Event, i *Info, at int64) {
 		case Decrypted:
 			return
 		case Waiting:
-			d.postpone(postponed{at, i.Length, from, e})
+			d.postpone(remember(from, e, i, at))
 			return
 		}
 	}
@@ -198,9 +209,7 @@ func (d *Decrypter) postpone(p postponed) {
 	if len(w.events) >= maxEvents {
 		d.shared.Stats.Full++
 		d.giveUp(d.unread(), p.from, p.at)
-		i := &d.shared.info
-		i.Length = p.length
-		d.listener.TLS(p.from, p.event, i, p.at)
+		p.tell(d)
 		return
 	}
 	w.events = append(w.events, p)

@@ -357,7 +357,8 @@ func TestDecrypter(t *testing.T) {
 // TestLateKeys gives the lines of the key log at different times.
 func TestLateKeys(t *testing.T) {
 	const ms = int64(1e6)
-	estimated := []string{"missing", "client data 20", "client end", "server data 23", "server end"}
+	const ask = "ask, as long as a request"
+	estimated := []string{"missing", "client data 42", "client end", "server data 23", "server end"}
 	tests := []struct {
 		name   string
 		keysAt int64 // when the lines come
@@ -385,7 +386,7 @@ func TestLateKeys(t *testing.T) {
 				at int64
 				c  chunk
 			}{
-				{0, c(v.hello)}, {10 * ms, s(v.answer)}, {20 * ms, c(v.finished)}, {tt.ask, c(v.client.data("ask"))},
+				{0, c(v.hello)}, {10 * ms, s(v.answer)}, {20 * ms, c(v.finished)}, {tt.ask, c(v.client.data(ask))},
 				{tt.ask + 10*ms, s(v.server.data("answer"))}, {tt.last, c()},
 			} {
 				if step.at >= tt.keysAt {
@@ -411,7 +412,10 @@ func TestLateKeys(t *testing.T) {
 				if diff := cmp.Diff(estimated, p.events); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
 				}
-			} else if diff := cmp.Diff("ask|answer", string(p.text[Client])+"|"+string(p.text[Server])); diff != "" {
+				if p.requests != 1 {
+					t.Errorf("%d records that can hold a request", p.requests)
+				}
+			} else if diff := cmp.Diff(ask+"|answer", string(p.text[Client])+"|"+string(p.text[Server])); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -421,7 +425,8 @@ func TestLateKeys(t *testing.T) {
 // clocked notes the time of plaintext and of what is estimated.
 type clocked struct {
 	plaintext
-	at []int64
+	at       []int64
+	requests int
 }
 
 func (p *clocked) Data(from Dir, b []byte, at int64) {
@@ -433,8 +438,12 @@ func (p *clocked) TLS(from Dir, e Event, i *Info, at int64) {
 	switch e {
 	case ApplicationData, ApplicationEnd:
 		p.at = append(p.at, at)
+		if e == ApplicationData && from == Client && i.Request {
+			p.requests++
+		}
 	case ClientHello, ServerHello, HandshakeDone:
 		return
+	default:
 	}
 	p.plaintext.TLS(from, e, i, at)
 }
