@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -110,6 +112,18 @@ func (a *analysis) followKeys(log *slog.Logger) (follow func(context.Context)) {
 		defer f.Close()
 		f.Run(ctx, warn)
 	}
+}
+
+// keyFolders lists the folders of the key logs, which are opened again when they are
+// replaced, and in which others may appear.
+func (a *analysis) keyFolders() (folders []string) {
+	for _, path := range a.Keylog {
+		if info, err := os.Stat(path); err != nil || !info.IsDir() {
+			path = filepath.Dir(path)
+		}
+		folders = append(folders, path)
+	}
+	return folders
 }
 
 // use has TLS read by k. No core dump may hold its secrets from then on.

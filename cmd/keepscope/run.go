@@ -355,8 +355,8 @@ func (s *sidecar) report() *report.Report {
 
 // confine says what running takes of the file system.
 func (s *sidecar) confine() confinement {
-	var c confinement
 	r := s.cmd
+	c := confinement{Read: r.keyFolders()}
 	if s.lines != nil && s.lines.path != "" {
 		c.Write = append(c.Write, filepath.Dir(s.lines.path))
 	}

@@ -76,9 +76,10 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 	return errors.Join(out.print(s.pipeline, w.capture(l)), readErr, file.close())
 }
 
-// confine says what watching takes of the file system: a terminal.
+// confine says what watching takes of the file system: a terminal, and key logs.
 func (w *watchCmd) confine() confinement {
-	return confinement{Read: []string{"/dev/tty", "/etc/localtime", "/usr/share/zoneinfo", "/usr/share/terminfo", "/lib/terminfo", "/etc/terminfo"}}
+	terminal := []string{"/dev/tty", "/etc/localtime", "/usr/share/zoneinfo", "/usr/share/terminfo", "/lib/terminfo", "/etc/terminfo"}
+	return confinement{Read: append(terminal, w.keyFolders()...)}
 }
 
 // capture describes the interfaces for the report.
