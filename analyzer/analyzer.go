@@ -1,6 +1,7 @@
 package analyzer
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 
@@ -39,6 +40,10 @@ type Config struct {
 	MaxConnections int
 	// Keys are the secrets by which TLS is decrypted; nil: none is.
 	Keys *keylog.Store
+	// Traces is how many exchanges a Connection's Trace has room for (default 0: there
+	// are no traces), and MaxTraced for how many open connections at once one is kept
+	// (default 4096). Beyond that one of them loses its own to the next.
+	Traces, MaxTraced int
 	// NoVerdicts leaves the ideal pool out: no handshake is judged.
 	NoVerdicts bool
 }
@@ -56,6 +61,7 @@ type Analyzer struct {
 	names      names
 	unsettled  []*unsettled // in the order in which they were judged
 	limits     limits
+	tracer     tracer
 
 	ledger   ledger
 	inside   [maxLayers]inside
@@ -69,6 +75,7 @@ type Analyzer struct {
 // limits counts the caps of this package that were met.
 type limits struct {
 	unsettled uint64
+	traces    uint64
 }
 
 // New returns an Analyzer that tells each of obs what it finds.
@@ -97,6 +104,7 @@ func New(cfg Config, obs ...fact.Observer) *Analyzer {
 	}
 	a.table.sink = &a.ledger
 	a.table.heads.Max, a.table.h2.Max = int64(cfg.MaxHeaderBytes), int64(cfg.MaxHeaderBytes)
+	a.tracer.max = max(cmp.Or(cfg.MaxTraced, 4096), 1)
 	a.newPools()
 	return a
 }
@@ -130,6 +138,9 @@ func (a *Analyzer) on(c *reassembly.Conn, s *conn) *ledger {
 func (a *Analyzer) Open(c *reassembly.Conn) {
 	s := a.table.open(c)
 	l := a.on(c, s)
+	if a.cfg.Traces > 0 {
+		l.startTrace()
+	}
 	if l.midstream() {
 		a.table.activate(s, http1.Midstream)
 	} else {
@@ -180,9 +191,11 @@ func (a *Analyzer) End(c *reassembly.Conn, dir reassembly.Dir, end reassembly.En
 		if from == http.Server {
 			s.set(unanswerable)
 		}
+		l.traceClosing(from)
 		l.close(0, from, c.Last)
 		l.closing()
 	case reassembly.EndReset:
+		l.traceClosing(from)
 		s.set(unanswerable)
 		if from == http.Client {
 			s.set(clientReset)

@@ -50,6 +50,7 @@ type conn struct {
 	name     *string // shared by the connections of one name; nil without
 	cold     *cold
 	active   *active
+	trace    *trace // nil unless one is asked for
 	tcp      *reassembly.Conn
 	lastEnd  int64 // last byte of the last response, or never
 	lastData int64 // newest server data
@@ -265,6 +266,7 @@ func (t *table) coldOf(s *conn) *cold {
 
 // release gives back what the record held.
 func (t *table) release(s *conn) {
+	s.trace = nil
 	t.deactivate(s)
 	if c := s.cold; c != nil {
 		if c.h2 != nil {

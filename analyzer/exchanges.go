@@ -11,7 +11,9 @@ import (
 // An exchange is a request that awaits the end of its response.
 type exchange struct {
 	begun
-	idle     int64 // response end before to start, Absent where there is none
+	idle     int64  // response end before to start, Absent where there is none
+	first    int64  // first byte of a response, or never
+	answer   uint32 // frame that carried it, where the connection is traced
 	name     *string
 	stream   http.Stream
 	index    uint32
@@ -25,6 +27,7 @@ type exchange struct {
 	headed   bool // its final response's head is complete
 	answered bool // bytes of its response were seen
 	partial  bool // its head was cut
+	interim  uint8
 	ended    bool // the client has ended its side, in HTTP/2
 }
 
@@ -33,6 +36,7 @@ type begun struct {
 	at       int64  // of its first byte, or never
 	seq, ack uint32 // of the segment that carried it: its place in the client's stream, and how far the client had read the server's
 	known    bool   // seq and ack are
+	frame    uint32 // of the segment, where the connection is traced
 }
 
 // A ledger takes what is read on the connection that a packet belongs to. It
@@ -63,6 +67,9 @@ func (l *ledger) Begin(_ http.Stream, at int64) {
 	f := l.activeOf()
 	f.begun = l.segment
 	f.begun.at = at
+	if l.conn.trace != nil {
+		f.begun.frame = l.frame()
+	}
 	if l.conn.requests > 0 {
 		l.again(at)
 	}
@@ -76,7 +83,7 @@ func (l *ledger) Request(stream http.Stream, m *http.Head, at int64) {
 		l.Begin(stream, at)
 	}
 	q := exchange{
-		begun: f.begun, idle: fact.Absent, stream: stream, index: s.requests + 1,
+		begun: f.begun, idle: fact.Absent, first: never, stream: stream, index: s.requests + 1,
 		method: m.Method, version: m.Version, tokens: m.Connection, outcome: fact.Incomplete, partial: m.Partial && m.Version != http.HTTP2,
 	}
 	f.begun.at = never
@@ -169,9 +176,11 @@ func (l *ledger) reuseIdle(idle int64, most int) {
 }
 
 // Responds implements [http.Sink].
-func (l *ledger) Responds(stream http.Stream, _ int64) {
+func (l *ledger) Responds(stream http.Stream, at int64) {
 	if i := l.conn.find(stream); i >= 0 {
-		l.conn.active.open[i].answered = true
+		q := &l.conn.active.open[i]
+		q.answered = true
+		l.firstByte(q, at)
 	}
 }
 
@@ -184,6 +193,9 @@ func (l *ledger) Response(stream http.Stream, m *http.Head, at int64) {
 		return
 	}
 	if m.Interim() {
+		if i >= 0 && s.active.open[i].interim < 255 {
+			s.active.open[i].interim++
+		}
 		return
 	}
 	s.responses++
@@ -199,6 +211,7 @@ func (l *ledger) Response(stream http.Stream, m *http.Head, at int64) {
 	q := &s.active.open[i]
 	l.advertised(m)
 	q.headed, q.answered, q.status = true, true, m.Status
+	l.firstByte(q, at)
 	q.outcome = negotiate(q, m)
 	l.table.count(s, q.outcome)
 	switch {
@@ -240,6 +253,9 @@ type tunnel struct {
 // timeout and the first max, which servers count down.
 func (l *ledger) advertised(m *http.Head) {
 	s := l.conn
+	if (m.HasKeepAliveTimeout || m.HasKeepAliveMax) && s.trace != nil && s.trace.Advertised == fact.Absent {
+		s.trace.Advertised = l.now()
+	}
 	if m.HasKeepAliveTimeout {
 		l.table.coldOf(s).advertTimeout = m.KeepAliveTimeout
 		s.set(advTimeout)
@@ -332,7 +348,7 @@ func (l *ledger) tellExchange(q *exchange, end int64) {
 		e.ServerName = *q.name
 	}
 	e.Index, e.Stream = q.index, q.stream
-	e.Start, e.End, e.Idle = q.at, end, q.idle
+	e.Start, e.FirstByte, e.End, e.Idle = q.at, q.first, end, q.idle
 	e.Method, e.Version, e.Status = q.method, q.version, q.status
 	e.Outcome, e.Reuse, e.Failure, e.GivenUp = q.outcome, q.reuse, q.failure, fact.Absent
 	if q.failure != fact.NotFailed {
@@ -340,6 +356,9 @@ func (l *ledger) tellExchange(q *exchange, end int64) {
 		if _, at, _, closed := l.closer(); closed {
 			e.GivenUp = max(at-q.at, 0)
 		}
+	}
+	if s.trace != nil {
+		l.traceExchange(q, e)
 	}
 	for _, o := range l.obs {
 		o.Exchange(e)

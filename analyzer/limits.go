@@ -7,6 +7,7 @@ import "github.com/keepscope/keepscope/analyzer/fact"
 func (a *Analyzer) Limits() fact.Limits {
 	list := fact.Limits{
 		{Name: "unsettled_handshakes", Count: a.limits.unsettled, Means: "a wasted handshake was told before its cause was certain"},
+		{Name: "traces", Count: a.limits.traces, Means: "a connection cannot be drawn"},
 		{Name: "host_names", Count: a.names.emptied, Means: "names were forgotten, and are known again when they come again"},
 		{Name: "cut_header_bytes", Count: a.table.heads.Full, Means: "a header section that segments cut was not read"},
 		{Name: "pipelined_requests", Count: a.table.heads.Crowded, Means: "a request was told without its response"},

@@ -76,6 +76,7 @@ func (l *ledger) finish(end reassembly.End) {
 	} else {
 		l.tell(o)
 	}
+	l.endTrace()
 	l.table.release(s)
 }
 
@@ -227,6 +228,9 @@ func (l *ledger) fill(o *fact.Connection) {
 		o.Versions[v] = s.versions&(1<<v) != 0
 	}
 	o.Path = l.path()
+	if s.trace != nil {
+		o.Trace = l.fillTrace()
+	}
 	if s.cold != nil {
 		l.fillCold(o)
 	}

@@ -118,6 +118,9 @@ func keep(o *fact.Connection) *fact.Connection {
 	k.ReuseIdle = slices.Clone(o.ReuseIdle)
 	k.TLS, k.CouldReuse, k.Tunnel = copied(o.TLS), copied(o.CouldReuse), copied(o.Tunnel)
 	k.Upgrade, k.Streams, k.Path = copied(o.Upgrade), copied(o.Streams), copied(o.Path)
+	if k.Trace = copied(o.Trace); k.Trace != nil {
+		k.Trace.Exchanges = slices.Clone(o.Trace.Exchanges)
+	}
 	if k.Tunnel != nil {
 		k.Tunnel.TLS = copied(o.Tunnel.TLS)
 	}

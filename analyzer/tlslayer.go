@@ -178,6 +178,9 @@ func (l *ledger) record(layer int, from http.Side, ev tls.Event, info *tls.Info,
 	case tls.ClientHello:
 		if t.helloAt == 0 {
 			t.helloAt = at
+			if s.trace != nil && s.trace.Hello == fact.Absent {
+				s.trace.Hello = at
+			}
 			l.clientHello(layer, t, info)
 		}
 	case tls.ServerHello, tls.Chosen:
@@ -189,6 +192,9 @@ func (l *ledger) record(layer int, from http.Side, ev tls.Event, info *tls.Info,
 			t.hello.Handshake = 0
 		case t.helloAt != 0:
 			t.hello.Handshake = max(at-t.helloAt, 0)
+		}
+		if s.trace != nil && s.trace.Secured == fact.Absent {
+			s.trace.Secured = at
 		}
 	case tls.Decryptable:
 		t.keys = fact.KeysDecrypted
@@ -302,6 +308,9 @@ func (l *ledger) becomesHTTP2(t *tlsLayer) {
 		return
 	}
 	t.sent = int(s.requests)
+	if s.trace != nil {
+		s.trace.Exchanges, s.trace.More = s.trace.Exchanges[:0], 0
+	}
 	s.unset(estimated)
 	s.requests, s.responses, s.reused, s.verdict, s.cause = 0, 0, 0, fact.VerdictNone, fact.NoCause
 	s.cold.reuseIdle, s.cold.moreReuseIdle, s.cold.could, s.cold.waits = s.cold.reuseIdle[:0], 0, fact.CouldReuse{}, nil
@@ -338,7 +347,7 @@ func (l *ledger) asks(at int64) {
 	if l.waiting() > 0 {
 		return
 	}
-	q := exchange{begun: l.segment, idle: fact.Absent}
+	q := exchange{begun: l.segment, idle: fact.Absent, first: never}
 	q.at = at
 	switch {
 	case s.is(tunneled): // what is inside is not counted with the CONNECT that opened the way
@@ -359,6 +368,9 @@ func (l *ledger) asks(at int64) {
 		l.opened()
 		l.judge(s.name, true, at)
 	}
+	if s.trace != nil {
+		l.traceEstimate(&q)
+	}
 	f := l.activeOf()
 	f.open = append(f.open, q)
 	if s.is(unanswerable) {
@@ -374,6 +386,9 @@ func (l *ledger) answers(at int64) {
 		return
 	}
 	s.lastEnd = at
+	if s.trace != nil {
+		l.traceAnswer(at)
+	}
 	if l.waiting() > 0 {
 		l.table.deactivate(s)
 		if !s.is(tunneled) {

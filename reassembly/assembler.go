@@ -85,6 +85,7 @@ type Assembler struct {
 	arena   arena
 	now     int64 // newest packet time seen or told
 	stats   Stats
+	frame   uint32 // of the newest segment
 
 	pool         pagePool
 	closed       closedRing
@@ -132,6 +133,10 @@ func (a *Assembler) Stats() Stats {
 	s.Buffered = a.pool.used * pageSize
 	return s
 }
+
+// Frame returns the number of the frame that carried the newest segment
+// ([sniffer.Segment.Number]): during Data and EndFIN the one that is told of.
+func (a *Assembler) Frame() uint32 { return a.frame }
 
 // IsOpen reports whether a connection is tracked and not past its deadline at
 // the packet time now, whether Sweep has come by or not.
@@ -195,6 +200,7 @@ func (a *Assembler) group(segments []sniffer.Segment) {
 func (a *Assembler) count(s *sniffer.Segment) {
 	a.stats.Segments++
 	a.now = max(a.now, s.Time)
+	a.frame = s.Number
 }
 
 func (a *Assembler) process(s *sniffer.Segment, hash uint32) {

@@ -73,6 +73,8 @@ type Connection struct {
 	Streams *Streams // of HTTP/2; nil without
 	Path    *Path    // what was unusual about TCP; nil where nothing was
 
+	Trace *Trace // what a drawing of it needs; nil unless asked for
+
 	Incomplete bool   // bytes were lost where they mattered
 	Missing    uint64 // stream bytes never captured
 	Truncated  uint64 // stream bytes cut by a snaplen
@@ -158,6 +160,7 @@ type Exchange struct {
 	Stream         http.Stream
 	Index          uint32 // of the request on its connection, from 1
 	Start, End     int64  // request's first byte, response's last byte (0: never complete)
+	FirstByte      int64  // of the final response, or of an interim one before; Absent without
 	Method         http.Method
 	Version        http.Version
 	Status         uint16 // 0 without a response

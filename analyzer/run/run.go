@@ -61,6 +61,7 @@ func (w *Worker) Do(f func()) {
 func NewWorker(rc reassembly.Config, ac analyzer.Config, obs ...fact.Observer) *Worker {
 	w := &Worker{Analyzer: analyzer.New(ac, obs...)}
 	w.Assembler = reassembly.New(rc, w.Analyzer)
+	w.Analyzer.Frames(w.Assembler)
 	return w
 }
 

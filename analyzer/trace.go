@@ -1,0 +1,160 @@
+package analyzer
+
+import (
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/http"
+	"github.com/keepscope/keepscope/reassembly"
+)
+
+// A tracer keeps the traces of connections that are open.
+type tracer struct {
+	assembler *reassembly.Assembler // whose frames are counted; nil for none
+	all       []*trace              // up to max
+	free      []*trace              // of connections that ended
+	max, next int                   // who of all loses its connection next
+}
+
+// A trace is that of a connection, which owner names (conn.ref).
+type trace struct {
+	fact.Trace
+	owner uint64
+}
+
+// Frames has the assembler tell from which frames of the capture it is given what it
+// hands over. Without it traces have no numbers of frames.
+func (a *Analyzer) Frames(r *reassembly.Assembler) { a.tracer.assembler = r }
+
+// frame returns the number of the frame that is being read.
+func (l *ledger) frame() uint32 {
+	if l.tracer.assembler == nil {
+		return 0
+	}
+	return l.tracer.assembler.Frame()
+}
+
+// startTrace begins a connection's trace. Where there are most already another one
+// loses its own, each in turn, so that idle connections do not keep new ones out.
+func (l *ledger) startTrace() {
+	s, t := l.conn, &l.tracer
+	switch n := len(t.free); {
+	case n > 0:
+		s.trace, t.free = t.free[n-1], t.free[:n-1]
+	case len(t.all) < t.max:
+		s.trace = &trace{Trace: fact.Trace{Exchanges: make([]fact.Traced, 0, l.cfg.Traces)}}
+		t.all = append(t.all, s.trace)
+	default:
+		s.trace = t.all[t.next]
+		t.next = (t.next + 1) % t.max
+		l.table.byRef(s.trace.owner).trace = nil
+		l.limits.traces++
+	}
+	s.trace.owner = s.ref()
+	s.trace.Trace = fact.Trace{
+		Frame: l.frame(), SYN: fact.Absent, SYNACK: fact.Absent, ACK: fact.Absent, Hello: fact.Absent, Secured: fact.Absent,
+		Advertised: fact.Absent, Exchanges: s.trace.Exchanges[:0],
+	}
+}
+
+// endTrace takes a connection's trace back, when it was told.
+func (l *ledger) endTrace() {
+	if l.conn.trace != nil {
+		l.tracer.free = append(l.tracer.free, l.conn.trace)
+	}
+}
+
+// firstByte notes the first byte that answers a request.
+func (l *ledger) firstByte(q *exchange, at int64) {
+	if q.first != never {
+		return
+	}
+	q.first = at
+	if l.conn.trace != nil {
+		q.answer = l.frame()
+	}
+}
+
+// room makes room for one more exchange in a trace: of a full one the middle goes.
+func room(t *trace) *fact.Traced {
+	if n := len(t.Exchanges); n == cap(t.Exchanges) {
+		copy(t.Exchanges[n/2:], t.Exchanges[n/2+1:])
+		t.Exchanges = t.Exchanges[:n-1]
+		t.More++
+	}
+	t.Exchanges = t.Exchanges[:len(t.Exchanges)+1]
+	return &t.Exchanges[len(t.Exchanges)-1]
+}
+
+// traceExchange adds an exchange that is told to the trace.
+func (l *ledger) traceExchange(q *exchange, e *fact.Exchange) {
+	x := room(l.conn.trace)
+	*x = fact.Traced{
+		Start: e.Start, FirstByte: e.FirstByte, End: fact.Absent, Idle: e.Idle, Stream: e.Stream, Index: e.Index,
+		Frames: [3]uint32{q.frame, q.answer}, Status: e.Status, Method: e.Method, Version: e.Version,
+		Outcome: e.Outcome, Failure: e.Failure, Reuse: e.Reuse, Interim: q.interim,
+	}
+	if e.End != 0 {
+		x.End, x.Frames[2] = e.End, l.frame()
+	}
+}
+
+// traceEstimate adds the beginning of an exchange that is estimated.
+func (l *ledger) traceEstimate(q *exchange) {
+	*room(l.conn.trace) = fact.Traced{
+		Start: q.at, FirstByte: fact.Absent, End: fact.Absent, Idle: q.idle, Index: l.conn.requests,
+		Frames: [3]uint32{l.frame()}, Outcome: fact.Incomplete, Reuse: q.reuse, Estimated: true,
+	}
+}
+
+// traceAnswer notes what answers the estimated exchange, as long as more comes.
+func (l *ledger) traceAnswer(at int64) {
+	t := l.conn.trace
+	if len(t.Exchanges) == 0 {
+		return
+	}
+	x := &t.Exchanges[len(t.Exchanges)-1]
+	if !x.Estimated {
+		return
+	}
+	if x.FirstByte == fact.Absent {
+		x.FirstByte, x.Frames[1] = at, l.frame()
+	}
+	x.End, x.Frames[2], x.Outcome = at, l.frame(), fact.KeepAlive
+}
+
+// traceClosing notes the frame that carried a side's first closing.
+func (l *ledger) traceClosing(from http.Side) {
+	t := l.conn.trace
+	if t == nil || t.Closings[from].Frame != 0 {
+		return
+	}
+	if k := l.tcp.Closing(l.dir(from)); k.At == l.now() { // a RST may be believed later
+		t.Closings[from].Frame = l.frame()
+	}
+}
+
+// fillTrace writes what is known when the connection is over.
+func (l *ledger) fillTrace() *fact.Trace {
+	t, c := l.conn.trace, l.tcp
+	if c.SYNSeen() {
+		t.SYN = c.SYN
+	}
+	if c.SYNACKSeen() {
+		t.SYNACK = c.SYNACK()
+	}
+	if c.ACKSeen() {
+		t.ACK = c.Established
+	}
+	for _, side := range []http.Side{http.Client, http.Server} {
+		k := l.closingOf(side)
+		t.Closings[side].At, t.Closings[side].With = k.at, k.with
+		if k.with == fact.WithNothing {
+			t.Closings[side].At = fact.Absent
+		}
+		p := c.Probes(l.dir(side))
+		t.Probes[side] = fact.Probed{Count: uint32(p.Count), First: p.First, Last: p.Last, Interval: fact.Absent}
+		if p.Gaps > 0 {
+			t.Probes[side].Interval = p.Gap
+		}
+	}
+	return &t.Trace
+}
