@@ -82,7 +82,9 @@ func (l *ledger) Goaway(from http.Side, last http.Stream, code http.Code, at int
 	s := l.conn
 	t := l.streamsOf(s)
 	first := !t.Goaway[http.Client].Seen && !t.Goaway[http.Server].Seen
-	t.Goaway[from] = fact.Goaway{Seen: true, Code: code, Last: last, At: at}
+	if g := &t.Goaway[from]; g.Code == http.NoError || code != http.NoError { // an error says why, and what follows it does not
+		*g = fact.Goaway{Seen: true, Code: code, Last: last, At: at}
+	}
 	if first || code != http.NoError {
 		s.last = l.goawayReason(from, code, at)
 		l.table.coldOf(s).announced = l.tcp.Next(l.dir(http.Server))

@@ -124,7 +124,7 @@ type Streams struct {
 	Pushed        uint32
 	Pings         [2]uint32
 	PingInterval  int64     // of the client's, median; Absent below two
-	Goaway        [2]Goaway // the newest of each side
+	Goaway        [2]Goaway // the newest of each side, of those with an error where there are any
 	GRPC          bool
 	GRPCStatus    [http.NumGRPCStatuses]uint32
 }

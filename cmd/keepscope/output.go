@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -18,6 +20,24 @@ import (
 type outputFlags struct {
 	Output    string `short:"o" enum:"text,json,ndjson" default:"text" help:"What to print: ${enum}."`
 	Exchanges bool   `help:"With --output ndjson: a line for each exchange, too."`
+	Findings  whole  `default:"3" placeholder:"N" help:"With --output text: tell so many findings with their whole advice, or 'all'."`
+}
+
+// whole is how many findings are told with their whole advice; below 0 all are.
+type whole int
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (w *whole) UnmarshalText(text []byte) error {
+	if string(text) == "all" {
+		*w = -1
+		return nil
+	}
+	n, err := strconv.ParseUint(string(text), 10, 16)
+	if err != nil || n == 0 {
+		return fmt.Errorf("%q: it takes a number from 1 to 65535, or 'all'", text)
+	}
+	*w = whole(n)
+	return nil
 }
 
 // maxReuseIdle is how many idle times a connection's line lists.
@@ -74,7 +94,9 @@ func (o *output) print(p *pipeline, capture report.Capture) error {
 	case o.Output == "json":
 		return p.report(capture).WriteJSON(o.to)
 	}
-	return p.report(capture).WriteText(o.to, textOptions(o.to))
+	options := textOptions(o.to)
+	options.Findings = int(o.Findings)
+	return p.report(capture).WriteText(o.to, options)
 }
 
 // close removes what the output kept on disk.

@@ -424,7 +424,7 @@ func (p *page) requestChart(q *Part, width int) []string {
 	for _, r := range rows {
 		most = max(most, r.n)
 	}
-	out := []string{p.in(dim, prose.Pad(q.Mark()+"REQUESTS ON A CONNECTION", width))}
+	out := []string{p.in(dim, prose.Pad(q.Mark()+"CONNECTIONS BY REQUESTS", width))}
 	for i, r := range rows {
 		s := blue
 		if i == 0 {

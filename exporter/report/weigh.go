@@ -18,8 +18,15 @@ type weigher struct {
 	capture   *Capture
 	list      []*group
 	endpoints []*tally.Endpoint
-	records   map[sniffer.Addr][]at // of all servers, by client
+	records   map[sniffer.Addr][]at // of all servers, by client, in the order of their starts
+	own       map[pairing][]at      // of one server
 	scanners  map[sniffer.Addr]bool
+}
+
+// A pairing is a client of a server.
+type pairing struct {
+	*group
+	client sniffer.Addr
 }
 
 // An at is a connection and where it went.
@@ -32,18 +39,18 @@ type at struct {
 const second = int64(1e9)
 
 func newWeigher(c *Capture, list []*group, endpoints []*tally.Endpoint) *weigher {
-	w := &weigher{capture: c, list: list, endpoints: endpoints, records: map[sniffer.Addr][]at{}, scanners: map[sniffer.Addr]bool{}}
+	w := &weigher{capture: c, list: list, endpoints: endpoints, records: map[sniffer.Addr][]at{}, own: map[pairing][]at{}, scanners: map[sniffer.Addr]bool{}}
 	for _, g := range list {
-		for _, m := range g.all {
-			for _, r := range m.rows {
-				for _, k := range r.Newest.Records() {
-					w.records[k.Client] = append(w.records[k.Client], at{k, g, m.Endpoint})
-				}
-			}
+		for _, k := range w.of(g) {
+			w.records[k.Client] = append(w.records[k.Client], k)
 		}
 	}
 	for _, known := range w.records {
 		slices.SortFunc(known, func(a, b at) int { return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.ID, b.ID)) })
+		for _, k := range known {
+			p := pairing{k.group, k.Client}
+			w.own[p] = append(w.own[p], k)
+		}
 	}
 	return w
 }
@@ -63,6 +70,9 @@ func (w *weigher) figures(total *tally.Figures, probers []prober) *findings.Figu
 	f.Singles = w.singles()
 	return f
 }
+
+// window is how long an ideal pool keeps what idles.
+func (w *weigher) window() int64 { return int64(w.capture.ReuseWindow * 1e9) }
 
 func (w *weigher) seconds() float64 {
 	return w.capture.LastPacket.Sub(w.capture.FirstPacket).Seconds()
@@ -208,8 +218,8 @@ func (w *weigher) beside(g *group, out *findings.Traffic, estimated bool) {
 			continue
 		}
 		out.Discards++
-		for _, o := range w.records[k.Client] {
-			if o.group == g && o.ID != k.ID && o.Start < k.At && o.At > k.At {
+		for _, o := range w.own[pairing{g, k.Client}] {
+			if o.ID != k.ID && o.Start < k.At && o.At > k.At {
 				out.Beside++
 				break
 			}
@@ -232,7 +242,7 @@ func (w *weigher) attempts(g *group) findings.Attempts {
 	}
 	a.All = f.Connections() - f.Handshakes[fact.HandshakeMidstream]
 	var first, last int64
-	for _, k := range f.Newest.Records() {
+	for _, k := range w.of(g) {
 		n := &a.Refused
 		switch k.Handshake {
 		case fact.HandshakeRefused:
@@ -244,7 +254,7 @@ func (w *weigher) attempts(g *group) findings.Attempts {
 			continue
 		}
 		switch {
-		case w.scanners[k.Client] || w.reachedElsewhere(k):
+		case w.scanners[k.Client] || w.reachedElsewhere(&k):
 			*n -= min(*n, 1)
 			a.All -= min(a.All, 1)
 		case k.Handshake == fact.HandshakeUnanswered && w.capture.LastPacket.UnixNano()-k.Start < young:
@@ -261,18 +271,26 @@ func (w *weigher) attempts(g *group) findings.Attempts {
 	return a
 }
 
-// reachedElsewhere says whether the client came through to the same port of another
-// address soon after: ::1, then 127.0.0.1.
-func (w *weigher) reachedElsewhere(k *tally.Record) bool {
-	var tried sniffer.Endpoint
-	for _, o := range w.records[k.Client] {
-		if o.Record == k || o.ID == k.ID && o.Start == k.Start {
-			tried = o.endpoint
+// of returns the connections of a server that are remembered.
+func (w *weigher) of(g *group) (list []at) {
+	for _, m := range g.all {
+		for _, r := range m.rows {
+			for _, k := range r.Newest.Records() {
+				list = append(list, at{k, g, m.Endpoint})
+			}
 		}
 	}
-	for _, o := range w.records[k.Client] {
-		if o.Handshake == fact.HandshakeComplete && o.endpoint.Port == tried.Port && o.endpoint.Addr != tried.Addr &&
-			o.Start >= k.Start && o.Start <= k.Start+elsewhere {
+	return list
+}
+
+// reachedElsewhere says whether the client came through to the same port of another
+// address soon after: ::1, then 127.0.0.1.
+func (w *weigher) reachedElsewhere(k *at) bool {
+	known := w.records[k.Client]
+	i, _ := slices.BinarySearchFunc(known, k.Start, func(o at, t int64) int { return cmp.Compare(o.Start, t) })
+	for ; i < len(known) && known[i].Start <= k.Start+elsewhere; i++ {
+		o := &known[i]
+		if o.Handshake == fact.HandshakeComplete && o.endpoint.Port == k.endpoint.Port && o.endpoint.Addr != k.endpoint.Addr {
 			return true
 		}
 	}
@@ -321,8 +339,8 @@ func (w *weigher) mass(g *group) (out findings.Mass) {
 func (w *weigher) stalled(f *tally.Figures) findings.Stalled {
 	limit := min(10*second, int64(w.seconds()*1e9/2))
 	return findings.Stalled{
-		ToEnd: f.StallsToEnd.Count() - f.StallsToEnd.Below(limit), WentOn: f.StallsOver.Count(),
-		Seconds: seconds(f.StallsToEnd.Sum() + f.StallsOver.Sum()), Example: example(&f.Stalled.Example),
+		ToEnd: f.StallsToEnd.Count() - f.StallsToEnd.Below(limit) + f.StallsOpen.Since(w.capture.LastPacket.UnixNano(), limit), WentOn: f.StallsOver.Count(),
+		Seconds: seconds(f.Stalled.NS), Example: example(&f.Stalled.Example),
 	}
 }
 
@@ -352,8 +370,8 @@ func (w *weigher) closesWhenItOpens(g *group) bool {
 			continue
 		}
 		closings++
-		for _, o := range w.records[k.Client] {
-			if o.group == g && o.ID != k.ID && max(o.Start-k.At, k.At-o.Start) <= with {
+		for _, o := range w.own[pairing{g, k.Client}] {
+			if o.ID != k.ID && max(o.Start-k.At, k.At-o.Start) <= with {
 				together++
 				break
 			}
@@ -372,12 +390,13 @@ func path(f *tally.Figures) (p findings.Path) {
 }
 
 func http2(f *tally.Figures) (out findings.H2) {
+	out.Connections, out.Unread = f.UnreadHTTP2.N, f.UnreadHTTP2.N
 	h := f.HTTP2
 	if h == nil {
 		return out
 	}
 	out = findings.H2{
-		Connections: h.Connections, Unread: h.Unread, StreamsP50: float64(h.Requests.Median()),
+		Connections: f.Protocols[fact.ProtocolH2], Unread: f.UnreadHTTP2.N, StreamsP50: float64(h.Requests.Median()),
 		Goaways: h.Drained.N, GoawayRequests: float64(h.DrainedAfter.Median()), GoawayAge: seconds(h.DrainedAge.Median()),
 		OpenSeconds: seconds(h.OpenNS), AtLimitSeconds: seconds(h.AtLimitNS), Limit: uint64(h.Limit),
 		TooManyPings: lossOf(&h.TooManyPings), PingInterval: seconds(h.PingIntervals.Median()),
@@ -450,20 +469,25 @@ func (w *weigher) clients(g *group) (list []findings.Client) {
 	return list
 }
 
-// spread counts a client's SYNs to a name, and those at which a connection of it to
-// another address of that name was surely idle: it had its last response, and was open
-// yet.
+// spread counts a client's SYNs to a name, and those that pooling by name would have
+// spared: needed by their address, while what the client last used of another address
+// of that name idled, or would have in the ideal pool.
 func (w *weigher) spread(g *group, client sniffer.Addr) (syns, beside uint64) {
 	if len(g.members) < 2 {
 		return 0, 0
 	}
-	for _, k := range w.records[client] {
-		if k.group != g || k.SYNs == 0 && k.Handshake == fact.HandshakeMidstream {
+	own := w.own[pairing{g, client}]
+	for _, k := range own {
+		if k.Handshake == fact.HandshakeMidstream {
 			continue
 		}
 		syns++
-		for _, o := range w.records[client] {
-			if o.group == g && o.endpoint != k.endpoint && o.Requests > 0 && o.Idle >= 0 && o.At-o.Idle <= k.Start && k.Start < o.At {
+		if k.Cause != fact.NoCause || k.Requests == 0 {
+			continue
+		}
+		for _, o := range own {
+			last := o.At - o.Idle
+			if o.endpoint != k.endpoint && o.Requests > 0 && o.Idle >= 0 && last <= k.Start && k.Start-last <= w.window() {
 				beside++
 				break
 			}

@@ -72,6 +72,8 @@ type Figures struct {
 	Repeated                      Counted // handshakes whose SYN was sent again
 	RepeatDelay                   Histogram
 	StallsToEnd, StallsOver       Histogram // how long windows stood at zero: to the end, or not
+	StallsOpen                    Recent    // since when, on connections that were open at the end
+	UnreadHTTP2                   Counted   // HTTP/2 without keys: their requests are not known
 	TimeWait                      TimeWait
 	Duration                      Histogram
 	Age                           Histogram    // Duration of those that carried a request

@@ -42,6 +42,8 @@ func (f *Figures) mergeUnusual(o *Figures) {
 	f.Silent.merge(&o.Silent)
 	f.UnusedTLS.merge(&o.UnusedTLS)
 	f.Repeated.merge(&o.Repeated)
+	f.UnreadHTTP2.merge(&o.UnreadHTTP2)
+	f.StallsOpen.merge(&o.StallsOpen)
 	addAll(f.Path.Probes[:], o.Path.Probes[:])
 	addAll(f.Ignored[:], o.Ignored[:])
 	if o.HTTP2 != nil {
@@ -191,10 +193,15 @@ func (f *Figures) reset() {
 		*to[i] = *h
 	}
 	for i := range f.IdleClosings {
-		empty.IdleClosings[i].list = f.IdleClosings[i].list[:0]
-		empty.Discards[i].list = f.Discards[i].list[:0]
+		f.IdleClosings[i].reset()
+		empty.IdleClosings[i].ring = f.IdleClosings[i].ring
+		f.Discards[i].reset()
+		empty.Discards[i].ring = f.Discards[i].ring
 	}
-	empty.Newest.list = f.Newest.list[:0]
+	f.StallsOpen.reset()
+	empty.StallsOpen.ring = f.StallsOpen.ring
+	f.Newest.reset()
+	empty.Newest.ring = f.Newest.ring
 	f.Clients.Reset()
 	empty.Clients = f.Clients
 	f.Counted.reset()

@@ -2,7 +2,6 @@ package tally
 
 import (
 	"cmp"
-	"slices"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/software"
@@ -64,67 +63,32 @@ func recordOf(c *fact.Connection) Record {
 }
 
 func (r *Record) compare(o *Record) int {
-	return cmp.Or(cmp.Compare(r.At, o.At), cmp.Compare(r.ID, o.ID))
+	if r.At != o.At {
+		return cmp.Compare(r.At, o.At)
+	}
+	return cmp.Compare(r.ID, o.ID)
 }
 
-// A Newest has the records of the newest connections: a heap, the oldest on top.
-type Newest struct{ list []Record }
+// A Newest has the records of the newest connections.
+type Newest struct{ ring[Record, *Record] }
 
 // add remembers a record in place of the oldest, or beside the others where there is
 // room; it says whether that was so.
 func (n *Newest) add(r *Record, room bool) (grown bool) {
-	if room && len(n.list) < maxNewest {
-		n.list = append(n.list, *r)
-		n.up(len(n.list) - 1)
-		return true
-	}
-	if len(n.list) > 0 && r.compare(&n.list[0]) > 0 {
-		n.list[0] = *r
-		n.down(0)
-	}
-	return false
-}
-
-func (n *Newest) up(i int) {
-	for i > 0 {
-		parent := (i - 1) / 2
-		if n.list[parent].compare(&n.list[i]) <= 0 {
-			return
-		}
-		n.list[parent], n.list[i] = n.list[i], n.list[parent]
-		i = parent
-	}
-}
-
-func (n *Newest) down(i int) {
-	for {
-		child := 2*i + 1
-		if child >= len(n.list) {
-			return
-		}
-		if child+1 < len(n.list) && n.list[child+1].compare(&n.list[child]) < 0 {
-			child++
-		}
-		if n.list[i].compare(&n.list[child]) <= 0 {
-			return
-		}
-		n.list[i], n.list[child] = n.list[child], n.list[i]
-		i = child
-	}
+	return n.ring.add(*r, room && len(n.list) < maxNewest)
 }
 
 func (n *Newest) merge(o *Newest) {
-	for i := range o.list {
-		n.add(&o.list[i], true)
+	for r := range o.each {
+		n.add(r, true)
 	}
 }
 
 // Records returns the records, the oldest closing first.
 func (n *Newest) Records() []*Record {
-	list := make([]*Record, len(n.list))
-	for i := range n.list {
-		list[i] = &n.list[i]
+	list := make([]*Record, 0, len(n.list))
+	for r := range n.each {
+		list = append(list, r)
 	}
-	slices.SortFunc(list, (*Record).compare)
 	return list
 }

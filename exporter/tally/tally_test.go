@@ -99,11 +99,10 @@ func exchangeOf(c *fact.Connection, i uint32) fact.Exchange {
 
 // all compares figures to the last field.
 var all = []cmp.Option{
-	cmp.AllowUnexported(Histogram{}, Recent{}, closing{}),
 	cmp.Comparer(func(a, b Histogram) bool {
 		return a.Max == b.Max && slices.Equal(bucketsOf(&a), bucketsOf(&b))
 	}),
-	cmp.Comparer(func(a, b Recent) bool { return a.N == b.N && slices.Equal(sorted(a.list), sorted(b.list)) }),
+	cmp.Comparer(func(a, b Recent) bool { return a.N == b.N && slices.Equal(sorted(&a), sorted(&b)) }),
 	cmp.Comparer(func(a, b Newest) bool {
 		return slices.EqualFunc(a.Records(), b.Records(), func(a, b *Record) bool { return *a == *b })
 	}),
@@ -124,8 +123,38 @@ func bucketsOf(h *Histogram) (list []bucket) {
 	return list
 }
 
-func sorted(list []closing) []closing {
-	return slices.SortedFunc(slices.Values(list), closing.compare)
+func sorted(r *Recent) (list []closing) {
+	for c := range r.each {
+		list = append(list, *c)
+	}
+	return list
+}
+
+// TestRing keeps the last of many, in order, for any order of coming and any growth.
+func TestRing(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 6))
+	for range 300 {
+		var r ring[closing, *closing]
+		var all []closing
+		most := 1 + rnd.IntN(20)
+		for i := range rnd.IntN(60) {
+			c := closing{int64(i) - rnd.Int64N(10), rnd.Int64N(3)}
+			all = append(all, c)
+			grow := len(r.list) < most
+			if r.add(c, grow) != grow {
+				t.Fatalf("grown to %d of %d", len(r.list), most)
+			}
+		}
+		slices.SortFunc(all, func(a, b closing) int { return a.compare(&b) })
+		want := all[max(len(all)-most, 0):]
+		var got []closing
+		for c := range r.each {
+			got = append(got, *c)
+		}
+		if !slices.Equal(want, got) {
+			t.Fatalf("of %v: %v, want %v", all, got, want)
+		}
+	}
 }
 
 // rowsOf returns what a set counted, by key.

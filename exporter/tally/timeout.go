@@ -24,8 +24,10 @@ func byTimer(c *fact.Connection) bool {
 // asRace answers an open question when it is told, by what the worker knows of the
 // server then: it returns the connection as one that a race ended, or nil.
 func (f *Figures) asRace(k *Record, c *fact.Connection) *fact.Connection {
-	observed, _ := f.IdleClosings[fact.ByServer].Timeout()
-	if !k.Unheard || k.Reason != fact.ReasonServerAbort || !k.byTimer(observed) {
+	if !k.Unheard || k.Reason != fact.ReasonServerAbort {
+		return nil
+	}
+	if observed, _ := f.IdleClosings[fact.ByServer].Timeout(); !k.byTimer(observed) {
 		return nil
 	}
 	race := *c
@@ -61,14 +63,17 @@ const maxRecent = 64
 // A Recent holds the newest idle times before closings: which ones does not depend
 // on the order in which they are told.
 type Recent struct {
-	N    uint64 // ever
-	list []closing
+	N uint64 // ever
+	ring[closing, *closing]
 }
 
 type closing struct{ at, idle int64 }
 
-func (c closing) compare(o closing) int {
-	return cmp.Or(cmp.Compare(c.at, o.at), cmp.Compare(c.idle, o.idle))
+func (c *closing) compare(o *closing) int {
+	if c.at != o.at {
+		return cmp.Compare(c.at, o.at)
+	}
+	return cmp.Compare(c.idle, o.idle)
 }
 
 func (r *Recent) add(at, idle int64) {
@@ -76,28 +81,25 @@ func (r *Recent) add(at, idle int64) {
 	r.keep(closing{at, idle})
 }
 
-// keep has the oldest make room.
-func (r *Recent) keep(c closing) {
-	if len(r.list) < maxRecent {
-		r.list = append(r.list, c)
-		return
-	}
-	oldest := 0
-	for i := range r.list {
-		if r.list[i].compare(r.list[oldest]) < 0 {
-			oldest = i
-		}
-	}
-	if c.compare(r.list[oldest]) > 0 {
-		r.list[oldest] = c
-	}
-}
+func (r *Recent) keep(c closing) { r.ring.add(c, len(r.list) < maxRecent) }
 
 func (r *Recent) merge(o *Recent) {
 	r.N += o.N
-	for _, c := range o.list {
-		r.keep(c)
+	for c := range o.each {
+		r.keep(*c)
 	}
+}
+
+// Since counts those that began so long before a time. Of those that are not kept any
+// more, which are older, all count.
+func (r *Recent) Since(end, ago int64) uint64 {
+	n := r.N - uint64(len(r.list))
+	for _, c := range r.list {
+		if end-c.at >= ago {
+			n++
+		}
+	}
+	return n
 }
 
 // minIdleClosings is how many closings make a timeout.

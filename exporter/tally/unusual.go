@@ -16,6 +16,9 @@ func (f *Figures) unusual(c *fact.Connection) {
 	if c.Path != nil {
 		f.path(c)
 	}
+	if c.TLS != nil && c.Protocol == fact.ProtocolH2 && c.Keys != fact.KeysDecrypted {
+		f.UnreadHTTP2.add(c, 0)
+	}
 	if c.Streams != nil {
 		if f.HTTP2 == nil {
 			f.HTTP2 = new(HTTP2)
@@ -44,11 +47,13 @@ func (f *Figures) path(c *fact.Connection) {
 		f.Path.Intervals.Add(p.Interval)
 	}
 	switch ns := p.Stalled[fact.ByClient]; {
-	case ns <= shortStall:
+	case p.StalledAtEnd[fact.ByClient] && c.Reason == fact.ReasonOpen:
+		f.StallsOpen.add(c.End-ns, ns)
+		f.Stalled.add(c, ns)
 	case p.StalledAtEnd[fact.ByClient]:
 		f.StallsToEnd.Add(ns)
 		f.Stalled.add(c, ns)
-	default:
+	case ns > shortStall:
 		f.StallsOver.Add(ns)
 		f.Stalled.add(c, ns)
 	}
@@ -74,35 +79,29 @@ func (f *Figures) tunnel(c *fact.Connection) {
 
 // An HTTP2 is what is kept of HTTP/2 connections alone.
 type HTTP2 struct {
-	Connections    uint64
-	Unread         uint64    // without keys: their requests are not known
-	Requests       Histogram // on each
-	MaxConcurrent  Histogram
-	Wasted         [fact.NumCauses]Counted
-	Refused        uint64
-	OpenNS         int64
-	AtLimitNS      int64
-	AtLimit        Example
-	Limit          uint32 // the newest
-	LimitAt        int64
-	Goaways        [NumSides][http.NumCodes + 1]uint64 // by code; the last is any other
-	Drained        Counted                             // a server's GOAWAY without error, for which the connection ended
-	DrainedAfter   Histogram                           // requests before it
-	DrainedAge     Histogram
-	TooManyPings   Counted
-	PingIntervals  Histogram
-	GRPC           uint64
-	GRPCStatus     [http.NumGRPCStatuses]uint64
-	UnreadExamples Example
+	Connections   uint64
+	Requests      Histogram // on each
+	MaxConcurrent Histogram
+	Wasted        [fact.NumCauses]Counted
+	Refused       uint64
+	OpenNS        int64
+	AtLimitNS     int64
+	AtLimit       Example
+	Limit         uint32 // the newest
+	LimitAt       int64
+	Goaways       [NumSides][http.NumCodes + 1]uint64 // by code; the last is any other
+	Drained       Counted                             // a server's GOAWAY without error, for which the connection ended
+	DrainedAfter  Histogram                           // requests before it
+	DrainedAge    Histogram
+	TooManyPings  Counted
+	PingIntervals Histogram
+	GRPC          uint64
+	GRPCStatus    [http.NumGRPCStatuses]uint64
 }
 
 func (h *HTTP2) add(c *fact.Connection) {
 	s := c.Streams
 	h.Connections++
-	if c.TLS != nil && c.Keys != fact.KeysDecrypted {
-		h.Unread++
-		h.UnreadExamples.set(c)
-	}
 	if c.Requests > 0 {
 		h.Requests.Add(int64(c.Requests))
 	}
@@ -152,8 +151,6 @@ func (h *HTTP2) goaways(c *fact.Connection) {
 
 func (h *HTTP2) merge(o *HTTP2) {
 	h.Connections += o.Connections
-	h.Unread += o.Unread
-	h.UnreadExamples.merge(&o.UnreadExamples)
 	for i := range h.Wasted {
 		h.Wasted[i].merge(&o.Wasted[i])
 	}
