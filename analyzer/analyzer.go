@@ -54,6 +54,7 @@ type Analyzer struct {
 	cfg        Config
 	obs        []fact.Observer
 	watchers   []fact.Watcher // those of them that are
+	leavers    []fact.Leaver  // those of them that are
 	pools      *pool.Pools
 	dns        *dns.Cache
 	decryption *tls.Decryption // nil without keys
@@ -93,6 +94,9 @@ func New(cfg Config, obs ...fact.Observer) *Analyzer {
 	for _, o := range obs {
 		if w, ok := o.(fact.Watcher); ok {
 			a.watchers = append(a.watchers, w)
+		}
+		if w, ok := o.(fact.Leaver); ok {
+			a.leavers = append(a.leavers, w)
 		}
 	}
 	a.ledger.Analyzer = a
@@ -202,6 +206,7 @@ func (a *Analyzer) End(c *reassembly.Conn, dir reassembly.Dir, end reassembly.En
 		}
 		l.noticed(from)
 		l.closing()
+		l.left()
 	default:
 		l.finish(end)
 	}

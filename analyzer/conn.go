@@ -22,6 +22,7 @@ type flags uint32
 const (
 	opened       flags = 1 << iota // Watcher.Opened was called
 	judged                         // Watcher.Judged was called
+	left                           // Leaver.Left was
 	pooled                         // the pools know the connection
 	flipped                        // see transport
 	sided                          // which side is the client is settled

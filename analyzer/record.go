@@ -28,6 +28,20 @@ func (l *ledger) mayJudge() bool {
 	return l.conn.verdict != fact.VerdictNone && !l.conn.is(upgraded) && l.established()
 }
 
+// left tells that the connection is no longer open, once.
+func (l *ledger) left() {
+	s := l.conn
+	if len(l.leavers) == 0 || s.is(left) || !s.is(opened) {
+		return
+	}
+	s.set(left)
+	o := &l.told
+	l.identify(o)
+	for _, w := range l.leavers {
+		w.Left(o)
+	}
+}
+
 // judged tells the verdict, once. It waits for the first answer, for that may be an
 // upgrade, and for its cause.
 func (l *ledger) judged() {
@@ -64,9 +78,11 @@ func (l *ledger) finish(end reassembly.End) {
 		s.verdict = fact.VerdictNone
 	}
 	l.opened()
+	l.left()
 	l.judged()
 	o := &l.told
 	l.fill(o)
+	o.Left = s.is(left)
 	o.Reason = reason
 	l.ending(o, end)
 	o.Unheard = s.is(unheard)

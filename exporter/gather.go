@@ -162,7 +162,7 @@ func (b *builder) connections(t *server) {
 			}
 		}
 	}
-	b.gauge(ConnectionsOpen, float64(max(t.Open, 0)))
+	b.gauge(ConnectionsOpen, float64(max(t.Open-t.Leaving, 0)))
 	b.histogram(ConnectionRequests, tally.Things, &t.Counted.PerConnection, tally.RequestBounds)
 	b.histogram(ConnectionDuration, tally.Seconds, &t.Duration, tally.DurationBounds)
 	for kind, name := range handshakeKinds {

@@ -25,6 +25,7 @@ type Connection struct {
 	Client, Server sniffer.Endpoint
 	Proxied        sniffer.Endpoint // the client that a PROXY header names; zero without
 	Mark           uint16           // what Watcher.Opened left here, 0 before
+	Left           bool             // Leaver.Left was told
 	ServerName     string           // Host of the first request, else SNI, else the name looked up, else ""
 	Start, End     int64            // first and last packet
 	Handshake      Handshake
@@ -194,4 +195,13 @@ type Watcher interface {
 	// Judged gives the final verdict on a handshake. What Opened had is set, and
 	// Verdict and Cause.
 	Judged(c *Connection)
+}
+
+// A Leaver is a Watcher that wants to know at once that a connection is no longer
+// open: a RST that counts ended it, or both sides' FINs. Its Connection may
+// follow some seconds later.
+type Leaver interface {
+	Watcher
+	// Left is told once, between Opened and Connection. What Opened had is set.
+	Left(c *Connection)
 }

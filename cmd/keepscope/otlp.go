@@ -138,6 +138,12 @@ func (o watchedOthers) Opened(c *fact.Connection) {
 	}
 }
 
+func (o watchedOthers) Left(c *fact.Connection) {
+	if w, ok := o.watcher.(fact.Leaver); ok && !o.own.opened(c.Client, c.Start) {
+		w.Left(c)
+	}
+}
+
 func (o watchedOthers) Judged(c *fact.Connection) {
 	if !o.own.opened(c.Client, c.Start) {
 		o.watcher.Judged(c)

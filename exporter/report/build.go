@@ -58,7 +58,7 @@ func met(all fact.Limits) (list []Limit) {
 func summary(f *tally.Figures, probers []prober) Summary {
 	t := &f.Counted
 	out := Summary{
-		Connections: f.Connections(), Open: uint64(max(f.Open, 0)), Used: t.Connections, Midstream: f.Handshakes[fact.HandshakeMidstream], Incomplete: f.Incomplete, Evicted: f.EndedBy(fact.ByEviction),
+		Connections: f.Connections(), Open: uint64(max(f.Open-f.Leaving, 0)), Used: t.Connections, Midstream: f.Handshakes[fact.HandshakeMidstream], Incomplete: f.Incomplete, Evicted: f.EndedBy(fact.ByEviction),
 		Requests: t.AllRequests(), Responses: t.Responses, ReusedRequests: t.Reuse(fact.ReusedRequest), UnknownRequests: t.Reuse(fact.UnknownReuse),
 		Unsolicited: f.Unsolicited, Pipelined: f.Pipelined,
 		RequestsLost:    f.Lost,

@@ -44,6 +44,7 @@ type Figures struct {
 
 	Opened    [fact.NumHandshakes]uint64 // connections, by what was seen of the handshake when they were
 	Open      int64                      // of them those that have not ended
+	Leaving   int64                      // of Open those that are closed, but not told in full
 	Encrypted bool                       // there was TLS
 
 	Counted   Traffic
@@ -229,6 +230,9 @@ func (f *Figures) judged(c *fact.Connection) {
 func (f *Figures) ended(c *fact.Connection) {
 	f.Active = max(f.Active, c.End)
 	f.Open--
+	if c.Left {
+		f.Leaving--
+	}
 	f.closed(c)
 	f.carried(c)
 	f.idle(c)

@@ -9,6 +9,7 @@ func (f *Figures) Merge(o *Figures) {
 	f.Active = max(f.Active, o.Active)
 	addAll(f.Opened[:], o.Opened[:])
 	f.Open += o.Open
+	f.Leaving += o.Leaving
 	f.Encrypted = f.Encrypted || o.Encrypted
 	f.EstimatedOpened += o.EstimatedOpened
 	f.EstimatedEnd += o.EstimatedEnd

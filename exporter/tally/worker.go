@@ -200,8 +200,8 @@ func (w *Worker) dissolve(k, into Key) {
 	if to == nil {
 		to = w.newRow(into, r.Created)
 	}
-	open := r.Open
-	r.Open = 0
+	open, leaving := r.Open, r.Leaving
+	r.Open, r.Leaving = 0, 0
 	w.records -= len(to.Newest.list) + len(r.Newest.list)
 	to.Figures.Merge(&r.Figures)
 	to.Figures.MergeDetail(&r.Figures)
@@ -209,6 +209,7 @@ func (w *Worker) dissolve(k, into Key) {
 	created := r.Active
 	r.Figures.reset()
 	r.Created = created
+	r.Leaving = leaving
 	if r.Open = open; open > 0 {
 		return
 	}
@@ -233,6 +234,9 @@ func (w *Worker) Opened(c *fact.Connection) {
 	r.named(c.Client.Addr, c.Software[0])
 	r.opened(c)
 }
+
+// Left implements fact.Leaver.
+func (w *Worker) Left(c *fact.Connection) { w.connection(c).Leaving++ }
 
 // Judged implements fact.Watcher.
 func (w *Worker) Judged(c *fact.Connection) {
