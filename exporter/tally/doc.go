@@ -36,6 +36,17 @@
 // the idlest first, for others that wait; their figures stay in the totals, and
 // how often that was is counted.
 //
+// # What a server's other connections tell
+//
+// The newest connections of each server are remembered one by one ([Record]), for what
+// no connection tells alone: which client checks health, closings of many at once
+// ([Mass]), and whether a server's abort was its idle timer (an open question of the
+// analyzer, [fact.Connection].Unheard). A question is answered when it is told, by what
+// the worker knows then, and that is what metrics count. [Sum.Endpoints] answers all of
+// them anew for a report that is final, and changes the sum's figures: the reason, the
+// failed request, the count of races and the cause of the handshake that it made.
+// [Sum.Resettled] says how many differ.
+//
 // # Caps
 //
 //	what                                    cap                            default  when full
@@ -46,6 +57,9 @@
 //	client-server pairs                     Config.MaxPairs                16384    the pairs with the highest hash are not watched; counted
 //	bins of 5 s per pair                    256                                     the oldest fold into the pair's peak
 //	closings that tell a timeout            64 a side and server                    the oldest goes
+//	connections remembered one by one       1024 of a server, 65 536 of a worker    the oldest goes, its questions keep their answers; counted
+//	clients watched for health checks       64 a server, of a worker                further ones are told by their own words only, in reports
+//	targets of CONNECT told apart           32 a server, of a worker                the rest is not listed
 //	servers that connections are marked by  32 766, of a worker                     the server is looked up with each fact
 //	cells of a histogram                    about 7900, by construction             none: every value has a cell
 //
