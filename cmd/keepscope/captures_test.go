@@ -63,22 +63,23 @@ type line struct {
 		IP   netip.Addr
 		Port uint16
 	}
-	Handshake  string
-	Protocol   string
-	Versions   []string `json:"http_versions"`
-	Requests   int
-	Responses  int
-	Estimated  bool
-	Negotiated map[string]int
-	ClosedBy   string `json:"closed_by"`
-	ClosedWith string `json:"closed_with"`
-	Reason     string
-	Verdict    string
-	Cause      string
-	Race       bool
-	Incomplete bool
-	Missing    uint64 `json:"missing_bytes"`
-	matched    bool
+	Handshake        string
+	HandshakeSeconds float64 `json:"handshake_seconds"`
+	Protocol         string
+	Versions         []string `json:"http_versions"`
+	Requests         int
+	Responses        int
+	Estimated        bool
+	Negotiated       map[string]int
+	ClosedBy         string `json:"closed_by"`
+	ClosedWith       string `json:"closed_with"`
+	Reason           string
+	Verdict          string
+	Cause            string
+	Race             bool
+	Incomplete       bool
+	Missing          uint64 `json:"missing_bytes"`
+	matched          bool
 }
 
 func (l *line) client() string { return netip.AddrPortFrom(l.Client.IP, l.Client.Port).String() }

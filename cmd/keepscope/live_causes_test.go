@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -26,20 +28,33 @@ import (
 )
 
 // A causeTest is a server and a client with one habit. The server is what its
-// fields say: an nginx with these directives, perhaps behind a proxy; a Node with
-// this keepAliveTimeout in ms; a Go handler; or none.
+// fields say: an nginx with these directives, perhaps an instance of its own; a
+// Node with this keepAliveTimeout in ms; a Go handler; what serve starts; or none.
+// A proxy may stand before it.
 type causeTest struct {
 	name    string
+	needs   string // a program that not every machine has
 	nginx   string
-	haproxy string // an option of the HAProxy before it
+	listen  string // what nginx's listen says beside the address
+	own     bool
+	haproxy string // directives of the HAProxy before it
+	server  string // what HAProxy says of the server behind it
 	pass    string // directives of an nginx before it
 	node    int
 	handler func(*causeSite, http.ResponseWriter, *http.Request)
-	server  func(*http.Server) // sets up the Go server
+	setUp   func(*http.Server) // of the Go server
+	serve   func(*testing.T, *causeSite)
 	client  func(context.Context, *causeSite) error
 	want    causesSeen
-	behind  causesSeen // between the proxy and its nginx
+	behind  causesSeen  // between the proxy and its server
+	with    string // what closes each connection, where that matters
+	lost    string // the reason of connections whose last request the server never saw
+	inside  int    // requests of a connection that the proxy cannot see
+	check   func(*testing.T, *causeSite, []line)
 }
+
+// proxied reports whether a proxy stands before the server.
+func (tt *causeTest) proxied() bool { return tt.haproxy != "" || tt.pass != "" || tt.inside > 0 }
 
 // A causesSeen is what was seen of the connections to one port.
 type causesSeen struct {
@@ -96,7 +111,10 @@ var causeTests = []causeTest{
 	{name: "nginx, keepalive_timeout", nginx: "keepalive_timeout 1500ms;", client: idlers(2, false), want: inTurn(6, 3, "server_idle")},
 	{name: "nginx, keepalive_timeout of less than a second", nginx: "keepalive_timeout 100ms;", client: idlers(1, false), want: inTurn(3, 3, "server_discard")},
 	// Its requests after the closing reach nobody: seen, not logged.
-	{name: "nginx, keepalive_timeout, and a client that does not look", nginx: "keepalive_timeout 100ms;", client: idlers(1, true), want: inTurn(6, 3, "race")},
+	{
+		name: "nginx, keepalive_timeout, and a client that does not look", nginx: "keepalive_timeout 100ms;", client: idlers(1, true),
+		want: inTurn(6, 3, "stale_reuse"), lost: "stale_reuse",
+	},
 	{name: "nginx, keepalive_timeout 0", nginx: "keepalive_timeout 0;", client: curls(4), want: inTurn(4, 4, "server_close")},
 	{
 		name: "nginx, keepalive_disable", nginx: "keepalive_disable safari;",
@@ -110,12 +128,12 @@ var causeTests = []causeTest{
 	{name: "ab", nginx: nginxDefault, client: ab("-n", "6"), want: inTurn(6, 6, "http10_not_requested")},
 	{name: "ab -k", nginx: nginxDefault, client: ab("-n", "12", "-k"), want: inTurn(12, 1, "client_discard")},
 	{
-		name: "HAProxy, http-server-close", haproxy: "http-server-close", nginx: nginxDefault, client: curls(4),
+		name: "HAProxy, http-server-close", haproxy: "option http-server-close", nginx: nginxDefault, client: curls(4),
 		want: inTurn(4, 1, "client_discard"), behind: inTurn(4, 4, "client_close"),
 	},
 	// What forceclose was until HAProxy 2.0.
 	{
-		name: "HAProxy, httpclose", haproxy: "httpclose", nginx: nginxDefault, client: curls(4),
+		name: "HAProxy, httpclose", haproxy: "option httpclose", nginx: nginxDefault, client: curls(4),
 		want: inTurn(4, 4, "server_close"), behind: inTurn(4, 4, "client_close"),
 	},
 	{
@@ -129,7 +147,7 @@ var causeTests = []causeTest{
 	},
 	{name: "Node, keepAliveTimeout", node: 1100, client: idlers(2, false), want: inTurn(6, 3, "server_idle")},
 	{
-		name: "Go, SetKeepAlivesEnabled(false)", handler: answerOK, server: func(s *http.Server) { s.SetKeepAlivesEnabled(false) },
+		name: "Go, SetKeepAlivesEnabled(false)", handler: answerOK, setUp: func(s *http.Server) { s.SetKeepAlivesEnabled(false) },
 		client: goClient(3, nil, drain), want: inTurn(3, 3, "server_close"),
 	},
 	{
@@ -157,14 +175,88 @@ var causeTests = []causeTest{
 	{name: "upgrades", handler: raw("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"), client: repeat(3, upgrade), want: notJudged(3, 3, "upgraded")},
 	{name: "connections without a request", nginx: nginxDefault, client: repeat(3, connect), want: notJudged(0, 3, "never_used")},
 	{name: "nobody listens", client: repeat(3, refused), want: notJudged(0, 3, "handshake_failed")},
+	{
+		name: "HAProxy, timeout http-keep-alive", haproxy: "timeout http-keep-alive 1100ms", nginx: nginxDefault,
+		client: idlers(2, false), want: inTurn(6, 3, "server_idle"),
+	},
+	// It answers what nobody asked.
+	{
+		name: "HAProxy, timeout http-request", haproxy: "timeout http-request 200ms", nginx: nginxDefault,
+		client: repeat(3, unasked), want: notJudged(0, 3, "never_used"),
+	},
+	{
+		name: "HAProxy, timeout server", haproxy: "timeout server 200ms", handler: silent, client: curls(3),
+		want: inTurn(3, 1, "client_discard"), behind: inTurn(3, 3, "client_abort"),
+	},
+	{
+		name: "nginx, proxy_read_timeout", pass: "proxy_read_timeout 200ms;", handler: silent, client: untilClosed(3, curls(1)),
+		want: inTurn(3, 3, "client_discard"), behind: inTurn(3, 3, "client_abort"),
+	},
+	{
+		name: "nginx, a backend that refuses", pass: "proxy_connect_timeout 5s;", client: curls(3),
+		want: inTurn(3, 1, "client_discard"), behind: notJudged(0, 3, "handshake_failed"),
+	},
+	// Two of its connections idle for a second and more by then.
+	{name: "nginx, reload", nginx: nginxDefault, own: true, client: reloaded, want: causesSeen{
+		6, map[string]int{"server_idle": 2, "server_discard": 2}, 4, 0, nil,
+	}},
+	// Its timer runs before it looks: the requests that came meanwhile are reset.
+	{name: "Node, a busy event loop", node: 700, client: overBusy, lost: "server_abort", want: causesSeen{
+		12, map[string]int{"server_idle": 5, "server_abort": 3, "client_discard": 1}, 9, 0, nil,
+	}},
+	{
+		name: "uWSGI, --http-socket", needs: "uwsgi", serve: uwsgi("--http-socket"), client: idlers(1, false), want: inTurn(3, 3, "server_discard"),
+	},
+	{
+		name: "uWSGI, --http11-socket", needs: "uwsgi", serve: uwsgi("--http11-socket"), client: repeat(2, curls(3)), want: inTurn(6, 2, "client_discard"),
+	},
+	{
+		name: "a firewall that forgets", needs: "nft", nginx: nginxDefault, serve: forgetful, client: repeat(2, forgotten),
+		want: inTurn(4, 2, "path_dropped"), lost: "path_dropped",
+	},
+	{
+		name: "a server that dies without a word", serve: dying, client: repeat(3, unheard),
+		want: inTurn(6, 3, "path_dropped"), lost: "path_dropped",
+	},
+	{
+		name: "HAProxy, send-proxy", haproxy: "option http-server-close", server: "send-proxy", nginx: nginxDefault, listen: "proxy_protocol",
+		client: curls(3), want: inTurn(3, 1, "client_discard"), behind: inTurn(3, 3, "client_close"),
+	},
+	{
+		name: "HAProxy, send-proxy-v2", haproxy: "option http-server-close", server: "send-proxy-v2", nginx: nginxDefault, listen: "proxy_protocol",
+		client: curls(3), want: inTurn(3, 1, "client_discard"), behind: inTurn(3, 3, "client_close"),
+	},
+	// One tunnel for each of three processes.
+	{
+		name: "Tinyproxy, CONNECT", needs: "tinyproxy", serve: tinyproxy, nginx: nginxDefault, inside: 2, client: repeat(3, tunnelled),
+		want: inTurn(9, 3, "client_discard"), behind: inTurn(6, 3, "client_discard"),
+	},
+	{name: "a full backlog", serve: backlogged, client: queue, check: repeatedSYNs, want: causesSeen{
+		queued, map[string]int{"server_discard": queued}, queued, 0, nil,
+	}},
+	{
+		name: "curl inside TLS", nginx: tlsServer, listen: "ssl", client: repeat(3, secureCurls(2)),
+		want: inTurn(6, 3, "client_discard"), with: "close_notify",
+	},
+	{
+		name: "Python inside TLS", needs: "python3", nginx: tlsServer, listen: "ssl", client: pythons(2, 3),
+		want: inTurn(6, 3, "client_discard"), with: "fin",
+	},
+	{
+		name: "nginx, keepalive_timeout inside TLS", needs: "python3", nginx: tlsServer + "keepalive_timeout 1200ms;", listen: "ssl",
+		client: pythonIdlers, want: inTurn(4, 2, "server_idle"), with: "close_notify",
+	},
 }
 
 // A causeSite is one test's server, as its handler and its client see it.
 type causeSite struct {
 	l                       *lab.Lab
 	addr                    netip.AddrPort
-	note                    func(client string) // a request that a Go server got
-	closed, arrived, answer chan struct{}       // in a Go server: connections, requests of gated
+	server                  netip.AddrPort                   // where the server is: behind the proxy, if there is one
+	nginx                   *lab.Nginx                       // its own
+	log                     string                           // in which what serve starts notes its requests
+	note                    func(client string, port uint16) // a request that a Go server got, or that its client made
+	closed, arrived, answer chan struct{}                    // in a Go server: connections, requests of gated
 }
 
 // nodeCauses notes each request before it answers.
@@ -173,6 +265,7 @@ const http = require("http"), fs = require("fs");
 const [address, port, timeout, log] = process.argv.slice(2);
 const server = http.createServer((q, r) => {
 	fs.appendFileSync(log, q.socket.remoteAddress + ":" + q.socket.remotePort + ">" + port + "\n");
+	for (const until = Date.now() + 3 * timeout; q.url === "/busy" && Date.now() < until;);
 	r.end("ok");
 });
 server.keepAliveTimeout = +timeout;
@@ -186,28 +279,26 @@ const behindPort = 1000
 // and holds what was seen to what the servers logged and to what the habit
 // implies.
 func TestLiveCauses(t *testing.T) {
-	l := newLab(t, lab.Config{}, "nginx", "haproxy", "node", "ab", "curl", "ss", "sh", "sysctl")
+	l := newLab(t, lab.Config{}, "nginx", "haproxy", "node", "ab", "curl", "ss", "sh", "sysctl", "openssl")
+	certify(t, l.Dir)
+	tests := causesHere(t)
 	var mu sync.Mutex
 	var requests []string // of Go servers, as the others log them
-	sites := make([]*causeSite, len(causeTests))
-	for i := range sites {
-		addr := netip.AddrPortFrom(l.Server.Addrs[0], uint16(8100+i))
-		sites[i] = &causeSite{
-			l: l, addr: addr, closed: make(chan struct{}, 100), arrived: make(chan struct{}), answer: make(chan struct{}),
-			note: func(client string) {
-				mu.Lock()
-				defer mu.Unlock()
-				requests = append(requests, fmt.Sprintf("%s>%d", client, addr.Port()))
-			},
-		}
+	sites := make([]*causeSite, len(tests))
+	for i, tt := range tests {
+		sites[i] = newCauseSite(l, tt, uint16(8100+i), func(request string) {
+			mu.Lock()
+			defer mu.Unlock()
+			requests = append(requests, request)
+		})
 	}
-	nginx, logs := startServers(t, l, sites)
+	nginxes := startServers(t, l, tests, sites)
 	w := watch(t, l.Server, "-i", l.Server.Interface, "-i", "lo")
 
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	var asking sync.WaitGroup
-	for i, tt := range causeTests {
+	for i, tt := range tests {
 		asking.Go(func() {
 			if err := tt.client(ctx, sites[i]); err != nil {
 				t.Errorf("%s: %v", tt.name, err)
@@ -215,90 +306,145 @@ func TestLiveCauses(t *testing.T) {
 		})
 	}
 	asking.Wait()
-	served := logged(t, nginx)
+	served := perTuple{}
+	for _, nginx := range nginxes {
+		maps.Copy(served, logged(t, nginx))
+	}
 	lines := map[uint16][]line{}
 	for _, l := range w.stop(t) {
 		lines[l.Server.Port] = append(lines[l.Server.Port], l)
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	for _, key := range append(requests, readRequests(t, logs)...) {
+	for _, key := range append(requests, readRequests(t, tests, sites)...) {
 		if served[key] == nil {
 			served[key] = []int{0}
 		}
 		served[key][0]++
 	}
-	for i, tt := range causeTests {
+	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			checkCauses(t, served, lines, sites[i].addr.Port(), tt.want)
-			if tt.behind.Requests > 0 {
-				checkCauses(t, served, lines, sites[i].addr.Port()+behindPort, tt.behind)
+			checkCauses(t, served, lines, sites[i].addr.Port(), tt, tt.want)
+			if tt.behind.Requests > 0 || len(tt.behind.Reasons) > 0 {
+				checkCauses(t, served, lines, sites[i].server.Port(), causeTest{}, tt.behind)
+			}
+			if tt.check != nil {
+				tt.check(t, sites[i], lines[sites[i].addr.Port()])
 			}
 		})
 	}
 }
 
-// startServers starts what the tests say. It returns the nginx of them all, and
-// the files in which HAProxy and Node note their requests.
-func startServers(t *testing.T, l *lab.Lab, sites []*causeSite) (nginx *lab.Nginx, logs [2]string) {
+// causesHere are the tests that this machine has the programs for.
+func causesHere(t *testing.T) (tests []causeTest) {
 	t.Helper()
-	logs = [2]string{filepath.Join(l.Dir, "haproxy.log"), filepath.Join(l.Dir, "node.log")}
+	for _, tt := range causeTests {
+		if tt.needs != "" {
+			if _, err := exec.LookPath(tt.needs); err != nil {
+				t.Run(tt.name, func(t *testing.T) { t.Skipf("%s is not installed", tt.needs) })
+				continue
+			}
+		}
+		tests = append(tests, tt)
+	}
+	return tests
+}
+
+func newCauseSite(l *lab.Lab, tt causeTest, port uint16, note func(request string)) *causeSite {
+	addr := netip.AddrPortFrom(l.Server.Addrs[0], port)
+	server := addr
+	if tt.proxied() {
+		server = netip.AddrPortFrom(addr.Addr(), port+behindPort)
+	}
+	return &causeSite{
+		l: l, addr: addr, server: server, closed: make(chan struct{}, 100), arrived: make(chan struct{}), answer: make(chan struct{}),
+		note: func(client string, port uint16) { note(fmt.Sprintf("%s>%d", client, port)) },
+	}
+}
+
+// startServers starts what the tests say. It returns every nginx: that of most
+// tests, and those that some have to themselves.
+func startServers(t *testing.T, l *lab.Lab, tests []causeTest, sites []*causeSite) (nginxes []*lab.Nginx) {
+	t.Helper()
 	script, err := l.File("causes.js", []byte(nodeCauses))
 	if err != nil {
 		t.Fatal(err)
 	}
+	startNginx := func(servers string) *lab.Nginx {
+		nginx, err := l.NewNginx(t.Context(), lab.NginxConfig{Servers: servers})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = nginx.Stop() }) // what matters is told where it is stopped first
+		nginxes = append(nginxes, nginx)
+		return nginx
+	}
 	var servers, proxies strings.Builder
 	proxied := 0
-	for i, tt := range causeTests {
-		port := int(sites[i].addr.Port())
-		behind := netip.AddrPortFrom(sites[i].addr.Addr(), uint16(port+behindPort))
+	for i, tt := range tests {
+		s := sites[i]
 		switch {
 		case tt.haproxy != "":
-			fmt.Fprintf(&proxies, "listen l%d\n\tbind %v\n\toption %s\n\tserver s %v\n", port, sites[i].addr, tt.haproxy, behind)
-			proxied = port
-			port += behindPort
+			fmt.Fprintf(&proxies, "listen l%d\n\tbind %v\n\t%s\n\tserver s %v %s\n", s.addr.Port(), s.addr, tt.haproxy, s.server, tt.server)
+			proxied = int(s.addr.Port())
 		case tt.pass != "":
-			fmt.Fprintf(&servers, "server { listen %v; location / { proxy_pass http://%v; %s } }\n", sites[i].addr, behind, tt.pass)
-			port += behindPort
+			fmt.Fprintf(&servers, "server { listen %v; location / { proxy_pass http://%v; %s } }\n", s.addr, s.server, tt.pass)
 		}
+		block := fmt.Sprintf("server { listen %v %s; %s location / { return 200 ok; } }\n", s.server, tt.listen,
+			strings.ReplaceAll(tt.nginx, "DIR", l.Dir))
 		switch {
+		case tt.own:
+			s.nginx = startNginx(block)
 		case tt.nginx != "":
-			fmt.Fprintf(&servers, "server { listen {{.Addr}}:%d; %s location / { return 200 ok; } }\n", port, tt.nginx)
+			servers.WriteString(block)
 		case tt.node > 0:
-			start(t, l, port, "node", script, sites[i].addr.Addr().String(), strconv.Itoa(port), strconv.Itoa(tt.node), logs[1])
+			s.log = filepath.Join(l.Dir, tt.name)
+			start(t, l, int(s.server.Port()), "node", script, s.server.Addr().String(), strconv.Itoa(int(s.server.Port())), strconv.Itoa(tt.node), s.log)
 		case tt.handler != nil:
-			serveCause(t, sites[i], tt)
+			serveCause(t, s, tt)
+		}
+		if tt.serve != nil {
+			tt.serve(t, s)
 		}
 	}
-	nginx, err = l.NewNginx(t.Context(), lab.NginxConfig{Servers: servers.String()})
-	if err != nil {
-		t.Fatal(err)
+	startNginx(servers.String())
+	startProxies(t, l, tests, sites, proxied, proxies.String())
+	return nginxes
+}
+
+// startProxies starts the HAProxy of all tests that have one. All share a log.
+func startProxies(t *testing.T, l *lab.Lab, tests []causeTest, sites []*causeSite, port int, proxies string) {
+	t.Helper()
+	log := filepath.Join(l.Dir, "haproxy.log")
+	for i, tt := range tests {
+		if tt.haproxy != "" {
+			sites[i].log = log
+		}
 	}
-	t.Cleanup(func() { _ = nginx.Stop() }) // what matters is told where it is stopped first
 	config, err := l.File("causes.cfg", []byte(`defaults
 	mode http
 	timeout connect 5s
 	timeout client 30s
 	timeout server 30s
 	log stdout format raw daemon
+	option dontlognull
 	log-format "%ci:%cp>%fp"
-`+proxies.String()))
+`+proxies))
 	if err != nil {
 		t.Fatal(err)
 	}
-	start(t, l, proxied, "sh", "-c", "exec haproxy -db -f "+config+" >"+logs[0])
-	return nginx, logs
+	start(t, l, port, "sh", "-c", "exec haproxy -db -f "+config+" >"+log)
 }
 
 // serveCause starts a Go server that notes its requests.
 func serveCause(t *testing.T, s *causeSite, tt causeTest) {
 	t.Helper()
-	listener, err := s.l.Server.Listen(t.Context(), "tcp", s.addr.String())
+	listener, err := s.l.Server.Listen(t.Context(), "tcp", s.server.String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	serve := serveHTTP(func(w http.ResponseWriter, r *http.Request) {
-		s.note(r.RemoteAddr)
+		s.note(r.RemoteAddr, s.server.Port())
 		tt.handler(s, w, r)
 	}, func(server *http.Server) {
 		server.ConnState = func(_ net.Conn, state http.ConnState) {
@@ -306,27 +452,32 @@ func serveCause(t *testing.T, s *causeSite, tt causeTest) {
 				s.closed <- struct{}{}
 			}
 		}
-		if tt.server != nil {
-			tt.server(server)
+		if tt.setUp != nil {
+			tt.setUp(server)
 		}
 		t.Cleanup(func() { _ = server.Close() }) // with it the connections that its clients forgot
 	})
 	go func() { _ = serve(listener) }() // until Close
 }
 
-// readRequests reads the logs of HAProxy and Node. HAProxy writes a line when it
-// is done with a request, which may be after its client is.
-func readRequests(t *testing.T, logs [2]string) (requests []string) {
+// readRequests reads the logs of all but nginx. HAProxy writes a line
+// when it is done with a request, which may be after the client is.
+func readRequests(t *testing.T, tests []causeTest, sites []*causeSite) (requests []string) {
 	t.Helper()
 	want := 0
-	for _, tt := range causeTests {
-		if tt.haproxy != "" || tt.node > 0 {
-			want += tt.want.Requests
+	logs := map[string]bool{}
+	for i, tt := range tests {
+		if sites[i].log != "" {
+			logs[sites[i].log] = true
+			want += tt.want.Requests - tt.inside*tt.want.connections()
+			if tt.lost != "" {
+				want -= tt.want.Reasons[tt.lost]
+			}
 		}
 	}
 	eventually(t, 5*time.Second, func() error {
 		requests = nil
-		for _, log := range logs {
+		for log := range logs {
 			text, err := os.ReadFile(log)
 			if err != nil {
 				return err
@@ -334,23 +485,35 @@ func readRequests(t *testing.T, logs [2]string) (requests []string) {
 			requests = append(requests, strings.Fields(string(text))...)
 		}
 		if len(requests) < want {
-			return fmt.Errorf("HAProxy and Node logged %d requests, want %d", len(requests), want)
+			return fmt.Errorf("HAProxy, Node and others logged %d requests, want %d", len(requests), want)
 		}
 		return nil
 	})
 	return requests
 }
 
+// connections is how many there were.
+func (t causesSeen) connections() (sum int) {
+	for _, n := range t.Reasons {
+		sum += n
+	}
+	return sum
+}
+
 // checkCauses checks what was seen of the connections to one port.
-func checkCauses(t *testing.T, served perTuple, lines map[uint16][]line, port uint16, want causesSeen) {
+func checkCauses(t *testing.T, served perTuple, lines map[uint16][]line, port uint16, tt causeTest, want causesSeen) {
 	t.Helper()
 	if diff := cmp.Diff(want, causesOf(lines[port]), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("port %d (-want +got):\n%s", port, diff)
 	}
 	reached := slices.Clone(lines[port])
 	for i, l := range reached {
-		if l.Race {
-			reached[i].Requests-- // the server had closed
+		reached[i].Requests -= tt.inside
+		if l.Reason == tt.lost {
+			reached[i].Requests--
+		}
+		if tt.with != "" && l.ClosedWith != tt.with {
+			t.Errorf("%s was closed with %q, want %q", l.client(), l.ClosedWith, tt.with)
 		}
 	}
 	log := perTuple{}
@@ -457,6 +620,7 @@ func idlers(requests int, blind bool) causeClient {
 		if !blind {
 			return nil
 		}
+		pause(ctx, 200*time.Millisecond) // too long for the two to have crossed
 		request()
 		return awaitReset(conn)
 	})

@@ -233,6 +233,15 @@ func (n *Nginx) AllAccepted(ctx context.Context) (int, error) {
 	return last, nil
 }
 
+// Reload has new workers take over, as a change of configuration does: the old ones
+// close their idle connections.
+func (n *Nginx) Reload() error {
+	if err := n.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		return fmt.Errorf("lab: reload nginx: %w", err)
+	}
+	return nil
+}
+
 // Stop ends nginx: idle connections are closed, requests in progress are
 // finished, the log is written out. A second call does nothing.
 func (n *Nginx) Stop() error { return n.end(syscall.SIGQUIT) }
