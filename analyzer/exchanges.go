@@ -28,6 +28,7 @@ type exchange struct {
 	answered bool // bytes of its response were seen
 	partial  bool // its head was cut
 	interim  uint8
+	lost     bool // bytes that may have been its response, or its end, were not captured
 	ended    bool // the client has ended its side, in HTTP/2
 }
 
@@ -90,7 +91,7 @@ func (l *ledger) Request(stream http.Stream, m *http.Head, at int64) {
 	q.name = l.hostOf(m)
 	switch {
 	case s.requests == 0:
-		if l.midstream() {
+		if l.midstream() || l.tcp.Missing(l.dir(http.Client)) > 0 {
 			q.reuse = fact.UnknownReuse
 		}
 		l.firstRequest(m, q.name, q.at)
@@ -188,7 +189,7 @@ func (l *ledger) Responds(stream http.Stream, at int64) {
 func (l *ledger) Response(stream http.Stream, m *http.Head, at int64) {
 	s := l.conn
 	i := s.find(stream)
-	if m.H2C && m.Status == 101 && i >= 0 {
+	if m.H2C && m.Status == 101 && i >= 0 && l.waiting() == 1 {
 		s.active.open[i].stream = 1 // HTTP/2's
 		return
 	}
@@ -205,9 +206,11 @@ func (l *ledger) Response(stream http.Stream, m *http.Head, at int64) {
 	if i < 0 {
 		if stream == http.Unsolicited {
 			l.table.coldOf(s).unsolicited++
+			l.unasked(m)
 		}
 		return
 	}
+	s.unset(headLost)
 	q := &s.active.open[i]
 	l.advertised(m)
 	q.headed, q.answered, q.status = true, true, m.Status
@@ -230,6 +233,15 @@ func (l *ledger) Response(stream http.Stream, m *http.Head, at int64) {
 		s.last = announced(q.outcome, m.Status, s.kept)
 		l.table.coldOf(s).announced = l.tcp.Next(l.dir(http.Server))
 		l.unusable(s.last, at)
+	}
+}
+
+// unasked takes a response whose request is not known. Where that was not captured, a
+// closing that it announces is heard by the client all the same; whose word that is, is
+// not known.
+func (l *ledger) unasked(m *http.Head) {
+	if m.Connection&http.Close != 0 && l.bytesLost(l.dir(http.Client)) {
+		l.table.coldOf(l.conn).announced = l.tcp.Next(l.dir(http.Server))
 	}
 }
 
@@ -332,8 +344,23 @@ func (l *ledger) Lost(from http.Side, requests uint32) {
 	if requests > 0 {
 		l.table.coldOf(s).lost += requests
 	}
-	if from == http.Client && s.active != nil {
+	switch {
+	case s.active == nil:
+	case from == http.Client:
 		s.active.begun.at = never
+	default:
+		s.set(headLost)
+		l.responsesLost()
+	}
+}
+
+// responsesLost notes which requests the bytes may have answered that the server sent up
+// to here and nobody captured: not those of a client that had read them before.
+func (l *ledger) responsesLost() {
+	behind := l.tcp.Next(l.dir(http.Server))
+	for i := range l.conn.open() {
+		q := &l.conn.active.open[i]
+		q.lost = q.lost || !q.known || int32(q.ack-behind) < 0
 	}
 }
 

@@ -33,20 +33,22 @@ func (l *ledger) failureOf(q *exchange) fact.Failure {
 		return q.failure
 	case l.refuses(q):
 		return fact.FailRefusedStream
-	case q.stream == 0 && s.is(tunneled) || l.endLost():
+	case q.stream == 0 && s.is(tunneled) || q.outcome == fact.NoLength && server.with != fact.WithRST || l.unclear(q):
 		return fact.NotFailed
 	case l.pathDropped(q, server):
 		return fact.FailPathDropped
 	case server.with == fact.WithNothing:
 	case q.answered:
-	case s.last != fact.ReasonOpen && !q.headed:
+	case !q.headed && (s.last != fact.ReasonOpen || l.heard(q)):
 		return l.ignored(q)
-	case q.reuse == fact.ReusedRequest && l.unreceived(q, server):
+	case l.usedBefore(q) && l.unreceived(q, server):
 		return l.crossed(q, server)
 	}
 	by, _, _, closed := l.closer()
 	switch {
 	case !closed:
+		return fact.NotFailed
+	case l.mayBeAnnounced(q, by):
 		return fact.NotFailed
 	case by == http.Server:
 		return fact.FailServerAbort
@@ -54,6 +56,25 @@ func (l *ledger) failureOf(q *exchange) fact.Failure {
 		return fact.FailClientAbort
 	}
 	return fact.NotFailed
+}
+
+// usedBefore says whether a request is not the first of its connection, as far as was
+// captured.
+func (l *ledger) usedBefore(q *exchange) bool {
+	return q.reuse == fact.ReusedRequest || q.reuse == fact.UnknownReuse && l.conn.responses > 0
+}
+
+// bytesLost says whether bytes are known to be missing in a direction.
+func (l *ledger) bytesLost(d reassembly.Dir) bool { return l.tcp.Missing(d) > 0 || l.tcp.Behind(d) }
+
+// unclear says whether a request may have been answered, or its connection been closed,
+// by what is known not to have been captured: nothing is told of how it failed then.
+func (l *ledger) unclear(q *exchange) bool {
+	if q.lost || l.endLost() {
+		return true
+	}
+	server := l.closingOf(http.Server)
+	return server.with == fact.WithRST && !server.hasAck && l.bytesLost(l.dir(http.Server))
 }
 
 // refuses says whether the server's last GOAWAY says that it did not process a request
@@ -66,10 +87,23 @@ func (l *ledger) refuses(q *exchange) bool {
 // ignored says whether a request that follows on an announced closing was sent by a
 // client that had read the announcement.
 func (l *ledger) ignored(q *exchange) fact.Failure {
-	if c := l.conn.cold; q.known && c != nil && c.announced != 0 && int32(q.ack-c.announced) >= 0 {
+	if l.heard(q) {
 		return fact.FailCloseIgnored
 	}
 	return fact.FailRace
+}
+
+// mayBeAnnounced says whether a side's closing, which left a request unanswered, may have
+// been announced by a response that was not captured.
+func (l *ledger) mayBeAnnounced(q *exchange, by http.Side) bool {
+	return by == http.Server && l.conn.is(headLost) && !q.answered
+}
+
+// heard says whether the client had read that the closing was announced when it sent a
+// request.
+func (l *ledger) heard(q *exchange) bool {
+	c := l.conn.cold
+	return q.known && c != nil && c.announced != 0 && int32(q.ack-c.announced) >= 0
 }
 
 // unreceived says whether the server had not received a request when it closed: its
@@ -96,16 +130,16 @@ func (l *ledger) crossed(q *exchange, k closing) fact.Failure {
 // request on a used one is retransmitted in vain, or answered by the RST of a stack
 // that knows no such connection (RFC 9293 §3.10.7.1).
 func (l *ledger) pathDropped(q *exchange, server closing) bool {
-	if q.answered || q.reuse != fact.ReusedRequest && !l.midstream() || l.conn.responses == 0 {
+	client, from := l.sides()
+	if q.answered || !l.usedBefore(q) || l.conn.responses == 0 && !l.bytesLost(from) {
 		return false
 	}
-	client, from := l.sides()
 	switch {
 	case server.with == fact.WithNothing:
 		return l.tcp.Unanswered(client) >= 2
 	case server.with == fact.WithRST && !server.hasAck:
 		k := l.tcp.Closing(client)
-		return (k.With == reassembly.NotClosed || k.At > server.at) && l.tcp.Missing(from) == 0 && !l.tcp.Behind(from)
+		return (k.With == reassembly.NotClosed || k.At > server.at) && !l.bytesLost(from)
 	}
 	return false
 }

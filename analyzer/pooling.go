@@ -137,7 +137,8 @@ func (l *ledger) usable() {
 
 // closing tells the pools that a connection is no longer open, or why anew
 // where a request crossed the closing. Until the server's FIN, or a RST, a
-// response may come on a connection that its client has half closed.
+// response may come on a connection that its client has half closed, but on one
+// that something between the two has forgotten.
 func (l *ledger) closing() {
 	s := l.conn
 	_, at, _, closed := l.closer()
@@ -145,7 +146,7 @@ func (l *ledger) closing() {
 		return
 	}
 	l.unusable(l.reason(reassembly.EndClosed), at)
-	if l.waiting() == 0 || s.is(unanswerable) {
+	if l.waiting() == 0 || s.is(unanswerable) || s.why == fact.ReasonPathDropped {
 		l.pools.Close(&s.pool, at)
 	}
 }

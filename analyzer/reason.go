@@ -15,6 +15,16 @@ const discardLimit = int64(time.Second)
 // waiting returns how many requests await the end of their response.
 func (l *ledger) waiting() int { return len(l.conn.open()) }
 
+// failing says whether the closing by a side let one of them down, for certain.
+func (l *ledger) failing(by http.Side) bool {
+	for i := range l.conn.open() {
+		if q := &l.conn.active.open[i]; !l.unclear(q) && !l.heard(q) && !l.mayBeAnnounced(q, by) {
+			return true
+		}
+	}
+	return false
+}
+
 // reason says why the connection stopped being reusable: the first rule that
 // holds. end is why the tracker gave it up.
 func (l *ledger) reason(end reassembly.End) fact.Reason {
@@ -50,7 +60,7 @@ func (l *ledger) unannounced() fact.Reason {
 	by, at, _, _ := l.closer()
 	fromClient, fromServer := fact.ReasonClientAbort, fact.ReasonServerAbort
 	switch {
-	case l.waiting() > 0 && !l.endLost():
+	case l.failing(by):
 	case s.is(clientReset) && by == http.Client && s.lastEnd > at: // its RST answers the response
 	case at-l.idleSince() < discardLimit:
 		fromClient, fromServer = fact.ReasonClientDiscard, fact.ReasonServerDiscard
