@@ -81,10 +81,12 @@ func rendered(t *testing.T) map[string][]byte {
 	}
 	for _, podSecurity := range []string{"privileged", "baseline"} {
 		for _, native := range []string{"true", "false"} {
-			out["chart's sidecar, "+podSecurity+", native "+native] = chartSidecar(t, podSecurity, native)
+			out["chart's sidecar, "+podSecurity+", native "+native] = chartSidecar(t, "example", native == "true",
+				"podSecurity="+podSecurity, "sidecar.native="+native)
 		}
 	}
-	for _, name := range []string{"example", "example-classic"} {
+	out["chart's sidecar with key logs"] = chartSidecar(t, "example-keylog", true, "sidecar.keylog.enabled=true")
+	for _, name := range []string{"example", "example-classic", "example-keylog"} {
 		out["kustomize, "+name] = output(t, tool(t, "kustomize"), "build", "kubernetes/"+name)
 	}
 	for _, name := range []string{"sidecar", "sidecar-classic", "daemonset", "podmonitor"} {
@@ -97,25 +99,22 @@ func rendered(t *testing.T) map[string][]byte {
 	return out
 }
 
-// chartSidecar renders another chart that uses the sidecar of this one.
-func chartSidecar(t *testing.T, podSecurity, native string) []byte {
+// chartSidecar renders another chart, an app of kubernetes/, that uses the sidecar of
+// this one and its volume of key logs where it mounts that.
+func chartSidecar(t *testing.T, example string, native bool, values ...string) []byte {
 	t.Helper()
-	dir := t.TempDir()
-	list := "initContainers"
-	if native == "false" {
-		list = "containers"
-	}
-	app, err := os.ReadFile("kubernetes/example/app.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	const snippet = "{{- include \"keepscope.sidecar\" .Subcharts.keepscope | nindent 8 }}"
-	text := string(app)
-	if native == "false" {
-		text = strings.Replace(text, "      containers:\n", "      containers:\n        "+snippet+"\n", 1)
+	const containers = "      containers:\n"
+	text := read(t, "kubernetes/"+example+"/app.yaml")
+	sidecar := "        {{- include \"keepscope.sidecar\" .Subcharts.keepscope | nindent 8 }}\n"
+	if native {
+		text = replace(t, text, containers, "      initContainers:\n"+sidecar+containers)
 	} else {
-		text = strings.Replace(text, "      containers:\n", "      "+list+":\n        "+snippet+"\n      containers:\n", 1)
+		text = replace(t, text, containers, containers+sidecar)
 	}
+	if strings.Contains(text, "- name: keylog") {
+		text = replace(t, text, "      initContainers:\n", "      volumes:\n        {{- include \"keepscope.keylogVolume\" .Subcharts.keepscope | nindent 8 }}\n      initContainers:\n")
+	}
+	dir := t.TempDir()
 	if err := os.CopyFS(filepath.Join(dir, "charts/keepscope"), os.DirFS("helm/keepscope")); err != nil {
 		t.Fatal(err)
 	}
@@ -131,8 +130,11 @@ func chartSidecar(t *testing.T, podSecurity, native string) []byte {
 			t.Fatal(err)
 		}
 	}
-	return output(t, tool(t, "helm"), "template", "app", dir, "--kube-version", "1.30",
-		"--set", "keepscope.podSecurity="+podSecurity+",keepscope.sidecar.native="+native)
+	args := []string{"template", "app", dir, "--kube-version", "1.30"}
+	for _, v := range values {
+		args = append(args, "--set", "keepscope."+v)
+	}
+	return output(t, tool(t, "helm"), args...)
 }
 
 func documents(t *testing.T, text []byte) []object {
@@ -313,6 +315,13 @@ func checkPod(t *testing.T, spec object) {
 
 func checkKeepscope(t *testing.T, spec, c object) {
 	want := object{"runAsUser": 65532, "runAsGroup": 65532, "readOnlyRootFilesystem": true, "privileged": false}
+	if checkKeylog(t, spec, c) {
+		// The pod's user is the app's, who alone may read its key log.
+		want["runAsUser"], want["runAsGroup"] = nil, nil
+		if at(spec, "securityContext", "runAsUser") == nil {
+			t.Error("the pod has no user for the app and the sidecar")
+		}
+	}
 	for key, value := range want {
 		if got := at(c, "securityContext", key); got != value {
 			t.Errorf("securityContext.%s is %v", key, got)
@@ -360,6 +369,31 @@ func checkKeepscope(t *testing.T, spec, c object) {
 	}
 }
 
+// checkKeylog says whether a sidecar reads the app's key logs. Then it may only read the
+// volume that the app writes, which lies in memory and is bounded.
+func checkKeylog(t *testing.T, spec, c object) bool {
+	i := slices.IndexFunc(list(c["env"]), func(e object) bool { return e["name"] == "KEEPSCOPE_KEYLOG" })
+	if i < 0 {
+		if c["volumeMounts"] != nil || spec["volumes"] != nil {
+			t.Error("a volume is there for nothing")
+		}
+		return false
+	}
+	want := object{"mountPath": list(c["env"])[i]["value"], "name": "keylog", "readOnly": true}
+	if d := cmp.Diff([]object{want}, list(c["volumeMounts"])); d != "" {
+		t.Errorf("the sidecar's mounts (-want +got):\n%s", d)
+	}
+	delete(want, "readOnly")
+	if d := cmp.Diff([]object{want}, list(list(spec["containers"])[0]["volumeMounts"])); d != "" {
+		t.Errorf("the app's mounts (-want +got):\n%s", d)
+	}
+	volume := object{"name": "keylog", "emptyDir": object{"medium": "Memory", "sizeLimit": "64Mi"}}
+	if d := cmp.Diff([]object{volume}, list(spec["volumes"])); d != "" {
+		t.Errorf("volumes (-want +got):\n%s", d)
+	}
+	return true
+}
+
 // quantity returns a Kubernetes quantity in thousandths.
 func quantity(t *testing.T, v any) float64 {
 	t.Helper()
@@ -381,7 +415,7 @@ func TestChartRefusesNonsense(t *testing.T) {
 		"image.pullPolicy=Sometimes", "image.digest=sha256:1", "podSecurity=restricted",
 		"podSecurity=baseline", "sidecar.maxMemory=32MB", "sidecar.linger=20", "sidecar.resources.limits.memory=lots",
 		"daemonset.workers=0", "daemonset.enabled=perhaps", "daemonset.maxUnavailable=0%",
-		"podMonitor.interval=30", "env.PATH=/", "env.KEEPSCOPE_MAX_SERVER=5", "networkPolicy.podSelector.matchLabels=x", "dashboards.label=",
+		"sidecar.keylog.mountPath=run", "sidecar.keylog.sizeLimit=lots", "sidecar.keylog.volume=", "podMonitor.interval=30", "env.PATH=/", "env.KEEPSCOPE_MAX_SERVER=5", "networkPolicy.podSelector.matchLabels=x", "dashboards.label=",
 	} {
 		out, err := exec.Command(program, "template", "ks", "helm/keepscope", "--kube-version", "1.30", "--set", set).CombinedOutput()
 		if err == nil {
@@ -394,10 +428,10 @@ func TestChartRefusesNonsense(t *testing.T) {
 
 // The sidecar of the component, of the classic one and of the chart is one.
 func TestSidecarsAreAlike(t *testing.T) {
-	var want object
+	alike := map[string]object{} // with key logs, and without
 	all := rendered(t)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if !strings.HasPrefix(name, "kustomize") && !strings.HasPrefix(name, "chart's sidecar, privileged") {
+		if !strings.HasPrefix(name, "kustomize, ") && !strings.HasPrefix(name, "chart's sidecar") || strings.Contains(name, "baseline") {
 			continue
 		}
 		for _, doc := range documents(t, all[name]) {
@@ -416,14 +450,18 @@ func TestSidecarsAreAlike(t *testing.T) {
 				}
 				slices.SortFunc(env, func(a, b object) int { return strings.Compare(fmt.Sprint(a["name"]), fmt.Sprint(b["name"])) })
 				c["env"] = env
-				if want == nil {
-					want = c
+				kind := fmt.Sprint(c["volumeMounts"])
+				if alike[kind] == nil {
+					alike[kind] = c
 				}
-				if d := cmp.Diff(want, c); d != "" {
+				if d := cmp.Diff(alike[kind], c); d != "" {
 					t.Errorf("%s:\n%s", name, d)
 				}
 			}
 		}
+	}
+	if len(alike) != 2 {
+		t.Errorf("%d kinds of sidecars", len(alike))
 	}
 }
 

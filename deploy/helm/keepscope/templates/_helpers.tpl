@@ -120,7 +120,24 @@ seccompProfile:
     - name: KEEPSCOPE_LINGER
       value: {{ .Values.sidecar.linger }}
     {{- end }}
+    {{- with .Values.sidecar.keylog }}
+    {{- if .enabled }}
+    {{- if hasKey $.Values.env "KEEPSCOPE_KEYLOG" }}
+    {{- fail "env.KEEPSCOPE_KEYLOG: sidecar.keylog sets it" }}
+    {{- end }}
+    - name: KEEPSCOPE_KEYLOG
+      value: {{ .mountPath | quote }}
+    {{- end }}
+    {{- end }}
     {{- include "keepscope.env" (dict "root" . "own" .Values.sidecar) | nindent 4 }}
+  {{- with .Values.sidecar.keylog }}
+  {{- if .enabled }}
+  volumeMounts:
+    - name: {{ .volume }}
+      mountPath: {{ .mountPath | quote }}
+      readOnly: true
+  {{- end }}
+  {{- end }}
   ports:
     - name: keepscope
       containerPort: {{ .Values.port }}
@@ -138,5 +155,19 @@ seccompProfile:
   resources:
     {{- toYaml .Values.sidecar.resources | nindent 4 }}
   securityContext:
-    {{- include "keepscope.securityContext" .Values.podSecurity | nindent 4 }}
+    {{- $securityContext := include "keepscope.securityContext" .Values.podSecurity }}
+    {{- if .Values.sidecar.keylog.enabled }}
+    {{- /* The pod's user holds, which is the app's. */}}
+    {{- omit (fromYaml $securityContext) "runAsUser" "runAsGroup" | toYaml | nindent 4 }}
+    {{- else }}
+    {{- $securityContext | nindent 4 }}
+    {{- end }}
+{{- end }}
+
+{{- /* The volume of key logs, for the pod's spec. */ -}}
+{{- define "keepscope.keylogVolume" -}}
+- name: {{ .Values.sidecar.keylog.volume }}
+  emptyDir:
+    medium: Memory
+    sizeLimit: {{ .Values.sidecar.keylog.sizeLimit }}
 {{- end }}
