@@ -45,7 +45,15 @@ const (
 	BlamesServer
 	BlamesPath // something between the two
 	BlamesBoth // the two do not fit each other
+	NumBlames
 )
+
+var blameNames = [NumBlames]string{
+	BlamesNobody: "nobody", BlamesClient: "client", BlamesServer: "server", BlamesPath: "path", BlamesBoth: "both",
+}
+
+// String returns whom the blame falls on, such as "client".
+func (b Blame) String() string { return name(blameNames[:], b) }
 
 // reasons has of each reason its word and whom it blames.
 var reasons = [NumReasons]struct {
