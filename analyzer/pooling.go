@@ -160,6 +160,9 @@ func (l *ledger) leavePool(reason fact.Reason) {
 		l.unusable(reason, at)
 	} else {
 		s.why = reason
+		if s.cold != nil && s.cold.replacedBy != nil { // no more will be known
+			l.settle(s.cold.replacedBy)
+		}
 	}
 	if s.is(pooled) {
 		l.pools.Release(&s.pool, l.now())
