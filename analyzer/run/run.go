@@ -1,9 +1,3 @@
-// Package run takes a source's frames to the analyzer: through one worker, or to
-// several, each of which owns its share of the connections.
-//
-// A [Reader] mends times that are far off, decodes each frame once and gives its
-// segment to the [Worker] that its two addresses name; DNS goes to all. The facts are
-// the same for any number of workers.
 package run
 
 import (

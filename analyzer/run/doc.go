@@ -1,0 +1,24 @@
+// Package run takes a source's frames to the analyzer: through one worker, or to
+// several, each of which owns its share of the connections.
+//
+// A [Reader] fills a batch of frames from a [sniffer.Source] and decodes each frame once.
+// It gives a TCP segment to the [Worker] that its two addresses name, so that all of a
+// pair's connections are one worker's. DNS goes to all. A Worker is a
+// [reassembly.Assembler] and the [analyzer.Analyzer] behind it.
+//
+// Once a second of packet time every worker collects what is past its deadline. Such a
+// sweep has its place in the order of packets. So the facts are the same for any number of
+// workers and any size of batches, and those of one connection come in the same order.
+//
+// What an [fact.Observer] of a worker is told is told in that worker's goroutine: one
+// Observer a worker, or one that locks. [Worker.Do] runs a function between two batches,
+// for whoever reads what an Observer holds while the capture goes on.
+//
+// # What is bounded
+//
+//	what                    cap                        when full
+//	batches under way       1 more than workers        reading waits: a live source drops, and counts it
+//	segments decoded ahead  64, with one worker        they are processed
+//
+// [Worker.Limits] has the caps of assembler and analyzer.
+package run
