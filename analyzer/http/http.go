@@ -1,12 +1,17 @@
-// Package http is what the readers of any HTTP version tell of a connection, and
-// whom they tell it: heads and ends of messages by stream, each with its time.
+// Package http has the words that every version of HTTP uses, and the joint between
+// what reads HTTP and what keeps count of it: heads and ends of messages by stream, each
+// with its time.
 //
-// HTTP/1 (package http1) pairs first in, first out, and numbers its exchanges. HTTP/2
-// (package http2) has a stream for each (RFC 9113 §5.1). A layer under HTTP, such as TLS, hands its plain
-// text to a [Conn]; what is found in it goes to a [Sink].
+// HTTP/1 (package http1) pairs requests and responses first in, first out, and numbers
+// its exchanges. HTTP/2 (package http2) has a stream for each (RFC 9113 §5.1). Each reads
+// as a [Conn], to which the layer beneath, TCP or TLS, hands its bytes. What is found goes
+// to a [Sink].
 //
-// Times are Unix nanoseconds of packets, and never decrease less than packets do:
-// captures may go back in time.
+//	layer beneath → Conn.Data, Gap, Close → reader → Sink.Begin, Request, Response, End …
+//
+// Nothing is kept here, so nothing has a cap: slices are valid during the call that hands
+// them over. Times are Unix nanoseconds of packets. They go back only where the capture's
+// do.
 package http
 
 // A Stream numbers an exchange of a connection: from 1 in the order of requests in
