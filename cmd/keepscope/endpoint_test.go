@@ -354,7 +354,7 @@ func TestScrapersDoNotHoldCapture(t *testing.T) {
 				// with a page is not to be measured here.
 				resp, body := fetch(t, http.DefaultClient, "GET", "http://"+address+"/metrics", http.Header{"Accept-Encoding": {"gzip"}}, nil)
 				took[i] = max(took[i], time.Since(begin))
-				if resp.StatusCode != http.StatusOK || len(body) < 50_000 {
+				if resp.StatusCode != http.StatusOK || len(body) < 30_000 {
 					t.Errorf("%s, %d bytes", resp.Status, len(body))
 				}
 				if _, err := bufio.NewReader(slow).Peek(1); err != nil {
@@ -366,7 +366,7 @@ func TestScrapersDoNotHoldCapture(t *testing.T) {
 	scrapers.Wait()
 	close(stop)
 	capture.Wait()
-	t.Logf("slowest of 60 scrapes of 35 000 series, 20 at a time: %v; longest that a batch took meanwhile: %v", slices.Max(took), worst)
+	t.Logf("slowest of 60 scrapes of 200 servers, 20 at a time: %v; longest that a batch took meanwhile: %v", slices.Max(took), worst)
 	if worst > time.Second { // of which the scheduler of a busy machine has the largest part
 		t.Errorf("a batch took %v", worst)
 	}
