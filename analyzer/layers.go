@@ -122,7 +122,7 @@ func (l *ledger) http1Ended(layer int, from http.Side, end http1.Ending, rest []
 	case http1.ByTunnel:
 		s.layers[layer] = unrecognised
 		s.set(tunneled)
-		l.table.deactivate(s)
+		l.abandon(at)
 	case http1.ByUpgrade:
 		s.layers[layer] = unread
 		s.set(upgraded)
@@ -131,6 +131,16 @@ func (l *ledger) http1Ended(layer int, from http.Side, end http1.Ending, rest []
 	if len(rest) > 0 {
 		l.data(layer, from, rest, at)
 	}
+}
+
+// abandon ends HTTP/1's reading on a layer that goes on otherwise: what is outstanding
+// will not be answered.
+func (l *ledger) abandon(at int64) {
+	for s := l.conn; len(s.open()) > 0; {
+		l.unanswered(0)
+		l.over(0, at)
+	}
+	l.table.deactivate(l.conn)
 }
 
 // passed counts what a side sends after HTTP ended.

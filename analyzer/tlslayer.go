@@ -35,7 +35,7 @@ func (l *ledger) openTLS(layer int, b []byte) {
 	if s.protocol == fact.ProtocolUnknown {
 		s.protocol = fact.ProtocolTLS
 	}
-	l.table.deactivate(s)
+	l.abandon(l.now())
 	t := &tlsLayer{hello: fact.TLS{Handshake: fact.Absent}}
 	l.table.coldOf(s).tls[layer] = t
 	mid := !tls.IsClientHello(b)
