@@ -79,7 +79,18 @@ type line struct {
 	Race             bool
 	Incomplete       bool
 	Missing          uint64 `json:"missing_bytes"`
-	matched          bool
+	Decrypted        bool
+	GRPC             bool
+	GRPCStatus       map[string]int `json:"grpc_status"`
+	Streams          struct {
+		MaxConcurrent      int `json:"max_concurrent"`
+		Limit              int
+		Refused            int
+		ConcurrentRequests int `json:"concurrent_requests"`
+	}
+	Goaway       []struct{ By, Code string }
+	RequestsLost int `json:"requests_lost"`
+	matched      bool
 }
 
 func (l *line) client() string { return netip.AddrPortFrom(l.Client.IP, l.Client.Port).String() }

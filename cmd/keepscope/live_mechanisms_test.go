@@ -437,10 +437,10 @@ func queueUp(ctx context.Context, s *causeSite, made chan<- struct{}) error {
 
 // repeatedSYNs holds the handshakes that took a second SYN to what the client's
 // kernel counted.
-func repeatedSYNs(t *testing.T, s *causeSite, lines []line) {
+func repeatedSYNs(t *testing.T, s *causeSite, found *causesFound) {
 	t.Helper()
 	seen := 0
-	for _, l := range lines {
+	for _, l := range found.lines[s.addr.Port()] {
 		if l.HandshakeSeconds >= 1 {
 			seen++
 		}
