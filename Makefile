@@ -28,7 +28,7 @@ help: ## list the targets
 .PHONY: build
 build: ## build build/keepscope
 	@deploy/tools/packages.sh build
-	go build -trimpath -o build/keepscope ./cmd/keepscope
+	go build -trimpath -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o build/keepscope ./cmd/keepscope
 
 .PHONY: demo
 demo: build ## report on servers and clients with good and bad habits, captured live on loopback

@@ -1,14 +1,12 @@
 # What is shipped: the image and the packages. The main Makefile includes it.
 # The tests of deploy/ use the programs in build/tools where they are there.
 
-VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null | sed 's/^v//')
-COMMIT       ?= $(shell git rev-parse HEAD 2>/dev/null)
+VERSION      ?= $(shell deploy/version.sh version)
+COMMIT       ?= $(shell deploy/version.sh commit)
 ARCH         ?= amd64
-IMAGE        ?= keepscope/keepscope:$(VERSION)
+IMAGE        ?= keepscope/keepscope:$(subst +,-,$(VERSION))
 BUILDAH      ?= buildah --storage-driver vfs
 DEPLOY_TOOLS := build/tools/helm build/tools/kubectl-validate build/tools/kustomize build/tools/nfpm build/tools/deploy-validate
-# A package's version begins with a digit.
-package_version = $(if $(findstring .,$(VERSION)),$(VERSION),0.0.0~$(VERSION))
 
 .PHONY: deploy-packages
 deploy-packages: ## install the Debian packages that building and testing images needs
@@ -42,4 +40,4 @@ image: deploy-packages static ## build the container image IMAGE with buildah
 
 .PHONY: deb rpm
 deb rpm: deploy-packages static build/tools/nfpm ## build the Debian or the RPM package
-	ARCH=$(ARCH) VERSION='$(package_version)' build/tools/nfpm package -f deploy/package/nfpm.yaml -p $@ -t build/package/
+	ARCH=$(ARCH) VERSION='$(VERSION)' build/tools/nfpm package -f deploy/package/nfpm.yaml -p $@ -t build/package/

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"regexp"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer/http1"
@@ -77,8 +80,8 @@ func takes(right bool, flag string, value any, what string) error {
 	return wrong(flag, fmt.Errorf("--%s=%v: it takes %s", flag, value, what))
 }
 
-// version and commit are set by the linker (see Makefile); where they are not,
-// the build's own information tells.
+// version and commit are set by the linker (see deploy/image/static.sh); where
+// they are not, the build's own information tells.
 var version, commit string
 
 type versionCmd struct{}
@@ -92,23 +95,31 @@ func (versionCmd) Run(con console) error {
 
 // buildVersion says what this binary was built from.
 func buildVersion() (v, c, goVersion string) {
-	v, c = version, commit
-	if info, ok := debug.ReadBuildInfo(); ok {
-		goVersion = info.GoVersion
-		if v == "" {
-			v = info.Main.Version
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = new(debug.BuildInfo)
+	}
+	v, c = versionOf(info, version, commit)
+	return v, c, info.GoVersion
+}
+
+// pseudoVersion ends with the time and the first digits of a commit
+// (https://go.dev/ref/mod#pseudo-versions), and with +dirty where the work tree
+// was changed.
+var pseudoVersion = regexp.MustCompile(`[-.][0-9]{14}-([0-9a-f]{12})(?:\+.*)?$`)
+
+// versionOf returns a build's version, without the v of tags, and its commit:
+// what the linker was told, else what the go command knew. It knows the commit
+// of a build in a clone, and of `go install ...@COMMIT` its first digits.
+func versionOf(info *debug.BuildInfo, linkedVersion, linkedCommit string) (v, c string) {
+	v, c = cmp.Or(linkedVersion, info.Main.Version, "(devel)"), linkedCommit
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			c = cmp.Or(c, s.Value)
 		}
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" && c == "" {
-				c = s.Value
-			}
-		}
 	}
-	if v == "" {
-		v = "(devel)"
+	if m := pseudoVersion.FindStringSubmatch(v); m != nil {
+		c = cmp.Or(c, m[1])
 	}
-	if c == "" {
-		c = "unknown"
-	}
-	return v, c, goVersion
+	return strings.TrimPrefix(v, "v"), cmp.Or(c, "unknown")
 }
