@@ -40,6 +40,7 @@ func TestDependencies(t *testing.T) {
 		{"exporter/prose", nil, pure},
 		{"exporter/tally", []string{"sniffer", "analyzer/fact", "analyzer/http", "analyzer/software", "exporter/naming", "exporter/clients"}, pure},
 		{"exporter/events", []string{"sniffer", "analyzer/fact", "analyzer/http", "analyzer/software", "exporter/naming"}, pure},
+		{"exporter/events/columnar", []string{"sniffer", "analyzer/fact", "analyzer/http", "analyzer/software", "exporter/naming", "exporter/events"}, []string{"github.com/prometheus/"}}, // parquet-go reaches net/http
 		{"exporter/report", []string{"sniffer", "reassembly", "analyzer", "exporter"}, []string{"net/http", "github.com/prometheus/"}},
 		{"dashboards", []string{"sniffer", "reassembly", "analyzer", "exporter"}, nil},
 	} {

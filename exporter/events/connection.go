@@ -120,7 +120,7 @@ var Exchanges = Table[exchange]{
 	text("server_name", func(x *exchange) string { return x.ServerName }),
 	moment("connection_start", func(x *exchange) int64 { return x.Opened }),
 	count("index", func(x *exchange) uint32 { return x.Index }),
-	countIf("stream", func(x *exchange) http.Stream { return x.Stream }),
+	number("stream", func(x *exchange) http.Stream { return x.Stream }),
 	moment("start", func(x *exchange) int64 { return x.Start }),
 	{Name: "end", Kind: Time, Get: func(x *exchange, v *Value) bool {
 		v.Int = x.End
@@ -135,7 +135,7 @@ var Exchanges = Table[exchange]{
 		v.Word = x.Version.String()
 		return x.Version != http.VersionUnknown
 	}},
-	countIf("status", func(x *exchange) uint16 { return x.Status }),
+	number("status", func(x *exchange) uint16 { return x.Status }),
 	word("outcome", func(x *exchange) fact.Outcome { return x.Outcome }),
 	{Name: "failure", Kind: Word, Get: func(x *exchange, v *Value) bool {
 		v.Word = x.Failure.String()

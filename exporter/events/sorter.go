@@ -255,6 +255,23 @@ func (h *runs) Pop() any {
 // WriteSorted writes the lines of all sorters in order. They stay usable for
 // Close only.
 func WriteSorted(w io.Writer, sorters ...*Sorter) error {
+	out := bufio.NewWriterSize(w, 64<<10)
+	err := EachSorted(func(line []byte) error {
+		_, err := out.Write(line)
+		return err
+	}, sorters...)
+	if err == nil {
+		err = out.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("write sorted lines: %w", err)
+	}
+	return nil
+}
+
+// EachSorted calls f with the lines of all sorters in order, each valid during the
+// call, until it returns an error. They stay usable for Close only.
+func EachSorted(f func(line []byte) error, sorters ...*Sorter) error {
 	var all []*run
 	for _, s := range sorters {
 		if s.err != nil {
@@ -269,13 +286,10 @@ func WriteSorted(w io.Writer, sorters ...*Sorter) error {
 			from = to
 		}
 	}
-	if err := mergeRuns(w, all); err != nil {
-		return fmt.Errorf("write sorted lines: %w", err)
-	}
-	return nil
+	return mergeRuns(f, all)
 }
 
-func mergeRuns(w io.Writer, all []*run) error {
+func mergeRuns(f func([]byte) error, all []*run) error {
 	var left runs
 	for _, r := range all {
 		if err := r.next(); err == nil {
@@ -285,9 +299,8 @@ func mergeRuns(w io.Writer, all []*run) error {
 		}
 	}
 	heap.Init(&left)
-	out := bufio.NewWriterSize(w, 64<<10)
 	for len(left) > 0 {
-		if _, err := out.Write(left[0].text); err != nil {
+		if err := f(left[0].text); err != nil {
 			return err
 		}
 		switch err := left[0].next(); {
@@ -299,5 +312,5 @@ func mergeRuns(w io.Writer, all []*run) error {
 			return err
 		}
 	}
-	return out.Flush()
+	return nil
 }

@@ -44,6 +44,9 @@ type Column[T any] struct {
 	// Get reads the value and says whether the record has one. What it points at
 	// is the record's. Of a Group it may be nil: every record has it.
 	Get func(record *T, v *Value) bool
+	// Zero says that a record of which Get says no has a value all the same: false,
+	// or 0, which a line leaves out for brevity.
+	Zero bool
 	// Keys are those of Counts, in the order of their counts.
 	Keys []string
 	// Columns are those of a Group, or each a Group of Groups.
@@ -74,10 +77,17 @@ func count[T any, N ~uint16 | ~uint32 | ~uint64](name string, get func(*T) N) Co
 
 // countIf leaves out what is 0.
 func countIf[T any, N ~uint16 | ~uint32 | ~uint64](name string, get func(*T) N) Column[T] {
-	return Column[T]{Name: name, Kind: Count, Get: func(r *T, v *Value) bool {
+	return Column[T]{Name: name, Kind: Count, Zero: true, Get: func(r *T, v *Value) bool {
 		v.Count = uint64(get(r))
 		return v.Count != 0
 	}}
+}
+
+// number has none where it is 0.
+func number[T any, N ~uint16 | ~uint32 | ~uint64](name string, get func(*T) N) Column[T] {
+	c := countIf(name, get)
+	c.Zero = false
+	return c
 }
 
 func flag[T any](name string, get func(*T) bool) Column[T] {
@@ -86,7 +96,7 @@ func flag[T any](name string, get func(*T) bool) Column[T] {
 
 // flagIf leaves out what is false.
 func flagIf[T any](name string, get func(*T) bool) Column[T] {
-	return Column[T]{Name: name, Kind: Flag, Get: func(r *T, v *Value) bool {
+	return Column[T]{Name: name, Kind: Flag, Zero: true, Get: func(r *T, v *Value) bool {
 		v.Flag = get(r)
 		return v.Flag
 	}}

@@ -1,0 +1,103 @@
+package columnar
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
+)
+
+const (
+	groupBytes  = 8 << 20   // of rows, as Append made them
+	pageBytes   = 64 << 10  // of a column in memory
+	distinctMax = 256 << 10 // bytes of a column's distinct values
+)
+
+// A Writer makes one file of rows. It is not safe for concurrent use.
+type Writer struct {
+	file  *parquet.Writer
+	place [numPlaces]parquet.Value
+	row   parquet.Row
+	rows  [1]parquet.Row
+	bytes int // in the row group
+}
+
+// NewWriter begins a file of rows from place; version is the program's. Nothing is
+// complete in to before Close.
+func (f *Format[T]) NewWriter(to io.Writer, place Place, version string) *Writer {
+	w := &Writer{file: parquet.NewWriter(to, f.schema,
+		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}),
+		parquet.PageBufferSize(pageBytes), parquet.DictionaryMaxBytes(distinctMax),
+		parquet.KeyValueMetadata("keepscope.schema", SchemaVersion),
+		parquet.CreatedBy("keepscope", version, ""),
+	)}
+	for i, s := range place.values() {
+		w.place[i] = parquet.NullValue().Level(0, 0, i)
+		if s != "" {
+			w.place[i] = parquet.ByteArrayValue([]byte(s)).Level(0, inRow, i)
+		}
+	}
+	return w
+}
+
+var errRow = errors.New("a row that Append did not make")
+
+// Write adds a row, which it does not keep.
+func (w *Writer) Write(row []byte) error {
+	if w.bytes > 0 && w.bytes+len(row) > groupBytes {
+		if err := w.file.Flush(); err != nil {
+			return fmt.Errorf("write a row group: %w", err)
+		}
+		w.bytes = 0
+	}
+	w.bytes += len(row)
+	w.row = append(w.row[:0], w.place[:]...)
+	if err := w.decode(row); err != nil {
+		return err
+	}
+	w.rows[0] = w.row
+	if _, err := w.file.WriteRows(w.rows[:]); err != nil {
+		return fmt.Errorf("write a row: %w", err)
+	}
+	return nil
+}
+
+func (w *Writer) decode(b []byte) error {
+	column := numPlaces - 1
+	for len(b) > 0 {
+		head := b[0]
+		b = b[1:]
+		again := int(head & repeated / repeated)
+		column += 1 - again
+		v := parquet.NullValue()
+		switch head & kindMask {
+		case kindInt:
+			i, n := binary.Varint(b)
+			if n <= 0 {
+				return errRow
+			}
+			v, b = parquet.Int64Value(i), b[n:]
+		case kindBytes:
+			length, n := binary.Uvarint(b)
+			if n <= 0 || length > uint64(len(b)-n) {
+				return errRow
+			}
+			v, b = parquet.ByteArrayValue(b[n:n+int(length)]), b[n+int(length):]
+		case kindTrue, kindFalse:
+			v = parquet.BooleanValue(head&kindMask == kindTrue)
+		}
+		w.row = append(w.row, v.Level(again, int(head&levelMask), column))
+	}
+	return nil
+}
+
+// Close completes the file. It does not close what it is written to.
+func (w *Writer) Close() error {
+	if err := w.file.Close(); err != nil {
+		return fmt.Errorf("complete a Parquet file: %w", err)
+	}
+	return nil
+}
