@@ -36,7 +36,7 @@ var demoCapture []byte
 // Run lets clients and servers with good and bad habits meet, captures them and
 // reports. Where it may not capture, it reads a capture of the same.
 func (d *demoCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
-	if err := d.check(); err != nil {
+	if err := errors.Join(d.check(), d.checkOutput(con.out)); err != nil {
 		return err
 	}
 	if d.Duration <= 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,7 +19,7 @@ import (
 
 // outputFlags are the flags of the commands that end with a report.
 type outputFlags struct {
-	Output    string `short:"o" enum:"text,json,ndjson" default:"text" help:"What to print: ${enum}."`
+	Output    string `short:"o" enum:"text,json,ndjson,parquet" default:"text" help:"What to print: ${enum}; parquet is a file with a row for each connection."`
 	Exchanges bool   `help:"With --output ndjson: a line for each exchange, too."`
 	Findings  whole  `default:"3" placeholder:"N" help:"With --output text: tell so many findings with their whole advice, or 'all'."`
 }
@@ -51,6 +52,7 @@ type output struct {
 	workers   int
 	sorters   []*events.Sorter
 	live      *liveLines // where lines are not to wait
+	rows      *liveRows  // where rows are not to
 }
 
 func (f outputFlags) output(con console, maxMemory int64, workers int) *output {
@@ -60,14 +62,36 @@ func (f outputFlags) output(con console, maxMemory int64, workers int) *output {
 // liveOutput returns an output whose lines are written when connections end, and
 // so not in their order. Where they are not taken it calls stop.
 func (f outputFlags) liveOutput(con console, stop func()) *output {
-	return &output{outputFlags: f, to: con.out, live: newLiveLines(con.out, stop)}
+	o := &output{outputFlags: f, to: con.out}
+	if f.Output == "parquet" {
+		o.rows = newLiveRows(con.out, livePlace(), stop)
+	} else {
+		o.live = newLiveLines(con.out, stop)
+	}
+	return o
+}
+
+// checkOutput says what is wrong with the flags, where the output goes to w.
+func (f *outputFlags) checkOutput(w io.Writer) error {
+	if f.Output != "parquet" {
+		return nil
+	}
+	if f.Exchanges {
+		return wrong("exchanges", errors.New("--exchanges: a Parquet file has one table, which is the connections': take --output ndjson"))
+	}
+	if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		return wrong("output", errors.New("--output parquet is no text: send it to a file, as with '> connections.parquet'"))
+	}
+	return nil
 }
 
 // listen says what the output has to hear while packets are read.
 func (o *output) listen() listen {
 	switch {
-	case o.Output != "ndjson":
+	case o.Output != "ndjson" && o.Output != "parquet":
 		return listen{}
+	case o.rows != nil:
+		return listen{reuseIdle: maxReuseIdle, each: []func(int) fact.Observer{func(int) fact.Observer { return o.rows }}}
 	case o.live != nil:
 		return listen{reuseIdle: maxReuseIdle, each: []func(int) fact.Observer{func(int) fact.Observer {
 			return &events.Encoder{W: o.live, Exchanges: o.Exchanges}
@@ -75,6 +99,9 @@ func (o *output) listen() listen {
 	}
 	return listen{reuseIdle: maxReuseIdle, each: []func(int) fact.Observer{func(int) fact.Observer {
 		s := events.NewSorter(int(o.maxMemory)/o.workers, "")
+		if o.Output == "parquet" {
+			s.Line = connectionRows().Append
+		}
 		o.sorters = append(o.sorters, s)
 		return &lines{sorter: s, exchanges: o.Exchanges}
 	}}}
@@ -83,6 +110,10 @@ func (o *output) listen() listen {
 // print writes the output to its end.
 func (o *output) print(p *pipeline, capture report.Capture) error {
 	switch {
+	case o.rows != nil:
+		return o.rows.Close()
+	case o.Output == "parquet":
+		return writeRows(o.to, o.sorters)
 	case o.Output == "ndjson" && o.live != nil:
 		return o.live.Flush()
 	case o.Output == "ndjson":

@@ -37,7 +37,7 @@ type readCmd struct {
 
 // Run reads the files and prints the report.
 func (r *readCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
-	if err := errors.Join(r.analysis.check(), r.metricFlags.check()); err != nil {
+	if err := errors.Join(r.analysis.check(), r.metricFlags.check(), r.checkOutput(con.out)); err != nil {
 		return err
 	}
 	metrics, err := newMetricsFile(r.MetricsFile, &r.metricFlags, &r.analysis)

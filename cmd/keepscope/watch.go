@@ -42,6 +42,9 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 	if w.Duration != nil && *w.Duration <= 0 {
 		return wrong("duration", fmt.Errorf("--duration=%v: it takes a time above 0, as 30s; without it there is no limit", *w.Duration))
 	}
+	if err := w.checkOutput(con.out); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	out := w.liveOutput(con, cancel)

@@ -47,6 +47,10 @@ const (
 // their Key are ordered by their bytes, so the joined output is the same for
 // any number of workers. It is not safe for concurrent use.
 type Sorter struct {
+	// Line appends the line of a connection, with its newline if it is text, to b.
+	// NewSorter sets it to NDJSON's.
+	Line func(b []byte, c *fact.Connection) []byte
+
 	dir      string
 	maxBytes int
 	used     int
@@ -78,13 +82,15 @@ func NewSorter(maxBytes int, dir string) *Sorter {
 	if maxBytes <= 0 {
 		maxBytes = 16 << 20
 	}
-	return &Sorter{dir: dir, maxBytes: maxBytes}
+	return &Sorter{Line: appendLine, dir: dir, maxBytes: maxBytes}
 }
+
+func appendLine(b []byte, c *fact.Connection) []byte { return append(AppendConnection(b, c), '\n') }
 
 // Connection adds the line of a connection. The first error is kept, and
 // returned by WriteSorted.
 func (s *Sorter) Connection(c *fact.Connection) {
-	s.buf = append(AppendConnection(s.buf[:0], c), '\n')
+	s.buf = s.Line(s.buf[:0], c)
 	s.keep(s.Add(Key{c.Start, c.Client, 0}, s.buf))
 }
 

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/exporter/events"
+	"github.com/keepscope/keepscope/exporter/events/columnar"
+)
+
+// connectionRows returns how connections become rows of a Parquet file.
+var connectionRows = sync.OnceValue(func() *columnar.Format[fact.Connection] {
+	return columnar.New("connection", events.Connections)
+})
+
+// place says where rows come from, as far as the resource attributes of
+// OpenTelemetry tell, which the manifests set.
+func place() columnar.Place {
+	attributes := map[string]string{}
+	for pair := range strings.SplitSeq(os.Getenv("OTEL_RESOURCE_ATTRIBUTES"), ",") {
+		if name, value, ok := strings.Cut(pair, "="); ok {
+			attributes[strings.TrimSpace(name)] = strings.TrimSpace(value)
+		}
+	}
+	return columnar.Place{
+		Node: cmp.Or(attributes["k8s.node.name"], attributes["host.name"]), Namespace: attributes["k8s.namespace.name"],
+		Pod: attributes["k8s.pod.name"],
+		Workload: cmp.Or(attributes["k8s.deployment.name"], attributes["k8s.statefulset.name"], attributes["k8s.daemonset.name"],
+			attributes["k8s.job.name"], os.Getenv("OTEL_SERVICE_NAME"), attributes["service.name"]),
+	}
+}
+
+// livePlace is place where the traffic is this host's.
+func livePlace() columnar.Place {
+	p := place()
+	if p.Node == "" {
+		p.Node, _ = os.Hostname() // it may have none
+	}
+	return p
+}
+
+func newRows(w io.Writer, from columnar.Place) *columnar.Writer {
+	v, _, _ := buildVersion()
+	return connectionRows().NewWriter(w, from, v)
+}
+
+// writeRows writes the rows of all sorters in order.
+func writeRows(to io.Writer, sorters []*events.Sorter) error {
+	w := bufio.NewWriterSize(to, 64<<10)
+	rows := newRows(w, place())
+	if err := events.EachSorted(rows.Write, sorters...); err != nil {
+		return err
+	}
+	if err := rows.Close(); err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+// liveRows writes the rows of all workers as they come. Its first error ends it.
+type liveRows struct {
+	mu   sync.Mutex
+	w    *bufio.Writer
+	rows *columnar.Writer
+	row  []byte
+	err  error
+	stop func() // called on errors
+}
+
+func newLiveRows(to io.Writer, from columnar.Place, stop func()) *liveRows {
+	w := bufio.NewWriterSize(to, 64<<10)
+	return &liveRows{w: w, rows: newRows(w, from), stop: stop}
+}
+
+// Exchange implements fact.Observer.
+func (*liveRows) Exchange(*fact.Exchange) {}
+
+// Connection implements fact.Observer.
+func (l *liveRows) Connection(c *fact.Connection) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return
+	}
+	l.row = connectionRows().Append(l.row[:0], c)
+	if l.err = l.rows.Write(l.row); l.err != nil {
+		l.stop()
+	}
+}
+
+// Close completes the file and returns the first error of all.
+func (l *liveRows) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = l.rows.Close()
+	}
+	if l.err == nil {
+		l.err = l.w.Flush()
+	}
+	return l.err
+}
