@@ -22,6 +22,7 @@ type cli struct {
 	Show versionFlag `name:"version" env:"-" help:"Print the version."`
 
 	Read       readCmd       `cmd:"" help:"Read capture files and print the report."`
+	Explain    explainCmd    `cmd:"" help:"Show single connections of capture files: what a figure is made of, and what reuse saves."`
 	Compare    compareCmd    `cmd:"" help:"Say what changed between two captures, or two saved reports."`
 	Watch      watchCmd      `cmd:"" set:"tunnels=false" help:"Capture on this host, show figures while it runs, and print the report."`
 	Run        runCmd        `cmd:"" help:"Capture and serve metrics and a page: the sidecar."`

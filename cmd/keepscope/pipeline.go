@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"time"
@@ -31,6 +32,8 @@ const idleTimeout = 10 * time.Minute
 type listen struct {
 	tally     tally.Config
 	reuseIdle int // idle times to list for each connection
+	traces    int // exchanges to keep of each connection, for who draws it
+	maxTraced int // connections that they are kept of; 0: all that are tracked
 	// each of them returns a worker's own listener.
 	each []func(worker int) fact.Observer
 	// wrap stands between a worker and who listens to it; nil for nothing.
@@ -71,6 +74,7 @@ func (a *analysis) pipeline(l listen) *pipeline {
 func (a *analysis) analyzer(n int, l listen) analyzer.Config {
 	c := analyzer.Config{
 		ReuseWindow: a.ReuseWindow, IdleLimit: max(idleTimeout, a.ReuseWindow), SharedClients: a.SharedClients,
+		Traces: l.traces, MaxTraced: max(cmp.Or(l.maxTraced, a.MaxConnections)/n, 1),
 		MaxReuseIdle: l.reuseIdle, MaxHeaderBytes: a.share(n) / 4, MaxConnections: max(a.MaxConnections/n, 1),
 	}
 	if a.keys != nil {

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/exporter/story"
+)
+
+// explainCmd is 'keepscope explain'.
+type explainCmd struct {
+	Files      []string `arg:"" name:"file" help:"Capture files, as for 'keepscope read'."`
+	Server     string   `group:"Which:" placeholder:"NAME" help:"Only connections to this server: its name, or address:port."`
+	Cause      string   `group:"Which:" placeholder:"CAUSE" help:"Only handshakes wasted by this cause, server_idle say, or connections lost by this reason."`
+	Connection string   `group:"Which:" placeholder:"ID" help:"The connection with this id, as other outputs name it."`
+	Client     string   `group:"Which:" placeholder:"ADDR[:PORT]" help:"Only connections of this client."`
+	Limit      int      `group:"Which:" default:"1" help:"How many stories at most."`
+	Output     string   `group:"Output:" short:"o" enum:"text,svg,html,json" default:"text" help:"What to print: ${enum}. svg draws one story."`
+	Filter     string   `group:"Analysis:" placeholder:"BPF" help:"Analyse only frames that match, in tcpdump's language."`
+	analysis   `group:"Analysis:"`
+}
+
+// tracedExchanges is how many exchanges a drawn connection has at most.
+const tracedExchanges = 64
+
+// storyMemory is the part of --max-memory that stories of a file may take.
+const storyMemory = 4
+
+// Run reads the files and explains what is worth it.
+func (e *explainCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
+	q, err := e.query()
+	if err := errors.Join(e.analysis.check(), err); err != nil {
+		return err
+	}
+	r := readCmd{Files: e.Files, Filter: e.Filter, analysis: e.analysis}
+	var stores story.Stores
+	l := listen{traces: tracedExchanges, each: []func(int) fact.Observer{func(int) fact.Observer {
+		s := story.New(story.Config{Query: q, MaxPairs: e.MaxConnections / e.Workers, MaxBytes: int(e.MaxMemory) / storyMemory / e.Workers})
+		stores = append(stores, s)
+		return s
+	}}}
+	p, _, readErr := r.analyse(ctx, con, log, l)
+	if p == nil {
+		return readErr
+	}
+	stories := stores.Pick(q)
+	if len(stories) == 0 {
+		return errors.Join(errors.New("there is no such connection: without --server, --cause, --connection and --client what there is is shown"), readErr)
+	}
+	return errors.Join(e.print(con.out, stories), readErr)
+}
+
+// query is what the flags ask for.
+func (e *explainCmd) query() (q story.Query, err error) {
+	q = story.Query{Server: e.Server, Limit: e.Limit}
+	if err := takes(e.Limit >= 1 && e.Limit <= 100, "limit", e.Limit, "1 to 100"); err != nil {
+		return q, err
+	}
+	if e.Output == "svg" {
+		q.Limit = 1
+	}
+	if e.Connection != "" {
+		id, err := strconv.ParseUint(e.Connection, 16, 64)
+		if err != nil || len(e.Connection) != 16 {
+			return q, takes(false, "connection", e.Connection, "an id: 16 hexadecimal digits")
+		}
+		q.Connection = id
+	}
+	if e.Client != "" {
+		if q.Client, err = parseClient(e.Client); err != nil {
+			return q, err
+		}
+	}
+	if e.Cause != "" {
+		q.Cause, err = parseCause(e.Cause)
+	}
+	return q, err
+}
+
+// parseClient reads an address with or without a port.
+func parseClient(s string) (netip.AddrPort, error) {
+	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return netip.AddrPortFrom(a, 0), nil
+	}
+	a, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return a, takes(false, "client", s, "an address, or address:port")
+	}
+	return a, nil
+}
+
+// parseCause reads the name of a cause.
+func parseCause(s string) (fact.Cause, error) {
+	var names []string
+	for c := fact.NoCause + 1; c < fact.NumCauses; c++ {
+		if c.String() == s {
+			return c, nil
+		}
+		if c.Possible() {
+			names = append(names, c.String())
+		}
+	}
+	return fact.NoCause, takes(false, "cause", s, "one of "+strings.Join(names, ", "))
+}
+
+// print writes the stories in the form that was asked for.
+func (e *explainCmd) print(w io.Writer, stories []*story.Story) error {
+	switch e.Output {
+	case "svg":
+		return stories[0].WriteSVG(w)
+	case "html":
+		return story.WriteHTML(w, stories...)
+	case "json":
+		return story.WriteJSON(w, stories...)
+	}
+	o := storyOptions(w)
+	for i, s := range stories {
+		if i > 0 {
+			if _, err := fmt.Fprintf(w, "\n%s\n\n", strings.Repeat("─", 40)); err != nil {
+				return err
+			}
+		}
+		if err := s.WriteText(w, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// storyOptions fits a story to where it is shown.
+func storyOptions(w io.Writer) story.TextOptions {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return story.TextOptions{}
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		width = 0
+	}
+	return story.TextOptions{Color: colorAllowed(), Width: width}
+}

@@ -1,0 +1,60 @@
+package story
+
+import (
+	"html/template"
+	"io"
+)
+
+// page is a document of its own: nothing is loaded from elsewhere.
+var page = template.Must(template.New("story").Funcs(template.FuncMap{
+	"svg":   func(s *Story) template.HTML { return template.HTML(s.svg()) }, // all text in it is escaped
+	"lines": func(s *Story, l *Lane) []Event { return l.Events(s) },
+}).Parse(`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{{(index . 0).Name}}: {{(index . 0).Headline}}</title>
+<style>
+body{font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;margin:0;padding:1rem;background:#fff;color:#1f2328}
+.picture{overflow-x:auto}
+h2{font-size:1rem;margin:1.2rem 0 .3rem}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums;max-width:70rem}
+th{text-align:left;font-weight:600}
+td,th{padding:.15rem .8rem .15rem 0;vertical-align:top;border-bottom:1px solid #d1d9e0}
+td:first-child,td:nth-child(3){text-align:right;white-space:nowrap}
+code{font-size:.85rem;overflow-wrap:anywhere}
+@media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}td,th{border-color:#3d444d}}
+</style>
+</head>
+<body>
+{{range .}}{{$s := .}}<main>
+<div class="picture" tabindex="0" role="region" aria-label="drawing">{{svg .}}</div>
+{{range .Lanes}}<h2>{{.Label}}, port {{.Port}}: {{.Verdict}}{{with .Cause}}, {{.}}{{end}}</h2>
+<p><code>id {{.ID}}, community id {{.CommunityID}}</code></p>
+<table><thead><tr><th scope="col">at</th><th scope="col">what</th><th scope="col">lasts</th><th scope="col"></th><th scope="col">frames</th></tr></thead><tbody>
+{{range lines $s .}}<tr><td>{{.At}}</td><td>{{.What}}</td><td>{{.Lasts}}</td><td>{{.Note}}</td><td>{{.Frames}}</td></tr>
+{{end}}</tbody></table>
+{{end}}<h2>Display filter</h2>
+<p><code>{{.Filter}}</code></p>
+</main>
+{{end}}</body>
+</html>
+`))
+
+// WriteHTML writes a page with the stories, which needs nothing else. There is at least
+// one.
+func WriteHTML(w io.Writer, stories ...*Story) error { return page.Execute(w, stories) }
+
+// An Event is what happened on a connection at a moment, in words.
+type Event struct{ At, What, Lasts, Note, Frames string }
+
+// Events are what happened on a connection, in order.
+func (l *Lane) Events(s *Story) (list []Event) {
+	for _, e := range l.lines(s) {
+		list = append(list, Event{At: clock(e.at), What: e.what, Lasts: e.lasts, Note: e.note, Frames: e.frames})
+	}
+	return list
+}

@@ -1,0 +1,15 @@
+package story
+
+import (
+	"encoding/json"
+	"io"
+)
+
+// WriteJSON writes one object with the stories in a list.
+func WriteJSON(w io.Writer, stories ...*Story) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(struct {
+		Stories []*Story `json:"stories"`
+	}{stories})
+}

@@ -1,0 +1,146 @@
+package story
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
+)
+
+// A Query chooses stories. What is zero does not matter.
+type Query struct {
+	Server     string     // what it is called, or its address and port
+	Cause      fact.Cause // of a wasted handshake, or the reason by which a connection was lost
+	Connection uint64
+	Client     netip.AddrPort // port 0 is any
+	Limit      int            // how many stories at most
+}
+
+// matches says whether a connection is what is asked for.
+func (q *Query) matches(l *lane, cause fact.Cause) bool {
+	if q.Server != "" && q.Server != l.name && q.Server != l.server.String() ||
+		q.Cause != fact.NoCause && q.Cause != cause ||
+		q.Connection != 0 && q.Connection != l.id {
+		return false
+	}
+	c := q.Client
+	return !c.IsValid() || c.Addr().Unmap() == l.asked().Addr.Netip() && (c.Port() == 0 || c.Port() == l.asked().Port)
+}
+
+// Stores are those of all workers.
+type Stores []*Store
+
+// A choice is a story that may be told.
+type choice struct {
+	held  *held
+	shelf *shelf
+	round int // of its cause: the first of each comes first
+}
+
+// Pick returns the stories that answer a query, what is most worth knowing first: of
+// each cause, the one that costs most first, the server that it costs most, as the
+// pair shows it that shows it best; then the others.
+func (s Stores) Pick(q Query) []*Story {
+	for _, st := range s {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+	}
+	var all []choice
+	costs := map[fact.Cause]int64{}
+	for _, st := range s {
+		for key, sh := range st.shelves {
+			costs[key.cause] += sh.cost
+			for _, h := range sh.held {
+				if q.matches(h.focus, key.cause) {
+					all = append(all, choice{held: h, shelf: sh})
+				}
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b choice) int {
+		return cmp.Or(
+			cmp.Compare(class(a.held.key.cause), class(b.held.key.cause)),
+			cmp.Compare(costs[b.held.key.cause], costs[a.held.key.cause]), cmp.Compare(a.held.key.cause, b.held.key.cause),
+			cmp.Compare(s.cost(b.held.key), s.cost(a.held.key)), cmp.Compare(a.held.key.server, b.held.key.server),
+			a.held.rank.compare(b.held.rank))
+	})
+	round := map[fact.Cause]int{}
+	for i := range all {
+		c := all[i].held.key.cause
+		all[i].round = min(round[c], 1)
+		round[c]++
+	}
+	slices.SortStableFunc(all, func(a, b choice) int { return cmp.Compare(a.round, b.round) })
+	if q.Limit > 0 {
+		all = all[:min(len(all), q.Limit)]
+	}
+	stories := make([]*Story, 0, len(all))
+	for _, c := range all {
+		stories = append(stories, c.held.story())
+	}
+	return stories
+}
+
+// cost is what a server's cause cost, over all workers.
+func (s Stores) cost(key shelfKey) (sum int64) {
+	for _, st := range s {
+		if sh := st.shelves[key]; sh != nil {
+			sum += sh.cost
+		}
+	}
+	return sum
+}
+
+// class orders subjects: first waste, then what else was lost, and last what is well.
+func class(c fact.Cause) int {
+	switch {
+	case c == fact.NoCause:
+		return 1
+	case c.Possible():
+		return 0
+	}
+	return 2
+}
+
+// Connection returns a story with the connection, nil where none is kept.
+func (s Stores) Connection(id uint64) *Story {
+	for _, st := range s {
+		if h := st.with(id); h != nil {
+			return h
+		}
+	}
+	return nil
+}
+
+// with returns the story that is told of a connection, or one in which it is.
+func (s *Store) with(id uint64) *Story {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var in *held
+	for e := s.order.Back(); e != nil; e = e.Prev() {
+		h := e.Value.(*held)
+		if h.focus.id == id {
+			return h.story()
+		}
+		if in == nil && slices.ContainsFunc(h.lanes, func(l *lane) bool { return l.id == id }) {
+			in = h
+		}
+	}
+	if in == nil {
+		return nil
+	}
+	return in.story()
+}
+
+// Server returns the stories of a server.
+func (s Stores) Server(name string) []*Story { return s.Pick(Query{Server: name}) }
+
+// Connections returns which connections stories are kept of, those of a server alone
+// unless its name is "": what Connection can show.
+func (s Stores) Connections(server string) (ids []uint64) {
+	for _, st := range s.Pick(Query{Server: server}) {
+		ids = append(ids, st.focus)
+	}
+	return ids
+}
