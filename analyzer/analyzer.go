@@ -44,6 +44,10 @@ type Config struct {
 	// are no traces), and MaxTraced for how many open connections at once one is kept
 	// (default 4096). Beyond that one of them loses its own to the next.
 	Traces, MaxTraced int
+	// TraceRate is about how many traces are begun in a second of packet time (default
+	// 0: of each connection one). What is left out are all connections of some pairs of
+	// client and server for some seconds, others in the next ones.
+	TraceRate int
 	// NoVerdicts leaves the ideal pool out: no handshake is judged.
 	NoVerdicts bool
 }
@@ -142,7 +146,7 @@ func (a *Analyzer) on(c *reassembly.Conn, s *conn) *ledger {
 func (a *Analyzer) Open(c *reassembly.Conn) {
 	s := a.table.open(c)
 	l := a.on(c, s)
-	if a.cfg.Traces > 0 {
+	if a.cfg.Traces > 0 && (a.cfg.TraceRate == 0 || a.tracer.sample(c, a.cfg.TraceRate)) {
 		l.startTrace()
 	}
 	if l.midstream() {

@@ -1,6 +1,8 @@
 package analyzer
 
 import (
+	"encoding/binary"
+
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/reassembly"
@@ -12,6 +14,45 @@ type tracer struct {
 	all       []*trace              // up to max
 	free      []*trace              // of connections that ended
 	max, next int                   // who of all loses its connection next
+
+	second int64 // that is being sampled
+	begun  int   // connections taken in it
+	mask   uint32
+}
+
+// samplePhase is for how many seconds the same pairs are taken.
+const samplePhase = 8
+
+// sample says whether a connection is one of the about rate in a second that are traced.
+// The pairs of a client and a server take turns, so that the connections of one are
+// taken together.
+func (t *tracer) sample(c *reassembly.Conn, rate int) bool {
+	if s := c.Start / 1e9; s != t.second {
+		switch {
+		case t.begun >= rate:
+			t.mask = (t.mask<<1 | 1) & 0xffff
+		case t.begun < rate/4:
+			t.mask >>= 1
+		}
+		t.second, t.begun = s, 0
+	}
+	turn := uint32(t.second/samplePhase) * 0x9e3779b1 >> 16
+	if t.begun >= 2*rate || (pairHash(c)^turn)&t.mask != 0 {
+		return false
+	}
+	t.begun++
+	return true
+}
+
+// pairHash is a number for the two hosts, the server's port included.
+func pairHash(c *reassembly.Conn) uint32 {
+	h := uint64(c.Endpoint[reassembly.Server].Port)
+	for d := range c.Endpoint {
+		a := &c.Endpoint[d].Addr
+		h = (h ^ binary.LittleEndian.Uint64(a[:8])) * 0x9e3779b97f4a7c15
+		h = (h ^ binary.LittleEndian.Uint64(a[8:]) ^ h>>32) * 0x9e3779b97f4a7c15
+	}
+	return uint32(h >> 40)
 }
 
 // A trace is that of a connection, which owner names (conn.ref).

@@ -35,7 +35,7 @@ func explainedCases(t *testing.T) []string {
 	} {
 		paths = append(paths, filepath.Join("testdata", "cases", name+".txtar"))
 	}
-	return paths
+	return append(paths, filepath.Join("testdata", "stories", "h2_streams.txtar"))
 }
 
 // explain returns what the program prints of a file.
@@ -105,6 +105,48 @@ func TestStories(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestStoriesOfCaptures tells the stories of the captures that the project was given:
+// each in every form, the same for any number of workers, and decrypted where there
+// are keys.
+func TestStoriesOfCaptures(t *testing.T) {
+	paths, _ := filepath.Glob(filepath.Join("..", "..", "..", "shared", "cases", "*.pcap.gz"))
+	if len(paths) == 0 {
+		t.Skip("../shared/cases is absent")
+	}
+	for _, path := range paths {
+		name := strings.TrimSuffix(filepath.Base(path), ".pcap.gz")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			args := []string{"--limit=50"}
+			if keys := strings.TrimSuffix(path, ".pcap.gz") + ".keys"; exists(keys) {
+				copied := filepath.Join(t.TempDir(), "keys")
+				b, err := os.ReadFile(keys)
+				if err := errors.Join(err, os.WriteFile(copied, b, 0o600)); err != nil {
+					t.Fatal(err)
+				}
+				args = append(args, "--keylog="+copied)
+			}
+			checkPrintable(t, explain(t, path, append(args, "--output=text")...))
+			checkPrintable(t, explain(t, path, append(args, "--output=html")...))
+			svg := explain(t, path, append(args, "--output=svg")...)
+			checkPrintable(t, svg)
+			checkXML(t, svg)
+			want := explain(t, path, append(args, "--output=json")...)
+			if got := explain(t, path, append(args, "--output=json", "--workers=3")...); got != want {
+				t.Error(cmp.Diff(strings.Split(want, "\n"), strings.Split(got, "\n")))
+			}
+			if strings.HasPrefix(name, "keys_") && !strings.Contains(want, `"method": "GET"`) && !strings.Contains(want, `"method": "POST"`) {
+				t.Error("nothing was decrypted")
+			}
+		})
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // checkPrintable looks for bytes that a terminal would act on.

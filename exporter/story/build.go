@@ -43,7 +43,7 @@ func (h *held) story() *Story {
 	}
 	s.Start, s.Length = time.Unix(0, start).UTC(), Moment(end-start)
 	for i, l := range lanes {
-		s.Lanes = append(s.Lanes, l.drawn(start, fmt.Sprint("c", i+1)))
+		s.Lanes = append(s.Lanes, l.drawn(start, end, fmt.Sprint("c", i+1)))
 		s.Lossy = s.Lossy || l.lossy
 	}
 	for i := range s.Lanes {
@@ -91,7 +91,7 @@ func (l *lane) asked() sniffer.Endpoint {
 func (l *lane) begin() int64 { return l.start - l.cost.DNS }
 
 // drawn makes a Lane of what is kept of a connection.
-func (l *lane) drawn(start int64, label string) Lane {
+func (l *lane) drawn(start, storyEnd int64, label string) Lane {
 	at := func(t int64) Moment { return Moment(t - start) }
 	d := Lane{
 		ID: ID(l.id), CommunityID: string(communityid.Append(nil, l.client, l.server)), Label: label, Port: l.client.Port,
@@ -117,7 +117,9 @@ func (l *lane) drawn(start int64, label string) Lane {
 		}
 	}
 	slices.SortStableFunc(d.Closings, func(a, b Closing) int { return cmp.Compare(a.At, b.At) })
-	d.Open = len(d.Closings) == 0 && l.handshake != fact.HandshakeRefused && l.handshake != fact.HandshakeUnanswered
+	if d.Open = l.closedBy == fact.ByEnd && l.handshake != fact.HandshakeUnanswered; d.Open {
+		d.End = at(storyEnd)
+	}
 	d.idle(l)
 	return d
 }
@@ -271,23 +273,23 @@ func (d *Lane) idle(l *lane) {
 		}
 		d.Idle = append(d.Idle, s)
 	}
-	type work struct {
+	type stretch struct {
 		from, to Moment
 		index    uint32 // of an exchange of HTTP/1
 	}
-	var busy []work
+	var busy []stretch
 	for _, p := range d.Opening {
-		busy = append(busy, work{p.At, p.At + p.Lasts, 0})
+		busy = append(busy, stretch{p.At, p.At + p.Lasts, 0})
 	}
 	for i := range d.Exchanges {
 		e := &d.Exchanges[i]
-		w := work{e.Start, e.until, e.Index}
+		w := stretch{e.Start, e.until, e.Index}
 		if e.Stream != 0 {
 			w.index = 0
 		}
 		busy = append(busy, w)
 	}
-	slices.SortStableFunc(busy, func(a, b work) int { return cmp.Compare(a.from, b.from) })
+	slices.SortStableFunc(busy, func(a, b stretch) int { return cmp.Compare(a.from, b.from) })
 	until, first, last := Moment(0), true, uint32(0)
 	for _, w := range busy {
 		if w.from >= d.Exchanges[0].Start {
@@ -349,6 +351,32 @@ func (d *Lane) idleBefore(t *Moment) Moment {
 	return until - last
 }
 
+// A slot is a connection that would have been enough.
+type slot struct {
+	Ideal
+	free Moment // from when on nothing is under way
+	room int    // streams at once
+	busy []work
+}
+
+// work is an exchange under way.
+type work struct {
+	lane int
+	end  Moment
+}
+
+// takes says whether a slot has room at a moment for an exchange of a lane. What a
+// connection carried at once, pipelined or as streams, a slot carries, too.
+func (s *slot) takes(lane int, at Moment) bool {
+	s.busy = slices.DeleteFunc(s.busy, func(w work) bool { return w.end <= at })
+	for _, w := range s.busy {
+		if w.lane != lane && len(s.busy) >= s.room {
+			return false
+		}
+	}
+	return true
+}
+
 // ideal plays what the lanes carried on as few connections as a client needed that keeps
 // them: one whose handshake was needed brings a new one.
 func ideal(lanes []Lane) []Ideal {
@@ -366,44 +394,31 @@ func ideal(lanes []Lane) []Ideal {
 		}
 	}
 	slices.SortStableFunc(rides, func(a, b ride) int { return cmp.Compare(a.start, b.start) })
-	type slot struct {
-		Ideal
-		free Moment
-		room int // streams at once
-		ends []Moment
-	}
 	var slots []*slot
 	own := make([]*slot, len(lanes))
-	busy := func(s *slot, at Moment) bool {
-		s.ends = slices.DeleteFunc(s.ends, func(end Moment) bool { return end <= at })
-		return len(s.ends) >= s.room
-	}
 	for _, r := range rides {
 		var to *slot
 		at := r.start
 		if r.first && r.wasted { // it must have been free before the SYN
 			at = r.syn
 		}
-		if s := own[r.Lane]; s != nil && !busy(s, r.start) {
+		if s := own[r.Lane]; s != nil && s.takes(r.Lane, r.start) {
 			to = s
 		}
 		if to == nil && (!r.first || r.wasted) {
 			for _, s := range slots {
-				if !busy(s, r.start) && (to == nil || s.free > to.free) && (s.free <= at || s.room > 1) {
+				if s.takes(r.Lane, r.start) && (to == nil || s.free > to.free) && (s.free <= at || s.room > 1) {
 					to = s
 				}
 			}
 		}
 		if to == nil {
-			to = &slot{room: 1}
-			if most := lanes[r.Lane].lane.mostStreams; most > 0 {
-				to.room = int(most)
-			}
+			to = &slot{room: max(int(lanes[r.Lane].lane.mostStreams), 1)}
 			slots = append(slots, to)
 		}
 		own[r.Lane] = to
 		to.Carries = append(to.Carries, r.Ride)
-		to.ends = append(to.ends, r.end)
+		to.busy = append(to.busy, work{r.Lane, r.end})
 		to.free = max(to.free, r.end)
 	}
 	list := make([]Ideal, 0, len(slots))

@@ -9,6 +9,7 @@ import (
 func WriteJSON(w io.Writer, stories ...*Story) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
 	return e.Encode(struct {
 		Stories []*Story `json:"stories"`
 	}{stories})

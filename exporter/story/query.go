@@ -58,6 +58,7 @@ func (s Stores) Pick(q Query) []*Story {
 			}
 		}
 	}
+	all = s.keep(all)
 	slices.SortFunc(all, func(a, b choice) int {
 		return cmp.Or(
 			cmp.Compare(class(a.held.key.cause), class(b.held.key.cause)),
@@ -80,6 +81,19 @@ func (s Stores) Pick(q Query) []*Story {
 		stories = append(stories, c.held.story())
 	}
 	return stories
+}
+
+// keep leaves of each server's cause as many as one store would have kept.
+func (s Stores) keep(all []choice) []choice {
+	if len(s) < 2 {
+		return all
+	}
+	slices.SortFunc(all, func(a, b choice) int { return s[0].compare(b.held, a.held) })
+	n := map[shelfKey]int{}
+	return slices.DeleteFunc(all, func(c choice) bool {
+		n[c.held.key]++
+		return n[c.held.key] > s[0].most(c.held.key.cause)
+	})
 }
 
 // cost is what a server's cause cost, over all workers.

@@ -71,6 +71,9 @@ type pair struct {
 // pairBytes is what a pair takes without its connections, with its place in the table.
 const pairBytes = int(unsafe.Sizeof(pair{})+unsafe.Sizeof(pairKey{})) + 128
 
+// heldBytes is what a story takes without its connections, with its part of a shelf.
+const heldBytes = int(unsafe.Sizeof(held{})) + maxLanes*8 + 160
+
 type shelfKey struct {
 	server string
 	cause  fact.Cause
@@ -221,10 +224,7 @@ func (s *Store) tell(p *pair, l *lane, cause fact.Cause) {
 	if !s.cfg.Query.matches(l, cause) {
 		return
 	}
-	most := s.cfg.PerCause
-	if cause == fact.NoCause {
-		most = s.cfg.Ordinary
-	}
+	most := s.most(cause)
 	key := shelfKey{s.serverName(l), cause}
 	sh := s.shelves[key]
 	if sh == nil {
@@ -249,13 +249,31 @@ func (s *Store) tell(p *pair, l *lane, cause fact.Cause) {
 		}
 		s.drop(worst)
 	}
+	s.shelves[key] = sh // dropping the last one took it away
 	s.put(sh, &held{pair: p, key: key, focus: l, rank: r})
+}
+
+// most is how many stories of a server's cause are kept.
+func (s *Store) most(c fact.Cause) int {
+	if c == fact.NoCause {
+		return s.cfg.Ordinary
+	}
+	return s.cfg.PerCause
+}
+
+// compare orders stories: those come last that are kept longest.
+func (s *Store) compare(a, b *held) int {
+	if s.cfg.Newest {
+		return cmp.Or(cmp.Compare(a.focus.start, b.focus.start), cmp.Compare(a.focus.id, b.focus.id))
+	}
+	return b.rank.compare(a.rank)
 }
 
 // put keeps a story.
 func (s *Store) put(sh *shelf, h *held) {
 	l := h.focus
 	h.at = s.order.PushBack(h)
+	s.bytes += heldBytes
 	h.lanes = make([]*lane, 0, maxLanes)
 	if l.hasCould {
 		h.want = l.could.ID
@@ -274,11 +292,7 @@ func (s *Store) put(sh *shelf, h *held) {
 	if len(h.pair.waits) > 2*s.cfg.PerCause { // the oldest waits no longer
 		h.pair.waits = slices.Delete(h.pair.waits, 0, 1)
 	}
-	worse := func(a, b *held) int { return b.rank.compare(a.rank) }
-	if s.cfg.Newest {
-		worse = func(a, b *held) int { return cmp.Compare(a.focus.start, b.focus.start) }
-	}
-	at, _ := slices.BinarySearchFunc(sh.held, h, worse)
+	at, _ := slices.BinarySearchFunc(sh.held, h, s.compare)
 	sh.held = slices.Insert(sh.held, at, h)
 }
 
@@ -300,6 +314,7 @@ func (s *Store) drop(h *held) {
 		delete(s.shelves, h.key)
 	}
 	s.order.Remove(h.at)
+	s.bytes -= heldBytes
 	h.at = nil
 	for _, l := range h.lanes {
 		s.release(l)

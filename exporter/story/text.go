@@ -317,7 +317,7 @@ func (l *Lane) lines(s *Story) []line {
 		add(line{at: c.At, what: c.By + " " + closingName(c.With), note: note, frames: frame(c.Frame), color: red})
 	}
 	if l.Open {
-		add(line{at: l.End, what: "open", note: "at the end of what was captured", color: dim})
+		add(line{at: l.End, what: "open", note: "when the capture ended", color: dim})
 	}
 	slices.SortStableFunc(list, func(a, b line) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.order, b.order)) })
 	return list
@@ -421,7 +421,12 @@ func (e *Exchange) line() line {
 	case e.End == nil:
 		notes = append(notes, "no response")
 	}
-	if e.outcome != fact.KeepAlive && e.Failure == "" && e.End != nil {
+	switch e.outcome {
+	case fact.KeepAlive, fact.ClientClose, fact.ServerClose: // a line of its own says so
+	default:
+		if e.Failure != "" || e.End == nil {
+			break
+		}
 		notes = append(notes, e.Outcome)
 	}
 	x.note = strings.Join(notes, ", ")

@@ -81,6 +81,14 @@ func (s *Story) headline() string {
 	case s.subject == fact.NoCause:
 		return fmt.Sprintf("%s, %s", prose.Plural(uint64(len(s.Lanes)), "connection"), prose.Plural(s.requests(), "request"))
 	}
+	switch fact.Reason(s.subject) {
+	case fact.ReasonHandshakeFailed:
+		return "a handshake that failed"
+	case fact.ReasonNeverUsed:
+		return "a connection without a request"
+	case fact.ReasonNotHTTP:
+		return "a connection that carried no HTTP"
+	}
 	return fmt.Sprintf("a connection that was lost: %s", s.Subject)
 }
 
@@ -107,7 +115,7 @@ func (s *Story) says() (list []string) {
 	if focus.Verdict == fact.VerdictWasted.String() {
 		list = append(list, focus.wasted())
 	} else if s.subject != fact.NoCause {
-		list = append(list, fmt.Sprintf("%s was lost: %s.", focus.Label, why(fact.Reason(s.subject), -1)))
+		list = append(list, fmt.Sprintf("%s: %s.", focus.Label, why(fact.Reason(s.subject), -1)))
 	}
 	if text := s.saved(); text != "" {
 		list = append(list, text)
@@ -115,8 +123,8 @@ func (s *Story) says() (list []string) {
 	if text := s.kept(); text != "" {
 		list = append(list, text)
 	}
-	if n := len(s.Ideal); n > 0 {
-		list = append(list, s.enough(n))
+	if text := s.enough(len(s.Ideal)); text != "" {
+		list = append(list, text)
 	}
 	if s.Alike > 1 && s.subject != fact.NoCause {
 		list = append(list, fmt.Sprintf("Of this client's %s to this server %s show the same.", prose.Plural(s.Connections, "connection"), prose.Count(s.Alike)))
@@ -183,7 +191,7 @@ func (s *Story) kept() string {
 			}
 		}
 	}
-	if longest == nil || longest.To-longest.From < Moment(1e6) {
+	if longest == nil || longest.To-longest.From < Moment(10e6) {
 		return ""
 	}
 	switch {
@@ -207,7 +215,10 @@ func (s *Story) enough(n int) string {
 	}
 	requests := prose.Plural(s.requests(), "request")
 	if n >= total {
-		if total == 1 {
+		switch {
+		case s.requests() < 2:
+			return ""
+		case total == 1:
 			return fmt.Sprintf("One connection for %s: no fewer would do.", requests)
 		}
 		return fmt.Sprintf("These %d connections were needed for %s: no fewer would do.", total, requests)
