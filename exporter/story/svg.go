@@ -85,14 +85,15 @@ func (s *Story) svg() string {
 	_, total := newAxis(s, 1)
 	d := &drawing{width: min(max(total*48, 720), 1200), y: svgTop}
 	d.axis, _ = newAxis(s, d.width)
-	tops := make([]float64, len(s.Lanes))
+	bars := make([][2]float64, len(s.Lanes)) // where each lane's begin and end
 	var body drawing
 	body.axis, body.width, body.y = d.axis, d.width, d.y
 	for i := range s.Lanes {
-		tops[i] = body.y
+		top := body.y
 		body.lane(&s.Lanes[i])
+		bars[i] = [2]float64{top, body.y - laneGap}
 	}
-	body.arrows(s, tops)
+	body.arrows(s, bars)
 	body.ideal(s)
 	foot := body.y + 8
 	lines := 0
@@ -103,7 +104,8 @@ func (s *Story) svg() string {
 			lines++
 		}
 	}
-	height := foot + float64(lines)*17 + 18
+	height := foot + float64(lines)*17 + 42
+	notes.legend(height - 16)
 	full := svgLeft + d.width + svgRight
 	fmt.Fprintf(d, `<svg xmlns="http://www.w3.org/2000/svg" class="story" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f" role="img" aria-label="%s">`+"\n",
 		full, height, full, height, esc(s.Name+": "+s.Headline))
@@ -115,6 +117,19 @@ func (s *Story) svg() string {
 	d.WriteString(notes.String())
 	d.WriteString("</svg>\n")
 	return d.String()
+}
+
+// legend says what the colours mean.
+func (d *drawing) legend(y float64) {
+	x := 16.0
+	for _, l := range []struct{ class, text string }{
+		{"open", "opening"}, {"waste", "not needed, or failed"}, {"first", "first request"}, {"reuse", "reused: no handshake"},
+		{"reuse wait", "paler: waiting for the first byte"}, {"ideal", "what would have been enough"},
+	} {
+		fmt.Fprintf(d, `<rect x="%.1f" y="%.1f" width="10" height="10" rx="2" class="%s"/>`, x, y-9, l.class)
+		d.text(x+14, y, "soft s", "", l.text)
+		x += 14 + textWidth(l.text) + 12
+	}
 }
 
 // scale draws moments, and where time is shortened.
@@ -228,7 +243,7 @@ func (d *drawing) marks(l *Lane, y, height float64) {
 	}
 	below, above := y+height+12, y-5
 	for _, n := range l.Announced {
-		put(d.x(n.At), below, "soft s", n.By+": "+n.What)
+		put(d.x(n.At)+8, below, "soft s", n.By+": "+n.What)
 	}
 	for i, c := range l.Closings {
 		x, m := d.x(c.At), y+height/2
@@ -244,7 +259,7 @@ func (d *drawing) marks(l *Lane, y, height float64) {
 
 // arrows draws from each wasted handshake to the connection that could have carried its
 // request, where that could not any more.
-func (d *drawing) arrows(s *Story, tops []float64) {
+func (d *drawing) arrows(s *Story, bars [][2]float64) {
 	for i := range s.Lanes {
 		l := &s.Lanes[i]
 		c := l.CouldReuse
@@ -259,10 +274,10 @@ func (d *drawing) arrows(s *Story, tops []float64) {
 			if c.Until != nil {
 				to = *c.Until
 			}
-			x, y := d.x(l.Start)+3, tops[i]
-			tx, ty := d.x(to), tops[k]+rowHeight+2
+			x, y := d.x(l.Start)+3, bars[i][0]
+			tx, ty := d.x(to), bars[k][1]+2
 			if k > i {
-				y, ty = tops[i]+rowHeight, tops[k]-2
+				y, ty = bars[i][1], bars[k][0]-2
 			}
 			fmt.Fprintf(d, `<path d="M%.1f %.1fC%.1f %.1f %.1f %.1f %.1f %.1f" class="arrow"/><circle cx="%.1f" cy="%.1f" r="3.5" class="tip"/>`+"\n",
 				x, y, x, (y+ty)/2, tx, (y+ty)/2, tx, ty, tx, ty)

@@ -165,17 +165,25 @@ func clock(m Moment) string { return fmt.Sprintf("%.6f s", m.Seconds()) }
 // saved says what reuse spared.
 func (s *Story) saved() string {
 	var best *Lane
+	most := uint32(0)
 	for i := range s.Lanes {
-		if l := &s.Lanes[i]; l.Reused > 0 && (best == nil || l.Reused > best.Reused) {
-			best = l
+		l := &s.Lanes[i]
+		reused := l.Reused
+		for k := range l.Exchanges {
+			if e := &l.Exchanges[k]; e.Failure != "" && e.Reuse == "true" && reused > 0 {
+				reused--
+			}
+		}
+		if reused > most {
+			best, most = l, reused
 		}
 	}
 	if best == nil {
 		return ""
 	}
-	text := fmt.Sprintf("%s carried %s: %s of them needed no handshake", best.Label, prose.Plural(uint64(best.Requests), "request"), prose.Count(uint64(best.Reused)))
+	text := fmt.Sprintf("%s carried %s: %s of them needed no handshake", best.Label, prose.Plural(uint64(best.Requests), "request"), prose.Count(uint64(most)))
 	if best.Cost > 0 {
-		text += fmt.Sprintf(", which saved %s of waiting (%s each)", span(best.Cost*Moment(best.Reused)), span(best.Cost))
+		text += fmt.Sprintf(", which saved %s of waiting (%s each)", span(best.Cost*Moment(most)), span(best.Cost))
 	}
 	return text + "."
 }
