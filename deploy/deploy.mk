@@ -4,8 +4,13 @@
 VERSION      ?= $(shell deploy/version.sh version)
 COMMIT       ?= $(shell deploy/version.sh commit)
 ARCH         ?= amd64
+ARCHES       ?= amd64 arm64
+RELEASE      := build/release
 IMAGE        ?= keepscope/keepscope:$(subst +,-,$(VERSION))
 BUILDAH      ?= buildah --storage-driver vfs
+# The time that all that is packed says it is of.
+SOURCE_DATE_EPOCH ?= $(shell deploy/version.sh date)
+packing = SOURCE_DATE_EPOCH='$(SOURCE_DATE_EPOCH)' BUILDAH='$(BUILDAH)'
 DEPLOY_TOOLS := build/tools/helm build/tools/kubectl-validate build/tools/kustomize build/tools/nfpm build/tools/deploy-validate
 
 .PHONY: deploy-packages
@@ -24,20 +29,35 @@ build/tools/deploy-validate: $(wildcard deploy/validate/*)
 	cd deploy/validate && go build -ldflags='-s -w' -o $(CURDIR)/$@ .
 
 .PHONY: static
-static: ## build build/package/ARCH/keepscope, one static binary (ARCH=amd64 or arm64)
-	mkdir -p build/package/$(ARCH)
-	deploy/image/static.sh $(ARCH) build/package/$(ARCH)/keepscope '$(VERSION)' '$(COMMIT)'
+static: static-$(ARCH) ## build build/package/ARCH/keepscope, one static binary (ARCH=amd64 or arm64)
 
-# The directory stands in for the Dockerfile's stage that compiles, so that no
-# base image is needed.
+.PHONY: static-amd64 static-arm64
+static-amd64 static-arm64: static-%: deploy-packages
+	@[ -n '$(VERSION)' ] # version.sh said why
+	mkdir -p build/package/$*
+	deploy/image/static.sh $* build/package/$*/keepscope '$(VERSION)' '$(COMMIT)'
+	$(packing) go run -pgo=off ./deploy/sbom -version '$(VERSION)' $$(deploy/image/static.sh $* --libraries | sed 's/^/-c /') \
+		build/package/$*/keepscope >build/package/$*/keepscope.cdx.json
+
+# Written by the binary that runs on this machine: they are the same for all.
+.PHONY: manual
+manual: static-$(shell go env GOHOSTARCH)
+	deploy/package/manual.sh build/package/$(shell go env GOHOSTARCH)/keepscope build/package/manual
+
 .PHONY: image
 image: deploy-packages static ## build the container image IMAGE with buildah
-	cp LICENSE deploy/NOTICE build/package/$(ARCH)/
-	setcap cap_net_raw=ep build/package/$(ARCH)/keepscope
-	$(BUILDAH) build --isolation chroot --platform linux/$(ARCH) -f deploy/Dockerfile \
-		--build-context binary=build/package/$(ARCH) \
-		--build-arg VERSION='$(VERSION)' --build-arg COMMIT='$(COMMIT)' -t '$(IMAGE)' .
+	$(packing) deploy/package/image.sh '$(VERSION)' '$(COMMIT)' '$(IMAGE)' $(ARCH)
 
 .PHONY: deb rpm
-deb rpm: deploy-packages static build/tools/nfpm ## build the Debian or the RPM package
-	ARCH=$(ARCH) VERSION='$(VERSION)' build/tools/nfpm package -f deploy/package/nfpm.yaml -p $@ -t build/package/
+deb rpm: static manual build/tools/nfpm ## build the Debian or the RPM package
+	$(packing) deploy/package/package.sh $(ARCH) '$(VERSION)' build/package/ $@
+
+.PHONY: release
+release: deploy-packages build/tools/nfpm build/tools/helm $(ARCHES:%=static-%) manual ## build all of a release into build/release (as root)
+	rm -rf $(RELEASE)
+	$(packing) deploy/package/release.sh '$(VERSION)' '$(COMMIT)' $(RELEASE) $(ARCHES)
+
+.PHONY: test-packages
+test-packages: deb rpm ## install, upgrade and remove the packages in a Debian made for it, and build a release twice (root, network)
+	deploy/image/packages.sh debootstrap gpg gpg-agent
+	KEEPSCOPE_PACKAGES='$(CURDIR)/build/package' go test -pgo=off -count=1 -timeout 60m -v -run '^TestRelease' ./deploy

@@ -472,40 +472,6 @@ func TestUnitIsConfined(t *testing.T) {
 	}
 }
 
-func TestPackages(t *testing.T) {
-	nfpm := tool(t, "nfpm")
-	dir := t.TempDir()
-	// The stand-in is as good as the binary: this tests the package.
-	config, err := os.ReadFile("package/nfpm.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	binary := filepath.Join(dir, "keepscope")
-	if err := os.WriteFile(binary, []byte("#!/bin/sh\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	changed := filepath.Join(dir, "nfpm.yaml")
-	config = bytes.Replace(config, []byte("build/package/${ARCH}/keepscope"), []byte(binary), 1)
-	if err := os.WriteFile(changed, config, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for packager, show := range map[string][]string{"deb": {"dpkg-deb", "--contents"}, "rpm": {"rpm", "-qpl"}} {
-		target := filepath.Join(dir, "keepscope."+packager)
-		cmd := exec.Command(nfpm, "package", "-f", changed, "-p", packager, "-t", target)
-		cmd.Dir = ".."
-		cmd.Env = append(os.Environ(), "ARCH=amd64", "VERSION=1.2.3")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", packager, err, out)
-		}
-		got := string(output(t, tool(t, show[0]), append(show[1:], target)...))
-		for _, want := range []string{"/usr/bin/keepscope", "/lib/systemd/system/keepscope.service", "/etc/keepscope/keepscope.env", "keepscope-overview.json", "keepscope-alerting-rules.yaml"} {
-			if !strings.Contains(got, want) {
-				t.Errorf("%s has no %s:\n%s", packager, want, got)
-			}
-		}
-	}
-}
-
 // The compose file gives Keepscope no more than the manifests do.
 func TestComposeIsConfined(t *testing.T) {
 	text, err := os.ReadFile("compose/compose.yaml")

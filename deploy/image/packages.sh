@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that building and testing the image needs, where
-# what they bring is missing.
+# packages.sh [PROGRAM...]: installs the Debian packages that building and testing
+# images and packages needs, and those of the programs, where what they bring is
+# missing.
 set -euo pipefail
 
 missing=()
@@ -13,6 +14,7 @@ need flex flex
 need bison bison
 need setcap libcap2-bin
 need rpm rpm
+for program; do need "$program" "$program"; done
 need promtool prometheus
 need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
 [ -e /usr/aarch64-linux-gnu/lib/libc.a ] || missing+=(libc6-dev-arm64-cross)

@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
 # static.sh ARCH OUT [VERSION [COMMIT]]: builds OUT, keepscope for Linux on ARCH
-# (amd64 or arm64), as one static binary.
+# (amd64 or arm64), as one static binary. static.sh ARCH --libraries lists the C
+# libraries in it, as name=version.
 #
 # Debian's libpcap.a needs D-Bus and with it systemd, of which there is no static
 # library. So libpcap is built from Debian's source package, with what capturing
 # on network interfaces takes and nothing else. It is kept in LIBPCAP_CACHE
 # (build/libpcap), so that only the first build takes it from the mirror.
+#
+# The same source, Go, gcc and glibc give the same bytes in any directory: no path
+# is in them, and no build ID of Go's, which depends on where libpcap.a is.
 set -euo pipefail
 
-arch=$1 out=$(realpath -m "$2") version=${3:-} commit=${4:-}
+arch=$1 out=$2 version=${3:-} commit=${4:-}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cache=$(realpath -m "${LIBPCAP_CACHE:-$root/build/libpcap}")
 
@@ -23,6 +27,13 @@ esac
 cc=$triple-gcc
 libpcap_source=libpcap_1.10.3.orig.tar.gz
 libpcap_sum=2a8885c403516cf7b0933ed4b14d6caa30e02052489ebd414dc75ac52e7559e6
+if [ "$out" = --libraries ]; then
+	[[ $libpcap_source =~ _(.*)\.orig ]] && echo "libpcap=${BASH_REMATCH[1]}"
+	echo '#include <features.h>
+glibc=__GLIBC__.__GLIBC_MINOR__' | "$cc" -E -P - | tr -d ' ' | grep '^glibc='
+	exit
+fi
+out=$(realpath -m "$out")
 for program in "$cc" dpkg-source make flex bison; do
 	command -v "$program" >/dev/null || {
 		echo "static.sh: $program is missing: install $(
@@ -91,5 +102,5 @@ cd "$root"
 CGO_ENABLED=1 GOOS=linux GOARCH=$arch CC=$cc \
 	CGO_CFLAGS="-O2 -I$cache/$arch/include" CGO_LDFLAGS="-L$cache/$arch/lib" \
 	go build -trimpath -buildvcs=false -tags netgo,osusergo \
-	-ldflags "-s -w -linkmode external -extldflags -static -X main.version=$version -X main.commit=$commit" \
+	-ldflags "-s -w -buildid= -linkmode external -extldflags -static -X main.version=$version -X main.commit=$commit" \
 	-o "$out" ./cmd/keepscope
