@@ -121,3 +121,22 @@ func put(t *testing.T, dir, name, text string) string {
 	}
 	return path
 }
+
+// The go command refuses a module two of whose files or directories have the
+// same name but for case (https://go.dev/ref/mod#zip-path-size-constraints), and
+// so `go install` of it.
+func TestGoCommandTakesTheModule(t *testing.T) {
+	spelled := map[string]string{}
+	for _, file := range strings.Fields(string(output(t, tool(t, "git"), "-C", "..", "ls-files"))) {
+		for path := file; path != "."; path = filepath.Dir(path) {
+			folded := strings.ToLower(path)
+			if other, ok := spelled[folded]; ok && other != path {
+				t.Errorf("%s and %s differ by case alone", path, other)
+			}
+			spelled[folded] = path
+		}
+	}
+	if len(spelled) == 0 {
+		t.Skip("not a clone")
+	}
+}

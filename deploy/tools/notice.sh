@@ -33,9 +33,9 @@ while read -r path version dir; do
 		exit 1
 	}
 done <"$tmp/modules"
-note "libpcap" deploy/notice/libpcap.txt
-note "glibc (in the static binary; deploy/image/static.sh links it anew with another)" deploy/notice/glibc.txt
-note "glibc, the licence that its notice names" deploy/notice/LGPL-2.1.txt
+note "libpcap" deploy/notices/libpcap.txt
+note "glibc (in the static binary; deploy/image/static.sh links it anew with another)" deploy/notices/glibc.txt
+note "glibc, the licence that its notice names" deploy/notices/LGPL-2.1.txt
 
 {
 	echo "Keepscope is under the Apache License 2.0, which is in the file LICENSE. The program"
