@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -73,6 +74,42 @@ func TestPackages(t *testing.T) {
 	deb := pack(t, "deb", "1.2.4-0.20260102010405-0123456789ab", "")
 	if got, want := string(output(t, "dpkg-deb", "--show", deb)), "keepscope\t1.2.4~0.20260102010405-0123456789ab\n"; got != want {
 		t.Errorf("a commit's package is %q, want %q: below 1.2.4, above 1.2.3", got, want)
+	}
+}
+
+// A release names its own version wherever one is named.
+func TestReleaseNamesItsVersion(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "deploy"), os.DirFS(".")); err != nil {
+		t.Fatal(err)
+	}
+	put(t, dir, "README.md", read(t, "../README.md"))
+	put(t, dir, "CHANGELOG.md", "# Changelog\n\n## Unreleased\n\n### Added\n\n## 0.0.9\n")
+	output(t, filepath.Join(dir, "deploy/package/name.sh"), "7.8.9")
+	if got, want := read(t, filepath.Join(dir, "CHANGELOG.md")), "# Changelog\n\n## Unreleased\n\n## 7.8.9\n\n### Added\n\n## 0.0.9\n"; got != want {
+		t.Errorf("the change log is %q", got)
+	}
+	named := regexp.MustCompile(`(?:keepscope[:_-]|keepscope@v|\?ref=v|/version: "|[vV]ersion: )([0-9]+\.[0-9]+\.[0-9]+)`)
+	times := 0
+	for _, pattern := range []string{"README.md", "*/README.md", "*/*/*.yaml", "*/*/*/*.yaml"} {
+		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			for _, match := range named.FindAllStringSubmatch(read(t, file), -1) {
+				times++
+				if match[1] != "7.8.9" {
+					t.Errorf("%s: %s", file, match[0])
+				}
+			}
+		}
+	}
+	if times < 20 {
+		t.Errorf("it is named %d times", times)
+	}
+	if out, err := exec.Command(filepath.Join(dir, "deploy/package/name.sh"), "v7.8.9").CombinedOutput(); err == nil {
+		t.Errorf("v7.8.9 is taken: %s", out)
 	}
 }
 
@@ -272,7 +309,7 @@ func TestReleaseIsReproducible(t *testing.T) {
 		if err := os.Symlink(tools, filepath.Join(dir, "build/tools")); err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.Command("bash", "-c", prelude+" && make release VERSION=1.2.3 COMMIT=0123abcd SOURCE_DATE_EPOCH=1767315845")
+		cmd := exec.Command("bash", "-c", prelude+" && make release VERSION=1.2.3-test COMMIT=0123abcd SOURCE_DATE_EPOCH=1767315845")
 		cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("make release: %v\n%s", err, out)
@@ -291,7 +328,7 @@ func TestReleaseIsReproducible(t *testing.T) {
 	checkRelease(t, here)
 }
 
-// checkRelease asserts that a release of version 1.2.3 is whole.
+// checkRelease asserts that a release of version 1.2.3-test is whole.
 func checkRelease(t *testing.T, dir string) {
 	t.Helper()
 	var names []string
@@ -303,33 +340,33 @@ func checkRelease(t *testing.T, dir string) {
 		names = append(names, e.Name())
 	}
 	want := []string{
-		"SHA256SUMS", "keepscope-1.2.3-1.aarch64.rpm", "keepscope-1.2.3-1.x86_64.rpm", "keepscope-1.2.3.tgz",
-		"keepscope_1.2.3_amd64.deb", "keepscope_1.2.3_arm64.deb", "keepscope_1.2.3_image.tar",
-		"keepscope_1.2.3_linux_amd64.cdx.json", "keepscope_1.2.3_linux_amd64.tar.gz",
-		"keepscope_1.2.3_linux_arm64.cdx.json", "keepscope_1.2.3_linux_arm64.tar.gz",
+		"SHA256SUMS", "keepscope-1.2.3~test-1.aarch64.rpm", "keepscope-1.2.3~test-1.x86_64.rpm", "keepscope-1.2.3-test.tgz",
+		"keepscope_1.2.3~test_amd64.deb", "keepscope_1.2.3~test_arm64.deb", "keepscope_1.2.3-test_image.tar",
+		"keepscope_1.2.3-test_linux_amd64.cdx.json", "keepscope_1.2.3-test_linux_amd64.tar.gz",
+		"keepscope_1.2.3-test_linux_arm64.cdx.json", "keepscope_1.2.3-test_linux_arm64.tar.gz",
 	}
 	if d := cmp.Diff(want, names); d != "" {
 		t.Error(d)
 	}
 	shell(t, dir, "sha256sum --check --strict --quiet SHA256SUMS")
-	chart := string(output(t, tool(t, "helm"), "template", "ks", filepath.Join(dir, "keepscope-1.2.3.tgz")))
-	if !strings.Contains(chart, "image: keepscope/keepscope:1.2.3\n") && !strings.Contains(chart, `image: "keepscope/keepscope:1.2.3"`) {
+	chart := string(output(t, tool(t, "helm"), "template", "ks", filepath.Join(dir, "keepscope-1.2.3-test.tgz")))
+	if !strings.Contains(chart, "image: keepscope/keepscope:1.2.3-test\n") && !strings.Contains(chart, `image: "keepscope/keepscope:1.2.3-test"`) {
 		t.Error("the chart does not run the image of its version")
 	}
 	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
-		if got := strings.TrimSpace(string(output(t, "dpkg-deb", "--field", fmt.Sprintf("%s/keepscope_1.2.3_%s.deb", dir, arch), "Architecture"))); got != arch {
+		if got := strings.TrimSpace(string(output(t, "dpkg-deb", "--field", fmt.Sprintf("%s/keepscope_1.2.3~test_%s.deb", dir, arch), "Architecture"))); got != arch {
 			t.Errorf("the package for %s is for %s", arch, got)
 		}
-		name := "keepscope_1.2.3_linux_" + arch
+		name := "keepscope_1.2.3-test_linux_" + arch
 		unpacked := t.TempDir()
 		shell(t, unpacked, fmt.Sprintf("tar -xzf '%s/%s.tar.gz'", dir, name))
 		checkStatic(t, filepath.Join(unpacked, name, "keepscope"), machine)
 		if arch == runtime.GOARCH {
-			if got := string(output(t, filepath.Join(unpacked, name, "keepscope"), "--version")); !strings.HasPrefix(got, "keepscope 1.2.3 (commit 0123abcd, ") {
+			if got := string(output(t, filepath.Join(unpacked, name, "keepscope"), "--version")); !strings.HasPrefix(got, "keepscope 1.2.3-test (commit 0123abcd, ") {
 				t.Errorf("it says %s", got)
 			}
 		}
-		checkImage(t, filepath.Join(dir, "keepscope_1.2.3_image.tar"), arch)
+		checkImage(t, filepath.Join(dir, "keepscope_1.2.3-test_image.tar"), arch)
 	}
 }
 
@@ -359,7 +396,7 @@ func checkImage(t *testing.T, archive, arch string) {
 	id := strings.TrimSpace(string(output(t, tool(t, "buildah"), append(slices.Clone(buildah), "pull", "-q", "--arch", arch, "oci-archive:"+archive)...)))
 	got := strings.TrimSpace(string(output(t, tool(t, "buildah"), append(slices.Clone(buildah), "inspect", "--type", "image", "--format",
 		`{{.OCIv1.Architecture}} {{index .OCIv1.Config.Labels "org.opencontainers.image.version"}} {{index .OCIv1.Config.Labels "org.opencontainers.image.revision"}}`, id)...)))
-	if want := arch + " 1.2.3 0123abcd"; got != want {
+	if want := arch + " 1.2.3-test 0123abcd"; got != want {
 		t.Errorf("image: %q, want %q", got, want)
 	}
 }

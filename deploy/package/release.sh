@@ -12,6 +12,10 @@ mkdir -p "$out"
 	echo "release.sh: the work tree has changes that are not committed" >&2
 	exit 1
 }
+if [[ $version =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] && ! { grep -q "^appVersion: $version\$" deploy/helm/keepscope/Chart.yaml && grep -q "^## $version\$" CHANGELOG.md; }; then
+	echo "release.sh: the manifests or CHANGELOG.md do not name $version: deploy/package/name.sh does, and the tag comes after it" >&2
+	exit 1
+fi
 [ -z "$(ls -A "$out")" ] || {
 	echo "release.sh: $3 is not empty" >&2
 	exit 1
