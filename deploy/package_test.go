@@ -300,8 +300,8 @@ func TestReleaseIsReproducible(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	build := func(dir, prelude string, env ...string) string {
-		t.Helper()
+	source := func() string {
+		dir := t.TempDir()
 		shell(t, "..", fmt.Sprintf("git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C '%s'", dir))
 		if err := os.Mkdir(filepath.Join(dir, "build"), 0o755); err != nil {
 			t.Fatal(err)
@@ -309,7 +309,11 @@ func TestReleaseIsReproducible(t *testing.T) {
 		if err := os.Symlink(tools, filepath.Join(dir, "build/tools")); err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.Command("bash", "-c", prelude+" && make release VERSION=1.2.3-test COMMIT=0123abcd SOURCE_DATE_EPOCH=1767315845")
+		return dir
+	}
+	build := func(dir, mask string, env ...string) string {
+		t.Helper()
+		cmd := exec.Command("bash", "-c", "umask "+mask+" && make release VERSION=1.2.3-test COMMIT=0123abcd SOURCE_DATE_EPOCH=1767315845")
 		cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("make release: %v\n%s", err, out)
@@ -318,9 +322,9 @@ func TestReleaseIsReproducible(t *testing.T) {
 	}
 	keys := "GNUPGHOME=" + t.TempDir()
 	shell(t, ".", keys+" gpg --batch --quiet --passphrase '' --quick-generate-key maintainers@example.com default sign never")
-	here := build(t.TempDir(), "umask 022", "LIBPCAP_CACHE="+libpcap, keys, "SIGNING_KEY=maintainers@example.com")
-	there := t.TempDir()
-	again := build(there, "umask 077", "GOCACHE="+there+"/cache", "LIBPCAP_CACHE="+there+"/libpcap", "TZ=Asia/Kolkata", "LC_ALL=C.UTF-8")
+	here, there := source(), source()
+	here = build(here, "022", "LIBPCAP_CACHE="+libpcap, keys, "SIGNING_KEY=maintainers@example.com")
+	again := build(there, "077", "GOCACHE="+there+"/cache", "LIBPCAP_CACHE="+there+"/libpcap", "TZ=Asia/Kolkata", "LC_ALL=C.UTF-8", "SIGNING_KEY=")
 	if d := cmp.Diff(read(t, filepath.Join(here, "SHA256SUMS")), read(t, filepath.Join(again, "SHA256SUMS"))); d != "" {
 		t.Error(d)
 	}
