@@ -235,12 +235,24 @@ func total(counts []uint64) (n uint64) {
 	return n
 }
 
+// common says whether a cause is one of those by which most handshakes are wasted:
+// their series are there before the first, so that it is an increase. The others are
+// most of two dozen, and of most servers never seen.
+func common(c fact.Cause) bool {
+	switch c {
+	case fact.PoolMiss, fact.Cause(fact.ReasonClientClose), fact.Cause(fact.ReasonServerClose), fact.Cause(fact.ReasonClientDiscard),
+		fact.Cause(fact.ReasonClientIdle), fact.Cause(fact.ReasonServerIdle):
+		return true
+	}
+	return false
+}
+
 // judged adds verdicts on what is counted.
 func (b *builder) judged(t *server) {
 	v, probed := &t.Counted, &t.probed().Traffic
 	b.parts(NeededHandshakes, v.Needed, probed.Needed, nil)
 	for cause, n := range v.Wasted {
-		if n > 0 || fact.Cause(cause).Possible() {
+		if n > 0 || common(fact.Cause(cause)) {
 			b.parts(WastedHandshakes, n, probed.Wasted[cause], &v.WastedBy[cause], LabelCause, fact.Cause(cause).String())
 		}
 	}
