@@ -62,11 +62,11 @@ func recordOf(c *fact.Connection) Record {
 	return r
 }
 
-func (r *Record) compare(o *Record) int {
-	if r.At != o.At {
-		return cmp.Compare(r.At, o.At)
+func (k *Record) compare(o *Record) int {
+	if k.At != o.At {
+		return cmp.Compare(k.At, o.At)
 	}
-	return cmp.Compare(r.ID, o.ID)
+	return cmp.Compare(k.ID, o.ID)
 }
 
 // A Newest has the records of the newest connections.

@@ -193,10 +193,10 @@ func filled(cfg Config, workers, n int) *Set {
 // where not every server gets a name.
 func TestMergeEqualsOne(t *testing.T) {
 	for _, cfg := range []Config{{}, {MaxServers: 200, MaxPairs: 50}, {ByNetwork: true}} {
-		want := filled(cfg, 1, 250)
+		want := filled(cfg, 1, 100)
 		wantRows := rowsOf(want)
 		for _, workers := range []int{2, 5} {
-			got := filled(cfg, workers, 250)
+			got := filled(cfg, workers, 100)
 			if diff := cmp.Diff(wantRows, rowsOf(got), all...); diff != "" {
 				t.Fatalf("%+v, %d workers (-one +many):\n%s", cfg, workers, diff)
 			}
