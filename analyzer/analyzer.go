@@ -79,6 +79,7 @@ type Analyzer struct {
 
 // limits counts the caps of this package that were met.
 type limits struct {
+	pools     pool.Stats // of captures before this one
 	unsettled uint64
 	traces    uint64
 }
@@ -124,6 +125,9 @@ func (a *Analyzer) Flush() {
 		a.settle(u)
 	}
 	a.unsettled = nil
+	if a.pools != nil {
+		a.limits.pools.Add(a.pools.Stats())
+	}
 	a.newPools()
 }
 

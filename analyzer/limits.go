@@ -17,7 +17,8 @@ func (a *Analyzer) Limits() fact.Limits {
 		list = append(list, fact.Limit{Name: "held_tls_records", Count: a.decryption.Stats.Full, Means: "records that waited for keys, or for their end, were given up"})
 	}
 	if a.pools != nil {
-		p := a.pools.Stats()
+		p := a.limits.pools
+		p.Add(a.pools.Stats())
 		list = append(list,
 			fact.Limit{Name: "pool_pairs", Count: p.Evicted, Means: "a pair of client and server was forgotten: a handshake that it wastes next counts as needed"},
 			fact.Limit{Name: "pool_slots", Count: p.SlotsEvicted + p.Slotless, Means: "an idle connection of the ideal pool was forgotten: a handshake may count as needed"},

@@ -70,7 +70,7 @@ type Stats struct {
 	Invalid         uint64 // segments with a sequence number that cannot be
 	TimedOut        uint64 // connections ended by the idle limit
 	Evicted         uint64 // connections ended because the table was full
-	EvictedHalfOpen uint64 // of these, the ones that no handshake and no byte was seen of
+	EvictedHalfOpen uint64 // of these, the ones that no handshake was seen of, and no byte or one side alone
 	Resumed         uint64 // connections that went on after a RST was believed
 }
 

@@ -238,8 +238,10 @@ func staler(x, y *Conn) bool {
 	return x.Last < y.Last
 }
 
-// carriesNothing reports whether neither a whole handshake nor a byte was seen:
-// what a flood of SYNs, or of segments of no connection, leaves behind.
+// carriesNothing reports whether neither a whole handshake was seen nor a byte of a
+// connection on which both sides were heard: what a flood of SYNs, or of segments of
+// no connection, with bytes or without, leaves behind.
 func (c *Conn) carriesNothing() bool {
-	return c.state&ackSeen == 0 && c.Bytes[Client]|c.Bytes[Server] == 0
+	return c.state&ackSeen == 0 &&
+		(c.Bytes[Client]|c.Bytes[Server] == 0 || c.Packets[Client] == 0 || c.Packets[Server] == 0)
 }

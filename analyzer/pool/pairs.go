@@ -28,6 +28,7 @@ type pair struct {
 	key                    Pair
 	listed                 bool
 	busy                   bool // a connection was reused since its worth was asked
+	judged                 bool // a handshake was
 	anyOrigin              bool // all pairs of its address were joined into it
 }
 
@@ -54,6 +55,7 @@ func (p *Pools) pairOf(c *Conn) *pair {
 		return r
 	}
 	r := p.enter(c, &old.key)
+	r.judged = r.judged || old.judged
 	p.unref(old)
 	return r
 }
@@ -177,11 +179,14 @@ func (p *Pools) evict() {
 }
 
 // worth says how much a pair is worth: 2 where a connection was reused since this was
-// last asked, 1 where one carried a request within Window, else 0.
+// last asked, 1 where one carried a request within Window, else 0; and 0 where no handshake
+// was judged, for who makes addresses up has none.
 func (p *Pools) worth(r *pair) int {
 	switch {
 	case r.busy:
 		return 2
+	case !r.judged:
+		return 0
 	case p.now-r.active <= p.cfg.Window:
 		return 1
 	default:
@@ -220,7 +225,7 @@ func (p *Pools) merge(into, r *pair) {
 	}
 	into.slots += r.slots
 	into.lastSYN, into.active, into.reused = max(into.lastSYN, r.lastSYN), max(into.active, r.active), max(into.reused, r.reused)
-	into.busy = into.busy || r.busy
+	into.busy, into.judged = into.busy || r.busy, into.judged || r.judged
 	p.unlist(r)
 	r.into = into
 	into.refs++

@@ -79,7 +79,7 @@
 // Taken at random, victims degrade the verdicts gradually: of clients that come back
 // in turn, a few more than the cap, nearly all are found again, where an order by age
 // would forget each just before it returns (TestEvictionIsGradual). Of the 8 pairs
-// the first goes that no request concerned within Window; else the first on which
+// the first goes that no request concerned within Window, or of which no handshake was judged; else the first on which
 // none but first requests did since it was last among 8; else the first. A forgotten
 // pair begins again with an empty pool. Its open connections keep their verdicts, and
 // their next requests count in the new pool.
@@ -216,6 +216,17 @@ func orDefault[T int | int64](v, def T) T {
 	return def
 }
 
+// Add adds what s counts.
+func (t *Stats) Add(s Stats) {
+	t.Pairs += s.Pairs
+	t.Slots += s.Slots
+	t.Evicted += s.Evicted
+	t.SlotsEvicted += s.SlotsEvicted
+	t.Slotless += s.Slotless
+	t.JoinedByCap += s.JoinedByCap
+	t.LossesForgotten += s.LossesForgotten
+}
+
 // Stats returns the sizes and counts of now.
 func (p *Pools) Stats() Stats {
 	s := p.stats
@@ -236,6 +247,7 @@ func (p *Pools) First(c *Conn, key Pair, syn, t int64) Judgement {
 		p.take(c, r, t)
 		return Judgement{}
 	}
+	r.judged = true
 	r.opened(syn)
 	s := p.newest(r, syn, t-p.cfg.Window)
 	if s == nil {
