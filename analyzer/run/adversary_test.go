@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -41,8 +42,12 @@ func honestTraffic() []sniffer.Segment {
 		}
 	}
 	segments := s.Segments()
-	slices.SortStableFunc(segments, func(x, y sniffer.Segment) int { return int(x.Time - y.Time) })
+	sortByTime(segments)
 	return segments
+}
+
+func sortByTime(segments []sniffer.Segment) {
+	slices.SortStableFunc(segments, func(x, y sniffer.Segment) int { return cmp.Compare(x.Time, y.Time) })
 }
 
 // honest hears what is told of the honest clients.

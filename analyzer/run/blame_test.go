@@ -1,7 +1,6 @@
 package run
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -282,7 +281,7 @@ func conversation(text string, mss int) []sniffer.Segment {
 		s = s.WithMSS(mss)
 	}
 	segments := s.Segments()
-	slices.SortStableFunc(segments, func(x, y sniffer.Segment) int { return cmp.Compare(x.Time, y.Time) })
+	sortByTime(segments)
 	return segments
 }
 
