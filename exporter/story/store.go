@@ -140,8 +140,12 @@ func New(cfg Config) *Store {
 // Exchange implements [fact.Observer]: a connection's trace has its exchanges.
 func (s *Store) Exchange(*fact.Exchange) {}
 
-// Connection implements [fact.Observer]. A connection without a trace is counted only.
+// Connection implements [fact.Observer]. A connection without a trace is passed over: of
+// many, few need to be looked at (analyzer.Config.TraceRate).
 func (s *Store) Connection(c *fact.Connection) {
+	if c.Trace == nil {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.pairOf(c)
@@ -152,9 +156,6 @@ func (s *Store) Connection(c *fact.Connection) {
 	}
 	cause := subject(c)
 	p.by[cause]++
-	if c.Trace == nil {
-		return
-	}
 	l := s.newLane()
 	l.set(c)
 	s.bytes += l.size()

@@ -43,8 +43,8 @@ type Story struct {
 	Connection  ID        `json:"connection"`
 	Headline    string    `json:"headline"`
 	Says        []string  `json:"says"` // what can be learned, in sentences
-	Connections uint64    `json:"connections"`
-	Wasted      uint64    `json:"wasted_handshakes"` // of the pair, up to the end of the story at least
+	Connections uint64    `json:"connections"`       // of the pair, those that were looked at
+	Wasted      uint64    `json:"wasted_handshakes"` // of them
 	Alike       uint64    `json:"alike"`             // connections of the pair with this subject
 	Lossy       bool      `json:"incomplete"`        // bytes were lost where they mattered
 	Lanes       []Lane    `json:"lanes"`

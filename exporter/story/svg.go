@@ -64,8 +64,11 @@ func (d *drawing) bar(x, y, w, h float64, class, label, tip string) {
 	d.WriteString("</g>\n")
 }
 
-// over writes a label over bars, where it fits.
+// over writes a label over bars, or its first word, where it fits.
 func (d *drawing) over(x, y, w, h float64, label string) {
+	if textWidth(label) > w-4 {
+		label, _, _ = strings.Cut(label, " ")
+	}
 	if label != "" && h >= 16 && textWidth(label) <= w-4 {
 		fmt.Fprintf(d, `<text x="%.1f" y="%.1f" class="on s none" text-anchor="middle">%s</text>`, x+w/2, y+h/2+4, esc(label))
 	}
@@ -128,7 +131,7 @@ func (d *drawing) legend(y float64) {
 	} {
 		fmt.Fprintf(d, `<rect x="%.1f" y="%.1f" width="10" height="10" rx="2" class="%s"/>`, x, y-9, l.class)
 		d.text(x+14, y, "soft s", "", l.text)
-		x += 14 + textWidth(l.text) + 12
+		x += 14 + textWidth(l.text)*0.95 + 14
 	}
 }
 
