@@ -39,8 +39,8 @@ func TestDependencies(t *testing.T) {
 		{"exporter/naming", []string{"sniffer"}, pure},
 		{"exporter/prose", nil, pure},
 		{"exporter/tally", []string{"sniffer", "analyzer/fact", "analyzer/http", "analyzer/software", "exporter/naming", "exporter/clients"}, pure},
-		{"exporter/events", []string{"sniffer", "analyzer/fact", "analyzer/http", "analyzer/software", "exporter/naming"}, pure},
-		{"exporter/events/columnar", []string{"sniffer", "analyzer/fact", "analyzer/http", "analyzer/software", "exporter/naming", "exporter/events"}, []string{"github.com/prometheus/"}}, // parquet-go reaches net/http
+		{"exporter/events", []string{"sniffer", "analyzer/fact", "analyzer/http", "analyzer/software", "exporter/naming", "exporter/communityid"}, pure},
+		{"exporter/events/columnar", []string{"sniffer", "analyzer/fact", "analyzer/http", "analyzer/software", "exporter/naming", "exporter/events", "exporter/communityid"}, []string{"github.com/prometheus/"}}, // parquet-go reaches net/http
 		{"exporter/report", []string{"sniffer", "reassembly", "analyzer", "exporter"}, []string{"net/http", "github.com/prometheus/"}},
 		{"exporter/communityid", []string{"sniffer"}, noCgo},
 		{"exporter/story", []string{"sniffer", "analyzer/", "exporter/communityid", "exporter/prose"}, []string{"net/http", "log", "github.com/prometheus/"}},

@@ -33,8 +33,12 @@ type explainCmd struct {
 // tracedExchanges is how many exchanges a drawn connection has at most.
 const tracedExchanges = 64
 
-// storyMemory is the part of --max-memory that stories of a file may take.
-const storyMemory = 4
+// storyMemory is the part of --max-memory that stories of a file may take, and again
+// the traces of open connections, of traceBytes each.
+const (
+	storyMemory = 4
+	traceBytes  = tracedExchanges * 80
+)
 
 // Run reads the files and explains what is worth it.
 func (e *explainCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
@@ -44,7 +48,8 @@ func (e *explainCmd) Run(ctx context.Context, con console, log *slog.Logger) err
 	}
 	r := readCmd{Files: e.Files, Filter: e.Filter, analysis: e.analysis}
 	var stores story.Stores
-	l := listen{traces: tracedExchanges, each: []func(int) fact.Observer{func(int) fact.Observer {
+	traced := max(int(e.MaxMemory)/storyMemory/traceBytes, e.Workers)
+	l := listen{traces: tracedExchanges, maxTraced: traced, each: []func(int) fact.Observer{func(int) fact.Observer {
 		s := story.New(story.Config{Query: q, MaxPairs: e.MaxConnections / e.Workers, MaxBytes: int(e.MaxMemory) / storyMemory / e.Workers})
 		stores = append(stores, s)
 		return s

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"math/rand/v2"
 	"time"
@@ -33,7 +32,7 @@ type listen struct {
 	tally     tally.Config
 	reuseIdle int // idle times to list for each connection
 	traces    int // exchanges to keep of each connection, for who draws it
-	maxTraced int // connections that they are kept of; 0: all that are tracked
+	maxTraced int // open connections that they are kept of
 	// each of them returns a worker's own listener.
 	each []func(worker int) fact.Observer
 	// wrap stands between a worker and who listens to it; nil for nothing.
@@ -74,7 +73,7 @@ func (a *analysis) pipeline(l listen) *pipeline {
 func (a *analysis) analyzer(n int, l listen) analyzer.Config {
 	c := analyzer.Config{
 		ReuseWindow: a.ReuseWindow, IdleLimit: max(idleTimeout, a.ReuseWindow), SharedClients: a.SharedClients,
-		Traces: l.traces, MaxTraced: max(cmp.Or(l.maxTraced, a.MaxConnections)/n, 1),
+		Traces: l.traces, MaxTraced: max(l.maxTraced/n, 1),
 		MaxReuseIdle: l.reuseIdle, MaxHeaderBytes: a.share(n) / 4, MaxConnections: max(a.MaxConnections/n, 1),
 	}
 	if a.keys != nil {

@@ -272,7 +272,7 @@ func BenchmarkStories(b *testing.B) {
 		obs func() fact.Observer
 	}{
 		{"without", analyzer.Config{}, func() fact.Observer { return nothing{} }},
-		{"live", analyzer.Config{Traces: 8, TraceRate: 20, MaxTraced: 1024}, func() fact.Observer { return story.New(story.Config{Newest: true}) }},
+		{"live", analyzer.Config{Traces: story.LiveTraces, TraceRate: story.LiveTraceRate, MaxTraced: story.LiveMaxTraced}, func() fact.Observer { return story.New(story.Config{Newest: true}) }},
 		{"each", analyzer.Config{Traces: 8}, func() fact.Observer { return story.New(story.Config{Newest: true}) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
