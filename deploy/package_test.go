@@ -322,6 +322,7 @@ func TestReleaseIsReproducible(t *testing.T) {
 	}
 	keys := "GNUPGHOME=" + t.TempDir()
 	shell(t, ".", keys+" gpg --batch --quiet --passphrase '' --quick-generate-key maintainers@example.com default sign never")
+	t.Cleanup(func() { shell(t, ".", keys+" gpgconf --kill gpg-agent") })
 	here, there := source(), source()
 	here = build(here, "022", "LIBPCAP_CACHE="+libpcap, keys, "SIGNING_KEY=maintainers@example.com")
 	again := build(there, "077", "GOCACHE="+there+"/cache", "LIBPCAP_CACHE="+there+"/libpcap", "TZ=Asia/Kolkata", "LC_ALL=C.UTF-8", "SIGNING_KEY=")
