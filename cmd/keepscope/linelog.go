@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,20 +9,13 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/keepscope/keepscope/analyzer/fact"
-
-	"github.com/keepscope/keepscope/exporter/events"
 )
 
 // The bounds of a lineLog.
 const (
-	maxQueued  = 8192        // lines that wait for the disk
 	maxUnsent  = 64 << 10    // bytes that are written at once
-	maxKeptBuf = 4 << 10     // bytes of a buffer that is used again
 	logIdle    = 64          // idle times in a line
 	reopenWait = time.Second // before the file is tried again
 )
@@ -43,13 +35,9 @@ type lineLog struct {
 	max  int64     // bytes of a file
 	keep int       // rotated files
 	user *userIDs
-	log  *slog.Logger
 
-	queue            chan []byte
-	free             chan []byte
-	done             chan struct{}
-	again            chan struct{} // asks to reopen the file
-	written, dropped atomic.Uint64
+	recordQueue
+	again chan struct{} // asks to reopen the file
 
 	// For write's goroutine.
 	file    *os.File
@@ -63,9 +51,8 @@ type lineLog struct {
 // openLog starts a log; path "-" is standard output.
 func openLog(path string, out io.Writer, maximum int64, keep int, user *userIDs, log *slog.Logger) (*lineLog, error) {
 	l := &lineLog{
-		out: out, max: maximum, keep: keep, user: user, log: log,
-		queue: make(chan []byte, maxQueued), free: make(chan []byte, maxQueued), done: make(chan struct{}),
-		again: make(chan struct{}, 1),
+		out: out, max: maximum, keep: keep, user: user,
+		recordQueue: newRecordQueue(appendConnectionLine, log), again: make(chan struct{}, 1),
 	}
 	if path != "-" {
 		if err := l.begin(path); err != nil {
@@ -76,32 +63,12 @@ func openLog(path string, out io.Writer, maximum int64, keep int, user *userIDs,
 	return l, nil
 }
 
-// observer returns what hears one worker's connections.
-func (l *lineLog) observer() fact.Observer { return logObserver{l} }
-
-// A logObserver makes lines of a worker's connections.
-type logObserver struct{ log *lineLog }
-
-func (logObserver) Exchange(*fact.Exchange) {}
-
-func (o logObserver) Connection(c *fact.Connection) {
-	l := o.log
-	if len(l.queue) == cap(l.queue) { // saves making a line that has no room
-		l.dropped.Add(1)
-		return
+// folder is where the log's files are.
+func (l *lineLog) folder() string {
+	if l.path == "" {
+		return ""
 	}
-	var b []byte
-	select {
-	case b = <-l.free:
-	default:
-		b = make([]byte, 0, 1<<10)
-	}
-	b = append(events.AppendConnection(b[:0], c), '\n')
-	select {
-	case l.queue <- b:
-	default:
-		l.dropped.Add(1)
-	}
+	return filepath.Dir(l.path)
 }
 
 // reopen asks to open the file anew, as who has renamed it wants it.
@@ -129,12 +96,7 @@ func (l *lineLog) write() {
 				l.writable()
 			}
 		}
-		if b != nil && cap(b) <= maxKeptBuf {
-			select {
-			case l.free <- b:
-			default:
-			}
-		}
+		l.recycle(b)
 		if len(l.queue) == 0 {
 			l.flush()
 		}
@@ -372,14 +334,3 @@ func (l *lineLog) rotatable() error {
 }
 
 func owner(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }
-
-// close writes the last lines. No worker may run any more. A disk that does not
-// take them before ctx is done loses them.
-func (l *lineLog) close(ctx context.Context) {
-	close(l.queue)
-	select {
-	case <-l.done:
-	case <-ctx.Done():
-		l.log.Warn("connection log: the last lines were not taken in time", "lines", len(l.queue))
-	}
-}

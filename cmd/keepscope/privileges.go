@@ -255,7 +255,7 @@ const (
 	readFile  = landlock.AccessFSSet(ll.AccessFSReadFile)
 	readDir   = readFile | landlock.AccessFSSet(ll.AccessFSReadDir)
 	writeFile = readFile | landlock.AccessFSSet(ll.AccessFSWriteFile|ll.AccessFSTruncate)
-	writeDir  = readDir | writeFile | landlock.AccessFSSet(ll.AccessFSMakeReg|ll.AccessFSRemoveFile)
+	writeDir  = readDir | writeFile | landlock.AccessFSSet(ll.AccessFSMakeReg|ll.AccessFSMakeDir|ll.AccessFSRemoveFile)
 )
 
 // landlock confines the process to its files, as far as the kernel can.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -45,8 +46,9 @@ type runCmd struct {
 
 	Linger time.Duration `placeholder:"TIME" help:"Go on for this long after SIGTERM, for an app that drains meanwhile. A second SIGTERM ends that, in order."`
 
-	LogConnections string `group:"Log of connections:" placeholder:"FILE" help:"Write a line of JSON for each connection that ends; '-' is standard output. A file that is renamed, removed or cut short is made anew, at SIGHUP at once. The user that keepscope becomes must be allowed to write in the file's directory."`
+	LogConnections string `group:"Log of connections:" placeholder:"FILE|DIR/" help:"Write a line of JSON for each connection that ends; '-' is standard output, a folder gets a file an hour in dt=DAY/node=NODE/, none of which is ever removed. A file that is renamed, removed or cut short is made anew, at SIGHUP at once. The user that keepscope becomes must be allowed to write in the file's directory."`
 	LogMaxSize     size   `group:"Log of connections:" default:"100MiB" help:"Size at which that file is rotated."`
+	LogFormat      string `group:"Log of connections:" name:"connections-format" enum:"ndjson,parquet" default:"ndjson" help:"What the log is written as: ${enum}; parquet takes a folder."`
 	LogKeep        int    `group:"Log of connections:" default:"3" help:"Rotated files that are kept, as FILE.1 and so on."`
 
 	OTLPEndpoint string        `group:"Metrics:" name:"otlp-endpoint" placeholder:"URL" help:"Push the metrics to this OTLP endpoint, too, e.g. http://collector:4318."`
@@ -150,11 +152,32 @@ type sidecar struct {
 	pipeline *pipeline
 	exporter *exporter.Exporter
 	process  *prometheus.Registry // metrics of the process itself
-	lines    *lineLog             // nil without
+	lines    connectionLog        // nil without
 	own      ownTraffic
 	live     *live
 	tap      *tap
 	ended    atomic.Bool
+}
+
+// A connectionLog writes records of connections while packets are captured.
+type connectionLog interface {
+	observer() fact.Observer
+	reopen()
+	counts() (written, dropped uint64)
+	close(context.Context)
+	folder() string // that it writes in; empty for none
+}
+
+// openLog starts the log that the flags ask for.
+func (r *runCmd) openLog(con console, user *userIDs, log *slog.Logger) (connectionLog, error) {
+	info, err := os.Stat(r.LogConnections)
+	switch {
+	case strings.HasSuffix(r.LogConnections, "/") || err == nil && info.IsDir():
+		return openFolderLog(r.LogConnections, r.LogFormat == "parquet", int64(r.LogMaxSize), user, log)
+	case r.LogFormat == "parquet":
+		return nil, wrong("connections-format", errors.New("--connections-format=parquet: it takes a folder, as with --log-connections=/var/log/keepscope/"))
+	}
+	return openLog(r.LogConnections, con.out, int64(r.LogMaxSize), r.LogKeep, user, log)
 }
 
 // Run captures and serves until it is told to stop.
@@ -176,7 +199,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		return err
 	}
 	if r.LogConnections != "" {
-		lines, err := openLog(r.LogConnections, con.out, int64(r.LogMaxSize), r.LogKeep, user, log)
+		lines, err := r.openLog(con, user, log)
 		if err != nil {
 			return err
 		}
@@ -334,7 +357,7 @@ func (s *sidecar) stages() exporter.Stages {
 	out := s.tap.stages(len(s.live.Interfaces()))
 	out.Reassembly, out.Limits, out.KeylogLines = s.pipeline.reassembly(), s.pipeline.limits(), s.cmd.keylogLines()
 	if s.lines != nil {
-		out.LogLines, out.LogDropped = s.lines.written.Load(), s.lines.dropped.Load()
+		out.LogLines, out.LogDropped = s.lines.counts()
 	}
 	return out
 }
@@ -357,8 +380,8 @@ func (s *sidecar) report() *report.Report {
 func (s *sidecar) confine() confinement {
 	r := s.cmd
 	c := confinement{Read: r.keyFolders()}
-	if s.lines != nil && s.lines.path != "" {
-		c.Write = append(c.Write, filepath.Dir(s.lines.path))
+	if s.lines != nil && s.lines.folder() != "" {
+		c.Write = append(c.Write, s.lines.folder())
 	}
 	if r.WebConfigFile != "" {
 		c.Read = append(c.Read, webFiles(r.WebConfigFile)...)

@@ -1,0 +1,313 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/exporter/events/columnar"
+)
+
+const (
+	checkEvery = 10 * time.Second // whether the file has come of age
+	jumpLeast  = time.Minute      // by which a clock that is set shows
+	temporary  = ".tmp"
+)
+
+// A folderLog writes records to files below a folder, dt=DAY/node=NODE/, one for
+// each hour of writing and each size. A file gets its name once it is whole and on
+// the disk: no reader sees half of one, and whatever ends the process leaves whole
+// files, and at most one without a name, which the next start removes. Nothing else
+// is ever removed: that is for those who collect them.
+//
+// It never keeps a worker waiting. A file that cannot be completed (the disk is
+// full, the folder gone) is given up, its records are counted as dropped, and
+// another one is tried a second later.
+type folderLog struct {
+	recordQueue
+	dir     string
+	max     int64 // bytes of a file
+	parquet bool
+	from    columnar.Place
+	user    *userIDs
+	again   chan struct{}    // asks to complete the file
+	tick    <-chan time.Time // asks whether it has come of age
+	stop    func()           // of tick
+	now     func() (wall time.Time, elapsed time.Duration)
+
+	// For write's goroutine.
+	file    *recordFile // nil without
+	retry   time.Duration
+	failing bool
+}
+
+// A recordFile is one that has no name yet.
+type recordFile struct {
+	*os.File
+	dir, name string
+	opened    time.Time
+	elapsed   time.Duration
+	out       *bufio.Writer
+	rows      recordWriter
+	size      int64
+	records   uint64
+}
+
+// A recordWriter writes records to a file.
+type recordWriter interface {
+	Write(record []byte) error
+	Close() error
+}
+
+// lineRecords are records that are lines.
+type lineRecords struct{ io.Writer }
+
+// Write implements recordWriter.
+func (l lineRecords) Write(line []byte) error {
+	_, err := l.Writer.Write(line)
+	return err
+}
+
+// Close implements recordWriter.
+func (lineRecords) Close() error { return nil }
+
+// openFolderLog starts a log, of which it removes what an earlier one left without
+// a name.
+func openFolderLog(dir string, parquet bool, maximum int64, user *userIDs, log *slog.Logger) (*folderLog, error) {
+	l := newFolderLog(dir, parquet, maximum, user, log)
+	if err := l.open(); err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w: %v must be allowed to make folders and files in %s", err, user, l.dir)
+		}
+		return nil, fmt.Errorf("--log-connections: %w", err)
+	}
+	ticker := time.NewTicker(checkEvery)
+	l.tick, l.stop = ticker.C, ticker.Stop
+	go l.write()
+	return l, nil
+}
+
+func newFolderLog(dir string, parquet bool, maximum int64, user *userIDs, log *slog.Logger) *folderLog {
+	start := time.Now()
+	l := &folderLog{
+		dir: filepath.Clean(dir), parquet: parquet, max: maximum, from: livePlace(), user: user, again: make(chan struct{}, 1),
+		now: func() (time.Time, time.Duration) { return time.Now(), time.Since(start) },
+	}
+	appendTo := appendConnectionLine
+	if parquet {
+		appendTo = func(b []byte, c *fact.Connection) []byte { return connectionRows().Append(b, c) }
+	}
+	l.recordQueue = newRecordQueue(appendTo, log)
+	return l
+}
+
+func (l *folderLog) folder() string { return l.dir }
+
+// reopen asks to complete the file.
+func (l *folderLog) reopen() {
+	select {
+	case l.again <- struct{}{}:
+	default: // it was asked already
+	}
+}
+
+// write takes records to files until the queue is closed.
+func (l *folderLog) write() {
+	defer close(l.done)
+	defer l.stop()
+	for open := true; open; {
+		var b []byte
+		select {
+		case b, open = <-l.queue:
+			if open {
+				l.record(b)
+				l.recycle(b)
+			}
+		case <-l.again:
+			l.complete()
+		case <-l.tick:
+			l.rotate()
+		}
+	}
+	l.complete()
+}
+
+// record writes a record.
+func (l *folderLog) record(b []byte) {
+	l.rotate()
+	if l.file == nil && !l.reopened() {
+		l.dropped.Add(1)
+		return
+	}
+	l.file.records++
+	if err := l.file.rows.Write(b); err != nil {
+		l.failed(err)
+	}
+}
+
+// rotate completes a file that is large enough, or another hour's.
+func (l *folderLog) rotate() {
+	f := l.file
+	if f == nil {
+		return
+	}
+	wall, elapsed := l.now()
+	if f.size < l.max && hourOf(wall).Equal(hourOf(f.opened)) {
+		return
+	}
+	if jump := wall.Round(0).Sub(f.opened.Round(0)) - (elapsed - f.elapsed); jump.Abs() >= jumpLeast {
+		l.log.Warn("connection log: the clock was set, and files are named by it", "seconds", jump.Seconds())
+	}
+	l.complete()
+}
+
+func hourOf(t time.Time) time.Time { return t.UTC().Truncate(time.Hour) }
+
+// reopened begins a file, unless one failed just now.
+func (l *folderLog) reopened() bool {
+	if _, elapsed := l.now(); l.failing && elapsed < l.retry {
+		return false
+	}
+	if err := l.open(); err != nil {
+		l.failed(err)
+		return false
+	}
+	return true
+}
+
+// open begins a file.
+func (l *folderLog) open() error {
+	wall, elapsed := l.now()
+	node := "node=" + url.PathEscape(cmp.Or(l.from.Node, "unknown"))
+	kind := ".ndjson"
+	if l.parquet {
+		kind = ".parquet"
+	}
+	f := &recordFile{
+		dir:    filepath.Join(l.dir, "dt="+wall.UTC().Format(time.DateOnly), node),
+		name:   fmt.Sprintf("connections-%s-%08x%s", hourOf(wall).Format("20060102T15"), rand.Uint32(), kind),
+		opened: wall, elapsed: elapsed,
+	}
+	if err := l.user.do(func() (err error) {
+		l.removeLeft(node)
+		if err = os.MkdirAll(f.dir, 0o755); err != nil {
+			return err
+		}
+		f.File, err = os.OpenFile(f.path(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+		return err
+	}); err != nil {
+		return err
+	}
+	// It says that the file is somebody's. Where it can't be had, none is removed.
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	f.out = bufio.NewWriterSize(countedFile{f}, 64<<10)
+	f.rows = lineRecords{f.out}
+	if l.parquet {
+		f.rows = newRows(f.out, l.from)
+	}
+	l.file = f
+	return nil
+}
+
+// path is where the file is until it has its name.
+func (f *recordFile) path() string { return filepath.Join(f.dir, "."+f.name+temporary) }
+
+// countedFile counts what is written to a file.
+type countedFile struct{ *recordFile }
+
+// Write implements io.Writer.
+func (c countedFile) Write(b []byte) (int, error) {
+	n, err := c.File.Write(b)
+	c.size += int64(n)
+	return n, err
+}
+
+// removeLeft removes the files of a node that never got their names, and that no
+// process holds.
+func (l *folderLog) removeLeft(node string) {
+	left, _ := filepath.Glob(filepath.Join(l.dir, "dt=*", node, ".connections-*"+temporary)) // the pattern is right
+	for _, path := range left {
+		f, err := os.Open(path)
+		if err != nil {
+			continue
+		}
+		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			_ = os.Remove(path) // it stays for another time
+		}
+		_ = f.Close() // it was not written
+	}
+}
+
+// complete gives the file its name. One without records is removed.
+func (l *folderLog) complete() {
+	f := l.file
+	if f == nil {
+		return
+	}
+	if f.records == 0 {
+		l.giveUp()
+		return
+	}
+	if err := errors.Join(f.rows.Close(), f.out.Flush(), f.Sync()); err != nil {
+		l.failed(err)
+		return
+	}
+	if err := l.user.do(func() error {
+		if err := os.Rename(f.path(), filepath.Join(f.dir, f.name)); err != nil {
+			return err
+		}
+		return syncFolder(f.dir)
+	}); err != nil {
+		l.failed(err)
+		return
+	}
+	_ = f.Close() // everything is on the disk
+	l.file = nil
+	l.written.Add(f.records)
+	if l.failing {
+		l.failing = false
+		l.log.Info("connection log: writing again", "dropped_lines", l.dropped.Load())
+	}
+}
+
+// syncFolder brings a folder's names to the disk.
+func syncFolder(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// giveUp removes the file.
+func (l *folderLog) giveUp() {
+	f := l.file
+	l.file = nil
+	_ = f.Close() // what it held is counted
+	_ = l.user.do(func() error { return os.Remove(f.path()) })
+}
+
+// failed gives the file up, with what it held; another is tried later.
+func (l *folderLog) failed(err error) {
+	if l.file != nil {
+		l.dropped.Add(l.file.records)
+		l.giveUp()
+	}
+	if !l.failing {
+		l.failing = true
+		l.log.Warn("connection log: records are dropped", "error", err)
+	}
+	_, elapsed := l.now()
+	l.retry = elapsed + reopenWait
+}
