@@ -190,7 +190,7 @@ func (l *ledger) close(layer int, from http.Side, at int64) {
 // that is known.
 func (l *ledger) isTLS(layer int, b []byte) bool {
 	s := l.conn
-	if layer >= maxLayers-1 || s.responses > 0 && !s.is(tunneled) {
+	if layer >= maxLayers-1 || s.requests+s.responses > 0 && !s.is(tunneled) {
 		return false
 	}
 	return tls.IsClientHello(b) || layer == 0 && l.midstream() && tls.IsApplicationData(b)
