@@ -60,9 +60,17 @@ func (e *explainCmd) Run(ctx context.Context, con console, log *slog.Logger) err
 	}
 	stories := stores.Pick(q)
 	if len(stories) == 0 {
-		return errors.Join(errors.New("there is no such connection: without --server, --cause, --connection and --client what there is is shown"), readErr)
+		return errors.Join(e.none(), readErr)
 	}
 	return errors.Join(e.print(con.out, stories), readErr)
+}
+
+// none says why there is nothing to explain.
+func (e *explainCmd) none() error {
+	if e.Server+e.Cause+e.Connection+e.Client == "" {
+		return errors.New("there is no TCP connection in what was read")
+	}
+	return errors.New("there is no such connection: without --server, --cause, --connection and --client what there is is shown")
 }
 
 // query is what the flags ask for.

@@ -52,8 +52,8 @@ func WriteHTML(w io.Writer, stories ...*Story) error { return page.Execute(w, st
 type Event struct{ At, What, Lasts, Note, Frames string }
 
 // Events are what happened on a connection, in order.
-func (l *Lane) Events(s *Story) (list []Event) {
-	for _, e := range l.lines(s) {
+func (d *Lane) Events(s *Story) (list []Event) {
+	for _, e := range d.lines(s) {
 		list = append(list, Event{At: clock(e.at), What: e.what, Lasts: e.lasts, Note: e.note, Frames: e.frames})
 	}
 	return list

@@ -45,7 +45,7 @@ type lane struct {
 
 // set takes a connection's facts, into the room that the lane has.
 func (l *lane) set(c *fact.Connection) {
-	room := l.trace.Exchanges
+	room := l.trace.Exchanges[:0]
 	*l = lane{
 		id: c.ID, client: c.Client, server: c.Server, proxied: c.Proxied, name: c.ServerName, start: c.Start, end: c.End,
 		handshake: c.Handshake, handshakeTime: c.HandshakeTime, keys: c.Keys, protocol: c.Protocol,
@@ -55,7 +55,8 @@ func (l *lane) set(c *fact.Connection) {
 		syns: c.SYNs, closedBy: c.ClosedBy, reason: c.Reason, verdict: c.Verdict, cause: c.Cause, cost: c.Cost, bytes: c.Bytes,
 		trace: *c.Trace,
 	}
-	l.trace.Exchanges = append(room[:0], c.Trace.Exchanges...)
+	room = append(room, c.Trace.Exchanges...)
+	l.trace.Exchanges = room
 	if c.TLS != nil {
 		l.tls, l.hasTLS = *c.TLS, true
 	}

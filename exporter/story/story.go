@@ -42,7 +42,7 @@ type Story struct {
 	Subject     string    `json:"subject"` // the cause or the reason that it shows; "" for an ordinary one
 	Connection  ID        `json:"connection"`
 	Headline    string    `json:"headline"`
-	Says        []string  `json:"says"` // what can be learned, in sentences
+	Says        []string  `json:"says"`              // what can be learned, in sentences
 	Connections uint64    `json:"connections"`       // of the pair, those that were looked at
 	Wasted      uint64    `json:"wasted_handshakes"` // of them
 	Alike       uint64    `json:"alike"`             // connections of the pair with this subject

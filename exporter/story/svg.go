@@ -320,11 +320,11 @@ func (d *drawing) ideal(s *Story) {
 
 // streamRows gives each stream of HTTP/2 a row beside those that are open with it, nil
 // where no two are.
-func (l *Lane) streamRows() []int {
-	rows := make([]int, len(l.Exchanges))
+func (d *Lane) streamRows() []int {
+	rows := make([]int, len(d.Exchanges))
 	var ends []Moment
-	for i := range l.Exchanges {
-		e := &l.Exchanges[i]
+	for i := range d.Exchanges {
+		e := &d.Exchanges[i]
 		row := 0
 		for row < len(ends) && ends[row] > e.Start {
 			row++

@@ -274,58 +274,58 @@ func frame(n uint32) string {
 }
 
 // lines tells what happened on a connection, in order.
-func (l *Lane) lines(s *Story) []line {
+func (d *Lane) lines(s *Story) []line {
 	var list []line
 	add := func(x line) { x.order = len(list); list = append(list, x) }
-	for _, p := range l.Opening {
+	for _, p := range d.Opening {
 		note := p.Note
-		if p.What == "tcp" && l.lane.handshakeTime != fact.Absent && l.Label == "c1" {
+		if p.What == "tcp" && d.lane.handshakeTime != fact.Absent && d.Label == "c1" {
 			note = strings.TrimPrefix(note+"; each new connection pays this", "; ")
 		}
 		what := map[string]string{"dns": "look-up", "tcp": "SYN .. ACK", "tls": "TLS"}[p.What]
 		x := line{at: p.At, what: what, lasts: span(p.Lasts), note: note, color: yellow}
 		if p.What == "tcp" {
-			x.frames = frame(l.Frame)
-			if l.CouldReuse != nil {
-				x.note = "not needed: " + l.could()
+			x.frames = frame(d.Frame)
+			if d.CouldReuse != nil {
+				x.note = "not needed: " + d.could()
 				x.color = red
 			}
 		}
 		add(x)
 	}
-	if l.Before {
-		add(line{at: l.Start, what: "…", note: "opened before the capture, or its handshake is missing", frames: frame(l.Frame), color: dim})
+	if d.Before {
+		add(line{at: d.Start, what: "…", note: "opened before the capture, or its handshake is missing", frames: frame(d.Frame), color: dim})
 	}
-	l.exchangeLines(add)
-	for _, t := range l.Idle {
+	d.exchangeLines(add)
+	for _, t := range d.Idle {
 		if t.To-t.From < shortIdle {
 			continue
 		}
-		add(line{at: t.From, what: "  idle", lasts: span(t.To - t.From), note: l.crossed(t), color: dim})
+		add(line{at: t.From, what: "  idle", lasts: span(t.To - t.From), note: d.crossed(t), color: dim})
 	}
-	for _, n := range l.Announced {
+	for _, n := range d.Announced {
 		add(line{at: n.At, what: "  " + n.By, note: "says " + n.What, color: yellow})
 	}
-	for i, c := range l.Closings {
+	for i, c := range d.Closings {
 		note := ""
 		if i == 0 {
-			note = l.Reason
-			if idle := l.idleBefore(&c.At); idle >= 0 {
+			note = d.Reason
+			if idle := d.idleBefore(&c.At); idle >= 0 {
 				note += ", " + span(idle) + " after the last response"
 			}
 		}
 		add(line{at: c.At, what: c.By + " " + closingName(c.With), note: note, frames: frame(c.Frame), color: red})
 	}
-	if l.Open {
-		add(line{at: l.End, what: "open", note: "when the capture ended", color: dim})
+	if d.Open {
+		add(line{at: d.End, what: "open", note: "when the capture ended", color: dim})
 	}
 	slices.SortStableFunc(list, func(a, b line) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.order, b.order)) })
 	return list
 }
 
 // could says which connection could have carried this one's request.
-func (l *Lane) could() string {
-	c := l.CouldReuse
+func (d *Lane) could() string {
+	c := d.CouldReuse
 	name := fmt.Sprintf("port %d", c.Port)
 	if c.Label != "" {
 		name = c.Label
@@ -344,43 +344,43 @@ func closingName(with string) string {
 }
 
 // crossed says what was sent while nothing was under way.
-func (l *Lane) crossed(t Stretch) string {
+func (d *Lane) crossed(t Stretch) string {
 	switch {
 	case t.Probes > 0 && t.Interval != nil:
 		return fmt.Sprintf("%s by the %s, one every %s", prose.Plural(uint64(t.Probes), "keep-alive probe"), t.By, span(*t.Interval))
 	case t.Probes > 0:
 		return fmt.Sprintf("%s by the %s", prose.Plural(uint64(t.Probes), "keep-alive probe"), t.By)
-	case l.lane.pings > 0:
-		return fmt.Sprintf("no stream is open; %s on this connection", prose.Plural(uint64(l.lane.pings), "PING"))
-	case l.Protocol == "h2":
+	case d.lane.pings > 0:
+		return fmt.Sprintf("no stream is open; %s on this connection", prose.Plural(uint64(d.lane.pings), "PING"))
+	case d.Protocol == "h2":
 		return "no stream is open"
-	case l.lane.trace.Probes[0].Count+l.lane.trace.Probes[1].Count > 0:
+	case d.lane.trace.Probes[0].Count+d.lane.trace.Probes[1].Count > 0:
 		return "no request; keep-alive probes on this connection"
 	}
 	return "two sockets wait, nothing is sent"
 }
 
 // exchangeLines tells the exchanges: the first and the last ones where there are many.
-func (l *Lane) exchangeLines(add func(line)) {
-	n := len(l.Exchanges)
-	left := int(l.More)
-	for i := range l.Exchanges {
+func (d *Lane) exchangeLines(add func(line)) {
+	n := len(d.Exchanges)
+	left := int(d.More)
+	for i := range d.Exchanges {
 		if n > maxShown && i >= maxShown/2 && i < n-maxShown/2 {
 			left++
 			continue
 		}
 		if left > 0 && i >= n-maxShown/2 {
 			what := "request"
-			if l.Exchanges[i].Stream != 0 {
+			if d.Exchanges[i].Stream != 0 {
 				what = "stream"
 			}
-			add(line{at: l.Exchanges[i].Start, what: "…", note: "and " + prose.Plural(uint64(left), "more "+what), color: dim})
+			add(line{at: d.Exchanges[i].Start, what: "…", note: "and " + prose.Plural(uint64(left), "more "+what), color: dim})
 			left = 0
 		}
-		add(l.Exchanges[i].line())
+		add(d.Exchanges[i].line())
 	}
-	if l.unread && l.Requests == 0 {
-		add(line{at: l.Start, what: "encrypted", note: "requests cannot be seen without keys (--keylog)", color: dim})
+	if d.unread && d.Requests == 0 {
+		add(line{at: d.Start, what: "encrypted", note: "requests cannot be seen without keys (--keylog)", color: dim})
 	}
 }
 
