@@ -99,7 +99,7 @@ func (l *lane) drawn(start, storyEnd int64, label string) Lane {
 		Before: l.handshake == fact.HandshakeMidstream || l.handshake == fact.HandshakePartial,
 		Reason: l.reason.String(), Verdict: l.verdict.String(), reason: l.reason,
 		Cost: Moment(l.cost.TCP + l.cost.TLS + l.cost.DNS + l.cost.Connect), Requests: l.requests, Reused: l.reused, More: l.trace.More,
-		unread: l.hasTLS && l.keys != fact.KeysDecrypted && l.tunnel == "" && !l.estimated, lane: l,
+		unread: l.hasTLS && l.keys != fact.KeysDecrypted && l.requests == 0 && l.reason != fact.ReasonNeverUsed, lane: l,
 	}
 	if l.verdict == fact.VerdictWasted {
 		d.Cause = l.cause.String()

@@ -229,6 +229,9 @@ type line struct {
 // lane writes what happened on a connection.
 func (w *writer) lane(l *Lane, s *Story) {
 	head := fmt.Sprintf("%s  port %d, %s", l.Label, l.Port, prose.Plural(uint64(l.Requests), "request"))
+	if l.unread {
+		head = fmt.Sprintf("%s  port %d, encrypted", l.Label, l.Port)
+	}
 	if l.TLS != "" {
 		head += ", " + l.TLS
 	}
@@ -379,8 +382,12 @@ func (d *Lane) exchangeLines(add func(line)) {
 		}
 		add(d.Exchanges[i].line())
 	}
-	if d.unread && d.Requests == 0 {
-		add(line{at: d.Start, what: "encrypted", note: "requests cannot be seen without keys (--keylog)", color: dim})
+	if d.unread {
+		at := d.Start
+		for _, p := range d.Opening {
+			at = p.At + p.Lasts
+		}
+		add(line{at: at, what: "encrypted", note: "requests cannot be seen without keys (--keylog)", color: dim})
 	}
 }
 

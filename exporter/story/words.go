@@ -76,6 +76,8 @@ func (s *Story) headline() string {
 	switch {
 	case focus.Verdict == fact.VerdictWasted.String():
 		return fmt.Sprintf("a handshake that was not needed: %s", s.Subject)
+	case focus.unread:
+		return "an encrypted connection: what it carried cannot be seen"
 	case s.subject == fact.NoCause && focus.Reused > 0:
 		return fmt.Sprintf("%s on one connection", prose.Plural(uint64(focus.Requests), "request"))
 	case s.subject == fact.NoCause:
@@ -112,9 +114,12 @@ func (s *Story) requests() (n uint64) {
 // says tells what can be learned, in sentences.
 func (s *Story) says() (list []string) {
 	focus := s.lane(s.Connection)
-	if focus.Verdict == fact.VerdictWasted.String() {
+	switch {
+	case focus.Verdict == fact.VerdictWasted.String():
 		list = append(list, focus.wasted())
-	} else if s.subject != fact.NoCause {
+	case focus.unread:
+		list = append(list, fmt.Sprintf("%s is encrypted: with the keys (--keylog FILE) its requests can be shown.", focus.Label))
+	case s.subject != fact.NoCause:
 		list = append(list, fmt.Sprintf("%s: %s.", focus.Label, why(fact.Reason(s.subject), -1)))
 	}
 	if text := s.saved(); text != "" {
