@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # release.sh VERSION COMMIT DIR ARCH...: what a release consists of, of what
-# `make static-ARCH manual` built, into the empty directory DIR. With
-# SIGNING_KEY, a key of gpg's, its list of checksums is signed.
+# `make static-ARCH manual` built, in the directory DIR, which is made when all
+# is there. With SIGNING_KEY, a key of gpg's, its list of checksums is signed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-version=$1 commit=$2 out=$(realpath -m "$3") arches=("${@:4}")
+version=$1 commit=$2 dir=$3 arches=("${@:4}")
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-mkdir -p "$out"
+out=$tmp/release
+mkdir "$out"
 [[ $version != *+dirty ]] || {
 	echo "release.sh: the work tree has changes that are not committed" >&2
 	exit 1
@@ -16,8 +17,8 @@ if [[ $version =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] && ! { grep -q "^appVersion: $vers
 	echo "release.sh: the manifests or CHANGELOG.md do not name $version: deploy/package/name.sh does, and the tag comes after it" >&2
 	exit 1
 fi
-[ -z "$(ls -A "$out")" ] || {
-	echo "release.sh: $3 is not empty" >&2
+[ ! -e "$dir" ] || {
+	echo "release.sh: $dir is there" >&2
 	exit 1
 }
 
@@ -51,13 +52,19 @@ gzip -9n <"$tmp/chart.tar" >"$out/keepscope-$version.tgz"
 image=keepscope/keepscope:${version//+/-}
 export BUILDAH="${BUILDAH:-buildah --storage-driver vfs} --root $tmp/store --runroot $tmp/run"
 deploy/package/image.sh "$version" "$commit" "$image" "${arches[@]}" >&2
+push=(push)
+[ ${#arches[@]} -eq 1 ] || push=(manifest push --all)
 # shellcheck disable=SC2086
-$BUILDAH manifest push --all "$image" "oci:$tmp/image:${version//+/-}" >&2
+$BUILDAH "${push[@]}" "$image" "oci:$tmp/image:${version//+/-}" >&2
 archive "$out/keepscope_${version}_image.tar" "$tmp/image"
 
-cd "$out"
-LC_ALL=C sha256sum -- * >"$tmp/SHA256SUMS"
-cp "$tmp/SHA256SUMS" .
-if [ -n "${SIGNING_KEY:-}" ]; then
-	gpg --batch --yes --armor --local-user "$SIGNING_KEY" --detach-sign SHA256SUMS
-fi
+(
+	cd "$out"
+	LC_ALL=C sha256sum -- * >"$tmp/SHA256SUMS"
+	mv "$tmp/SHA256SUMS" .
+	if [ -n "${SIGNING_KEY:-}" ]; then
+		gpg --batch --yes --armor --local-user "$SIGNING_KEY" --detach-sign SHA256SUMS
+	fi
+)
+mkdir -p "$(dirname "$dir")"
+mv "$out" "$dir"
