@@ -117,21 +117,25 @@ func (f *Follower) Poll() (warnings []Warning, more bool) {
 	return warnings, more
 }
 
-// Run polls until the context is done. Warn is called for each warning.
+// Run polls until the context is done, and once more then: packets from before are still
+// read. Warn is called for each warning.
 func (f *Follower) Run(ctx context.Context, warn func(Warning)) {
 	tick := time.NewTicker(Interval)
 	defer tick.Stop()
-	for {
+	for done := false; ; {
 		warnings, more := f.Poll()
 		for _, w := range warnings {
 			warn(w)
+		}
+		if done {
+			return
 		}
 		if more && ctx.Err() == nil {
 			continue
 		}
 		select {
 		case <-ctx.Done():
-			return
+			done = true
 		case <-tick.C:
 		}
 	}
