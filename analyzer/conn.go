@@ -147,7 +147,6 @@ type cold struct {
 	advertTimeout uint32
 	advertMax     uint32
 	dnsCost       int64
-	host          *string          // of the newest request, where it is not the connection's name
 	proxied       sniffer.Endpoint // the client that a PROXY header names
 	announced     uint32           // where in the server's stream its closing had been announced
 	notified      [2]notice        // TLS's close_notify of each side
@@ -165,15 +164,14 @@ type cold struct {
 
 // A table holds a conn for each reassembly.Conn.ID, in chunks that never move.
 type table struct {
-	chunks   []*[chunkSize]conn
-	colds    []*cold // free
-	actives  *active // free
-	h2s      []*http2.Conn
-	heads    http1.Pool
-	h2       http2.Pool
-	sink     http.StreamSink
-	gen      uint32
-	identify bool // software
+	chunks  []*[chunkSize]conn
+	colds   []*cold // free
+	actives *active // free
+	h2s     []*http2.Conn
+	heads   http1.Pool
+	h2      http2.Pool
+	sink    http.StreamSink
+	gen     uint32
 }
 
 // activate gives the connection its active part.
@@ -283,7 +281,7 @@ func (t *table) release(s *conn) {
 }
 
 // openH2 gives the connection a reader of HTTP/2.
-func (t *table) openH2(s *conn, start http2.Start) *http2.Conn {
+func (t *table) openH2(s *conn, start http2.Start) {
 	c := t.coldOf(s)
 	if n := len(t.h2s); n > 0 {
 		c.h2, t.h2s = t.h2s[n-1], t.h2s[:n-1]
@@ -291,7 +289,6 @@ func (t *table) openH2(s *conn, start http2.Start) *http2.Conn {
 		c.h2 = new(http2.Conn)
 	}
 	c.h2.Reset(&t.h2, t.sink, start)
-	return c.h2
 }
 
 func (t *table) releaseH2(c *cold) {

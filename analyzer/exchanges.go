@@ -165,8 +165,9 @@ func protocolOf(v http.Version) fact.Protocol {
 		return fact.ProtocolHTTP10
 	case http.HTTP2:
 		return fact.ProtocolH2
+	default:
+		return fact.ProtocolHTTP11
 	}
-	return fact.ProtocolHTTP11
 }
 
 // reuseIdle lists the idle time before a reuse, of most at the most.

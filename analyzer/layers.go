@@ -76,7 +76,7 @@ func beginsPreface(b []byte) bool {
 }
 
 // openHTTP2 makes a layer one of HTTP/2.
-func (l *ledger) openHTTP2(layer int, start http2.Start) *http2.Conn {
+func (l *ledger) openHTTP2(layer int, start http2.Start) {
 	s := l.conn
 	s.layers[layer] = readHTTP2
 	s.set(sided)
@@ -84,7 +84,7 @@ func (l *ledger) openHTTP2(layer int, start http2.Start) *http2.Conn {
 		s.protocol = fact.ProtocolH2
 	}
 	l.streamsOf(s)
-	return l.table.openH2(s, start)
+	l.table.openH2(s, start)
 }
 
 // http1 hands what a side sent to the reader of HTTP/1.
@@ -127,6 +127,7 @@ func (l *ledger) http1Ended(layer int, from http.Side, end http1.Ending, rest []
 		s.layers[layer] = unread
 		s.set(upgraded)
 		l.table.coldOf(s).upgrade.At = at
+	case http1.NotEnded:
 	}
 	if len(rest) > 0 {
 		l.data(layer, from, rest, at)

@@ -48,6 +48,7 @@ func announced(o fact.Outcome, status uint16, kept uint32) fact.Reason {
 		return fact.ReasonHTTP10Declined
 	case fact.NoLength:
 		return fact.ReasonNoLength
+	default: // the server said close
 	}
 	switch {
 	case status >= 400:

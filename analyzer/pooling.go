@@ -76,6 +76,7 @@ func (l *ledger) judge(origin *string, tls bool, at int64) {
 	case pool.Wasted:
 		s.verdict = fact.VerdictWasted
 		l.replace(&j)
+	case pool.None:
 	}
 }
 

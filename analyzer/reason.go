@@ -103,8 +103,9 @@ func given(end reassembly.End) fact.Reason {
 		return fact.ReasonEvicted
 	case reassembly.EndTimeout, reassembly.EndReplaced:
 		return fact.ReasonTimeout
+	default:
+		return fact.ReasonOpen
 	}
-	return fact.ReasonOpen
 }
 
 // endLost says that all that is known of the end of the last response is that

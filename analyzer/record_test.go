@@ -13,11 +13,13 @@ import (
 // calls writes down in which order a connection is told of.
 type calls struct{ list []string }
 
-func (c *calls) Opened(*fact.Connection)       { c.list = append(c.list, "opened") }
-func (c *calls) Judged(*fact.Connection)       { c.list = append(c.list, "judged") }
-func (c *calls) Left(*fact.Connection)         { c.list = append(c.list, "left") }
-func (c *calls) Exchange(*fact.Exchange)       { c.list = append(c.list, "exchange") }
-func (c *calls) Connection(k *fact.Connection) { c.list = append(c.list, "connection "+k.Reason.String()) }
+func (c *calls) Opened(*fact.Connection) { c.list = append(c.list, "opened") }
+func (c *calls) Judged(*fact.Connection) { c.list = append(c.list, "judged") }
+func (c *calls) Left(*fact.Connection)   { c.list = append(c.list, "left") }
+func (c *calls) Exchange(*fact.Exchange) { c.list = append(c.list, "exchange") }
+func (c *calls) Connection(k *fact.Connection) {
+	c.list = append(c.list, "connection "+k.Reason.String())
+}
 
 // TestLeft holds that an exact RST takes a connection out of those that are open at
 // once, though its last word waits for what may be in flight.

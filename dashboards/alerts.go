@@ -66,7 +66,7 @@ func raceRisk() Rule {
 
 func races() Rule {
 	return alert("KeepscopeRaces", "warning", "",
-		sum(serverLevel, noScope.increase("10m", exporter.Races))+" > 0",
+		sum(serverLevel, noScope.races("10m"))+" > 0",
 		"Requests to {{ $labels.server }} cross its closing of their connection",
 		"About {{ $value | humanize }} requests ({{ $labels.direction }}) in 10 minutes were sent on a connection that the server was closing. Behind a load balancer each is a 502, unless it is sent again.")
 }

@@ -346,8 +346,9 @@ func blamed(cause string) (side fact.Blame, palette []string) {
 		return side, clientTones
 	case fact.BlamesServer:
 		return side, serverTones
+	default:
+		return fact.BlamesNobody, otherTones
 	}
-	return fact.BlamesNobody, otherTones
 }
 
 // outcomes are the colours of what an exchange negotiated: green keeps the

@@ -87,7 +87,7 @@ func racesInRange(s scope) *stat.PanelBuilder {
 		unit:  unitRaces,
 		about: "Requests within the time range that crossed the server's closing of their connection: behind a load balancer, the occasional 502. Good: 0. Make the client's idle timeout shorter than the server's: see the runbook's KeepscopeRaces.",
 		empty: noHTTP,
-	}, query{expr: sum(nil, s.increase(wholeRange, exporter.Races)), legend: "races", once: true}).
+	}, query{expr: sum(nil, s.races(wholeRange)), legend: "races", once: true}).
 		GraphMode(common.BigValueGraphModeNone).
 		Decimals(0).
 		Thresholds(levels(plain, level{0.5, bad}))
@@ -178,7 +178,7 @@ func racesOverTime(s scope) *timeseries.PanelBuilder {
 		unit:  unitRaces,
 		about: "Requests that crossed the server's closing of their connection. Good: 0. Each is a request that fails or has to be sent again. The exemplars (diamonds) name the connections; the table below names the servers.",
 		empty: noHTTP,
-	}, query{expr: sum(nil, s.increase(rateInterval, exporter.Races)), legend: "races", exemplars: true}).
+	}, query{expr: sum(nil, s.races(rateInterval)), legend: "races", exemplars: true}).
 		DrawStyle(common.GraphDrawStyleBars).FillOpacity(80).LineWidth(0).
 		AxisSoftMax(1).
 		ColorScheme(fixed(vermillion))
@@ -203,7 +203,7 @@ func (c Config) worstServers() *table.PanelBuilder {
 		{title: "Time spent on them", unit: unitEach, expr: total(exporter.WastedSeconds), levels: []level{{0.1, warning}, {1, bad}}},
 		{title: "Requests", unit: unitRequests, expr: total(exporter.Requests)},
 		{title: "Requests a connection", unit: unitNumber, expr: mean},
-		{title: "Races", unit: unitRaces, expr: sum(perServer, s.increase(wholeRange, exporter.Races)), levels: []level{{0.5, bad}}},
+		{title: "Races", unit: unitRaces, expr: sum(perServer, s.races(wholeRange)), levels: []level{{0.5, bad}}},
 	}
 	t := text{
 		title: "Servers, worst first",

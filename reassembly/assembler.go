@@ -509,6 +509,7 @@ func (a *Assembler) conclude(c *Conn, e End) End {
 		if c.carriesNothing() {
 			a.stats.EvictedHalfOpen++
 		}
+	default:
 	}
 	a.handler.End(c, Client, e)
 	return e
@@ -525,6 +526,7 @@ func (a *Assembler) concludeDoubts(c *Conn, d *doubts, e End) {
 		a.stopWaiting(c, a.now)
 	case EndTimeout, EndReplaced:
 		a.stopWaiting(c, math.MaxInt64)
+	default: // believed by then
 	}
 	for dir := range d.reset {
 		if d.reset[dir].With != NotClosed {

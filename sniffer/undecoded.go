@@ -36,8 +36,9 @@ func (r Registry) String() string {
 		return "ip_protocol"
 	case UDPPort:
 		return "udp_port"
+	default:
+		return "unknown"
 	}
-	return "unknown"
 }
 
 // An Undecoded counts frames that are well formed and hold no segment that the

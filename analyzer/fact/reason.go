@@ -139,6 +139,7 @@ func (c Cause) Possible() bool {
 	switch Reason(c) {
 	case ReasonNone, ReasonHandshakeFailed, ReasonNeverUsed, ReasonNotHTTP, ReasonOpen:
 		return false
+	default:
+		return c < NumCauses
 	}
-	return c < NumCauses
 }

@@ -131,6 +131,7 @@ func (p *Parser) emit(h *head) Event {
 		p.state = inTunnel
 	case Unframed:
 		p.state = atLoss
+	case NoBody:
 	}
 	if h.Framing != Length {
 		h.ContentLength = 0

@@ -103,6 +103,7 @@ func (c *Conn) Reset(p *Pool, s http.StreamSink, start Start) {
 	case Upgraded:
 		c.last = 1
 		c.follow(0, stream{1, clientEnded}, 0)
+	case Prior, Midstream:
 	}
 }
 

@@ -31,7 +31,8 @@ func (o observer) Connection(c *fact.Connection) {
 func Example() {
 	capture, err := capfile.NewReader(aCapture(), "a.pcap") // or Open("a.pcap")
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer capture.Close()
 	wasted := observer{}
@@ -41,7 +42,8 @@ func Example() {
 		Workers: []*run.Worker{run.NewWorker(reassembly.Config{}, analyzer.Config{}, wasted)},
 	}
 	if err := reader.Run(context.Background()); err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	reader.Flush()
 	fmt.Println(reader.Progress.Packets.Load(), "packets;", wasted)

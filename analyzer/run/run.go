@@ -87,6 +87,7 @@ func (w *Worker) Process(segments ...sniffer.Segment) {
 			w.sweep(s.Time)
 		case sniffer.DNS:
 			w.Analyzer.Datagram(s)
+		default: // TCP's were taken above
 		}
 		segments = segments[n+1:]
 	}

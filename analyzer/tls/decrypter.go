@@ -199,7 +199,9 @@ func (d *Decrypter) observed(from Dir, e Event, i *Info, at int64) {
 		case Waiting:
 			d.postpone(remember(from, e, i, at))
 			return
+		case Missing, Mismatched:
 		}
+	default: // hellos and the handshake's end are the same with keys
 	}
 	d.listener.TLS(from, e, i, at)
 }

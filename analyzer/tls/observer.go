@@ -479,7 +479,7 @@ func (o *Observer) content(dir Dir, h *half, c []byte, i *Info) (int, Event) {
 		return len(c), NeedMore
 	}
 	if o.wantsHello(dir, h) {
-		return o.hello(dir, h, c, i)
+		return o.hello(dir, c, i)
 	}
 	if dir == Server && o.state&undecided != 0 {
 		o.state &^= undecided | resumed
@@ -499,7 +499,7 @@ func (o *Observer) partialDir() Dir {
 }
 
 // hello reads a piece of a hello message.
-func (o *Observer) hello(dir Dir, h *half, c []byte, i *Info) (int, Event) {
+func (o *Observer) hello(dir Dir, c []byte, i *Info) (int, Event) {
 	if o.partial != nil && o.partialDir() != dir {
 		o.state |= helloSeen(o.partialDir()) // it will not be completed any more
 		o.partial = nil

@@ -116,10 +116,10 @@ func small(ctx context.Context, g *generator) error {
 func (g *generator) curls(ctx context.Context) error {
 	for range g.scaled(100) {
 		paths := []string{"/1k.html", "/1k.html", "/1k.html"}
-		if err := g.curl(ctx, port100, paths); err != nil {
+		if err := g.curl(ctx, paths); err != nil {
 			return err
 		}
-		if err := g.curl(ctx, port100, paths[:2], "-0"); err != nil {
+		if err := g.curl(ctx, paths[:2], "-0"); err != nil {
 			return err
 		}
 	}
@@ -141,9 +141,9 @@ func (g *generator) each(ctx context.Context, n int, f func(i int) error) error 
 	})
 }
 
-// on opens a connection, runs f, and closes.
-func (g *generator) on(port int, f func(*conn) error) error {
-	c, err := dial(g.lab.Client.Addrs[0], g.server(port))
+// on opens a connection to the port that takes 100 requests on each, runs f, and closes.
+func (g *generator) on(f func(*conn) error) error {
+	c, err := dial(g.lab.Client.Addrs[0], g.server(port100))
 	if err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (g *generator) server(port int) netip.AddrPort {
 // heads asks by HEAD, five times on a connection: lengths without bodies.
 func (g *generator) heads(ctx context.Context, requests int) error {
 	return g.each(ctx, requests/5, func(int) error {
-		return g.on(port100, func(c *conn) error {
+		return g.on(func(c *conn) error {
 			for range 5 {
 				if err := c.exchange("HEAD", "HEAD /1k.html HTTP/1.1\r\nHost: shop.example\r\n\r\n", 200); err != nil {
 					return err
@@ -171,7 +171,7 @@ func (g *generator) heads(ctx context.Context, requests int) error {
 // continues waits for 100 Continue before it sends a body.
 func (g *generator) continues(ctx context.Context, requests int) error {
 	return g.each(ctx, requests/5, func(int) error {
-		return g.on(port100, func(c *conn) error {
+		return g.on(func(c *conn) error {
 			for range 5 {
 				head := "POST /post HTTP/1.1\r\nHost: shop.example\r\nExpect: 100-continue\r\nContent-Length: 1024\r\n\r\n"
 				if err := c.exchange("POST", head, 100); err != nil {
@@ -191,7 +191,7 @@ func (g *generator) continues(ctx context.Context, requests int) error {
 func (g *generator) posts(ctx context.Context, requests int) error {
 	request := "POST /post HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 1048576\r\n\r\n" + strings.Repeat("b", 1<<20)
 	return g.each(ctx, requests/10, func(int) error {
-		return g.on(port100, func(c *conn) error {
+		return g.on(func(c *conn) error {
 			for range 10 {
 				if err := c.exchange("POST", request, 200); err != nil {
 					return err
@@ -205,7 +205,7 @@ func (g *generator) posts(ctx context.Context, requests int) error {
 // neverUsed connects and closes, as health checks do.
 func (g *generator) neverUsed(ctx context.Context, n int) error {
 	return g.each(ctx, n, func(int) error {
-		return g.on(port100, func(*conn) error { return nil })
+		return g.on(func(*conn) error { return nil })
 	})
 }
 
@@ -233,7 +233,7 @@ func bulk(ctx context.Context, g *generator) error {
 		return err
 	}
 	for range g.scaled(10) {
-		if err := g.curl(ctx, port100, slices.Repeat([]string{"/10m.html"}, 3)); err != nil {
+		if err := g.curl(ctx, slices.Repeat([]string{"/10m.html"}, 3)); err != nil {
 			return err
 		}
 	}
@@ -243,7 +243,7 @@ func bulk(ctx context.Context, g *generator) error {
 		return err
 	}
 	for range g.scaled(25) {
-		if err := g.curl(ctx, port100, []string{"/post", "/post"}, "--data-binary", "@"+body); err != nil {
+		if err := g.curl(ctx, []string{"/post", "/post"}, "--data-binary", "@"+body); err != nil {
 			return err
 		}
 	}
@@ -275,7 +275,7 @@ func demo(ctx context.Context, g *generator) error {
 	return errors.Join(
 		g.ab(ctx, g.lab.Client.Addrs[1], port100, 60, 2, false),
 		g.ab(ctx, g.lab.Client.Addrs[1], port100, 200, 2, true),
-		g.curl(ctx, port100, slices.Repeat([]string{"/1k.html"}, 5)),
+		g.curl(ctx, slices.Repeat([]string{"/1k.html"}, 5)),
 		g.heads(ctx, 20),
 		g.continues(ctx, 20),
 		g.neverUsed(ctx, 10),

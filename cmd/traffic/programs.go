@@ -112,10 +112,10 @@ func (g *generator) ab(ctx context.Context, from netip.Addr, port, requests, con
 }
 
 // curl runs one curl for all the paths, so over one connection where it may.
-func (g *generator) curl(ctx context.Context, port int, paths []string, options ...string) error {
+func (g *generator) curl(ctx context.Context, paths []string, options ...string) error {
 	args := append([]string{"-sS", "--fail", "--max-time", "120"}, options...)
 	for _, path := range paths {
-		args = append(args, "-o", "/dev/null", g.lab.URL(port, path))
+		args = append(args, "-o", "/dev/null", g.lab.URL(port100, path))
 	}
 	return g.lab.Client.Run(ctx, "curl", args...)
 }

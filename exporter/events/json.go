@@ -128,8 +128,9 @@ func appendValue(b []byte, k Kind, keys []string, v *Value) []byte {
 		return appendList(b, v.Words, appendWord)
 	case SecondsList:
 		return appendList(b, v.Ints, appendSeconds)
+	default: // a Group and Groups, which are written by their parts
+		return append(b, "null"...)
 	}
-	return append(b, "null"...)
 }
 
 func appendList[E any](b []byte, list []E, one func([]byte, E) []byte) []byte {

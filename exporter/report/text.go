@@ -597,6 +597,7 @@ func styleOf(s findings.Style) style {
 		return green
 	case findings.Dim:
 		return dim
+	default:
+		return plain
 	}
-	return plain
 }

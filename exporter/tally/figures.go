@@ -433,6 +433,7 @@ func (t *Traffic) judged(c *fact.Connection) {
 		t.CostNS[CostDNS] += c.Cost.DNS
 		t.CostNS[CostConnect] += c.Cost.Connect
 		t.WastedBy[cause].set(c)
+	case fact.VerdictNone:
 	}
 }
 

@@ -20,8 +20,9 @@ func IsProber(id software.ID) bool {
 	switch id {
 	case software.KubeProbe, software.ELBHealthChecker, software.GoogleHC, software.HAProxy:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // SteadyWith says whether an interval is about as long as another.

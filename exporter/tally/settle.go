@@ -180,8 +180,9 @@ func (k *Record) unannounced() bool {
 	switch k.Reason {
 	case fact.ReasonServerIdle, fact.ReasonServerDiscard, fact.ReasonServerAbort, fact.ReasonRace, fact.ReasonStaleReuse:
 		return k.ClosedBy == fact.ByServer
+	default:
+		return false
 	}
-	return false
 }
 
 // masses finds the closings of many connections at once: at least 3, or 2 that are all

@@ -17,8 +17,9 @@ func byTimer(c *fact.Connection) bool {
 		return c.ClosedBy == fact.ByServer
 	case fact.ReasonServerAbort:
 		return c.Unheard
+	default:
+		return false
 	}
-	return false
 }
 
 // asRace answers an open question when it is told, by what the worker knows of the

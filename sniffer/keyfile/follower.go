@@ -55,8 +55,9 @@ func (w Warning) String() string {
 		return fmt.Sprintf("key log %s cannot be read: %v", w.Path, w.Err)
 	case TooMany:
 		return fmt.Sprintf("key log folder %s has more than %d files; the others are left out", w.Path, maxFiles)
+	default:
+		return fmt.Sprintf("key log %s is no file, folder or named pipe", w.Path)
 	}
-	return fmt.Sprintf("key log %s is no file, folder or named pipe", w.Path)
 }
 
 // A Sink takes the bytes of one file from its beginning on. Close says that no more come,

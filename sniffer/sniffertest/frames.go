@@ -63,8 +63,9 @@ func linkHeader(link sniffer.LinkType, s *sniffer.Segment) ([]byte, error) {
 		b = be.AppendUint32(append(b, 0, 0), s.Interface+1)
 		b = append(append(b, 0, 1, 0, 6), mac(s.Src.Addr)...)
 		return append(b, 0, 0), nil
+	default:
+		return nil, fmt.Errorf("sniffertest: cannot build frames of link type %d", link)
 	}
-	return nil, fmt.Errorf("sniffertest: cannot build frames of link type %d", link)
 }
 
 // mac returns a locally administered MAC address made of an IP address.

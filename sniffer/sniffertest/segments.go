@@ -97,7 +97,7 @@ func (r *renderer) send(c *Conn, streams *[2]stream, m Message) {
 	if m.Seq != nil {
 		at = *m.Seq
 	}
-	seg := r.header(c, &m, own, peer)
+	seg := r.header(c, &m, peer)
 	syn := m.Flags&sniffer.SYN != 0
 	place, rest := at, m.Payload
 	for first := true; first || len(rest) > 0; first = false {
@@ -127,7 +127,7 @@ func (r *renderer) send(c *Conn, streams *[2]stream, m Message) {
 }
 
 // header returns what all segments of a message have in common.
-func (r *renderer) header(c *Conn, m *Message, own, peer *stream) sniffer.Segment {
+func (r *renderer) header(c *Conn, m *Message, peer *stream) sniffer.Segment {
 	seg := sniffer.Segment{
 		Time:      Base.UnixNano() + int64(m.At),
 		Src:       c.endpoint[m.From],

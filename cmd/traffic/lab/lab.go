@@ -42,11 +42,11 @@ func Check(ctx context.Context, programs ...string) error {
 		}
 	}
 	name := fmt.Sprintf("ks-%d-%d-check", os.Getpid(), labs.Add(1))
-	if err := run(ctx, "ip", "netns", "add", name); err != nil {
+	if err := ip(ctx, "netns", "add", name); err != nil {
 		return fmt.Errorf("no network namespace can be made (that needs root, or CAP_NET_ADMIN and CAP_SYS_ADMIN): %w", err)
 	}
 	// Not bound to the context: cleaning up must happen after a cancel too.
-	return run(context.WithoutCancel(ctx), "ip", "netns", "del", name)
+	return ip(context.WithoutCancel(ctx), "netns", "del", name)
 }
 
 // New makes a lab. The caller closes it.
@@ -95,11 +95,11 @@ func clientAddrs(config Config) []netip.Addr {
 
 func (l *Lab) build(ctx context.Context, config Config) error {
 	for _, n := range []*Namespace{l.Client, l.Server} {
-		if err := run(ctx, "ip", "netns", "add", n.Name); err != nil {
+		if err := ip(ctx, "netns", "add", n.Name); err != nil {
 			return err
 		}
 	}
-	if err := run(ctx, "ip", "-n", l.Client.Name, "link", "add", l.Client.Interface, "type", "veth",
+	if err := ip(ctx, "-n", l.Client.Name, "link", "add", l.Client.Interface, "type", "veth",
 		"peer", "name", l.Server.Interface, "netns", l.Server.Name); err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (l *Lab) Close() error {
 	for _, n := range []*Namespace{l.Client, l.Server} {
 		if _, err := os.Stat(filepath.Join("/run/netns", n.Name)); err == nil {
 			// Not bound to a context: cleaning up must happen after a cancel too.
-			errs = append(errs, run(context.Background(), "ip", "netns", "del", n.Name))
+			errs = append(errs, ip(context.Background(), "netns", "del", n.Name))
 		}
 	}
 	errs = append(errs, os.RemoveAll(l.Dir))
@@ -142,9 +142,9 @@ func (l *Lab) URL(port int, path string) string {
 	return "http://" + netip.AddrPortFrom(l.Server.Addrs[0], uint16(port)).String() + path
 }
 
-// run runs a program and puts what it said into the error.
-func run(ctx context.Context, name string, args ...string) error {
-	cmd := exec.CommandContext(ctx, name, args...)
+// ip runs the program of that name and puts what it said into the error.
+func ip(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, "ip", args...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("lab: %s: %w: %s", strconv.Quote(cmd.String()), err, out)
 	}

@@ -166,8 +166,9 @@ func (s *Single) end() string {
 		return "was closed by the server" + idle
 	case causeClientIdle, causeClientDiscard:
 		return "was closed by the client" + idle
+	default:
+		return "was lost (" + s.Cause.String() + ")" + idle
 	}
-	return "was lost (" + s.Cause.String() + ")" + idle
 }
 
 // Undecided says what could not be judged, and why, a sentence each.

@@ -136,7 +136,7 @@ func neverReused(v *view) (hit, bool) {
 // wastes handshakes.
 func limited(c *Client) bool {
 	w := c.Wasted[causeClientDiscard].N + c.Wasted[causeClientIdle].N
-	return c.ClosedAt.holds(MinLimitClosings, MinLimitNear) && c.ClosedAt.Median >= 2 && 2*w >= c.ClosedAt.N
+	return c.ClosedAt.holds(MinLimitClosings) && c.ClosedAt.Median >= 2 && 2*w >= c.ClosedAt.N
 }
 
 func clientRequestLimit(v *view) (hit, bool) {
@@ -174,7 +174,7 @@ func requestLimit(v *view) (hit, bool) {
 		return v.limitInTLS()
 	}
 	l, at := v.left[causeServerLimit], &v.t.LimitAt
-	if !v.wastes(l) || !at.holds(1, MinLimitNear) {
+	if !v.wastes(l) || !at.holds(1) {
 		return hit{}, false
 	}
 	return hit{
@@ -186,7 +186,7 @@ func requestLimit(v *view) (hit, bool) {
 
 func (v *view) limitInTLS() (hit, bool) {
 	l, at := v.lost(causeClientDiscard, causeServerDiscard, causeServerLimit), &v.t.ClosedAt
-	if !v.wastes(l) || !at.holds(MinLimitClosings, MinLimitNear) || at.Median < MinLimitTLS {
+	if !v.wastes(l) || !at.holds(MinLimitClosings) || at.Median < MinLimitTLS {
 		return hit{}, false
 	}
 	return hit{
@@ -202,8 +202,9 @@ func readsHint(c *Client) bool {
 	switch c.Software {
 	case software.Unknown, software.Node, software.NodeFetch, software.Axios, software.Got:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 func hintTooShort(v *view) (hit, bool) {

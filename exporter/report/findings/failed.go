@@ -239,7 +239,7 @@ func (v *view) manyFailed(n uint64) bool {
 
 // given tells after what time requests were given up, where that is one time.
 func given(c *Cluster) string {
-	if !c.holds(MinFailed, MinLimitNear) || c.Median <= 0 {
+	if !c.holds(MinFailed) || c.Median <= 0 {
 		return ""
 	}
 	return ", " + prose.Count(c.Near) + " of them after exactly " + exactly(c.Median)

@@ -249,9 +249,9 @@ func (l *Loss) less(o Loss) {
 	l.Seconds = max(l.Seconds-o.Seconds, 0)
 }
 
-// holds reports whether at least n values, and a share of them, lie near the median.
-func (c *Cluster) holds(n uint64, near float64) bool {
-	return c.N >= n && c.N > 0 && share(c.Near, c.N) >= near
+// holds reports whether there are at least n values, and enough of them lie near the median.
+func (c *Cluster) holds(n uint64) bool {
+	return c.N >= n && c.N > 0 && share(c.Near, c.N) >= MinLimitNear
 }
 
 func (t *Traffic) wastedTotal() (n uint64) {
