@@ -223,6 +223,7 @@ func (l *ledger) record(layer int, from http.Side, ev tls.Event, info *tls.Info,
 		} else {
 			s.set(incomplete)
 		}
+	case tls.NeedMore, tls.HelloRetry:
 	}
 }
 

@@ -83,8 +83,9 @@ func nodeOf[T any](c *events.Column[T]) parquet.Node {
 		return parquet.Optional(parquet.Encoded(parquet.Int(64), &parquet.DeltaBinaryPacked))
 	case events.Identity:
 		return parquet.Optional(parquet.String()) // each is another
+	default:
+		return word()
 	}
-	return word()
 }
 
 func word() parquet.Node {
@@ -261,8 +262,9 @@ func appendValue(b []byte, k events.Kind, v *events.Value, has bool, level byte)
 			return append(b, kindTrue|level)
 		}
 		return append(b, kindFalse|level)
+	default: // of several values, which are written one by one
+		return append(b, kindNull)
 	}
-	return append(b, kindNull)
 }
 
 func appendInt(b []byte, level byte, n int64) []byte {
