@@ -142,7 +142,7 @@ func (a *Analyzer) newPools() {
 // on makes the ledger that of a connection.
 func (a *Analyzer) on(c *reassembly.Conn, s *conn) *ledger {
 	l := &a.ledger
-	l.tcp, l.flipped, l.conn = c, s.is(flipped), s
+	l.tcp, l.rolesSwapped, l.conn = c, s.is(rolesSwapped), s
 	return l
 }
 
@@ -156,7 +156,7 @@ func (a *Analyzer) Open(c *reassembly.Conn) {
 	if l.midstream() {
 		a.table.activate(s, http1.Midstream)
 	} else {
-		s.set(sided)
+		s.set(rolesKnown)
 	}
 	if c.SYNSeen() {
 		l.lookedUp()
@@ -168,7 +168,7 @@ func (a *Analyzer) Data(c *reassembly.Conn, dir reassembly.Dir, b []byte) {
 	s := a.table.at(c.ID)
 	l := a.on(c, s)
 	s.set(payload)
-	if !s.is(sided) {
+	if !s.is(rolesKnown) {
 		l.identifySides(dir, b)
 	}
 	from := l.side(dir)

@@ -24,8 +24,8 @@ const (
 	judged                         // Watcher.Judged was called
 	left                           // Leaver.Left was
 	pooled                         // the pools know the connection
-	flipped                        // see transport
-	sided                          // which side is the client is settled
+	rolesSwapped                   // see transport
+	rolesKnown                     // which side is the client is settled
 	answered                       // its first request was, so that its verdict may be told
 	upgraded                       // HTTP ended
 	tunneled                       // a CONNECT opened a way through
@@ -60,20 +60,20 @@ type conn struct {
 
 	requests, responses uint32
 	reused              uint32 // requests that rode a connection which had carried one
-	kept                uint32 // exchanges that negotiated keep-alive
+	keptAlive           uint32 // exchanges that negotiated keep-alive
 	gen                 uint32 // tells the uses of this record apart
 	flags               flags
 
-	mark     uint16 // Connection.Mark
-	protocol fact.Protocol
-	versions uint8 // bit per http.Version seen in requests
-	verdict  fact.Verdict
-	cause    fact.Cause
-	last     fact.Reason  // announced by the last answered exchange; ReasonOpen if none was
-	why      fact.Reason  // why it is unusable, as far as is known; ReasonOpen where it is usable
-	once     fact.Outcome // one exchange had this outcome; KeepAlive for none
-	layers   [maxLayers]protocol
-	software [2]software.ID
+	mark         uint16 // Connection.Mark
+	protocol     fact.Protocol
+	versions     uint8 // bit per http.Version seen in requests
+	verdict      fact.Verdict
+	cause        fact.Cause
+	last         fact.Reason  // announced by the last answered exchange; ReasonOpen if none was
+	why          fact.Reason  // why it is unusable, as far as is known; ReasonOpen where it is usable
+	otherOutcome fact.Outcome // one exchange had this outcome; KeepAlive for none
+	layers       [maxLayers]protocol
+	software     [2]software.ID
 
 	pool pool.Conn
 }
@@ -105,9 +105,9 @@ func (s *conn) open() []exchange {
 func (t *table) count(s *conn, o fact.Outcome) {
 	switch {
 	case o == fact.KeepAlive:
-		s.kept++
-	case s.once == fact.KeepAlive:
-		s.once = o
+		s.keptAlive++
+	case s.otherOutcome == fact.KeepAlive:
+		s.otherOutcome = o
 	default:
 		t.coldOf(s).negotiated[o]++
 	}
@@ -118,9 +118,9 @@ func (s *conn) negotiated(n *[fact.NumOutcomes]uint32) {
 	if s.cold != nil {
 		*n = s.cold.negotiated
 	}
-	n[fact.KeepAlive] = s.kept
-	if s.once != fact.KeepAlive {
-		n[s.once]++
+	n[fact.KeepAlive] = s.keptAlive
+	if s.otherOutcome != fact.KeepAlive {
+		n[s.otherOutcome]++
 	}
 }
 
@@ -233,7 +233,7 @@ func (t *table) open(c *reassembly.Conn) *conn {
 	}
 	s := t.at(c.ID)
 	t.gen++
-	*s = conn{tcp: c, gen: t.gen, lastEnd: never, last: fact.ReasonOpen, why: fact.ReasonOpen, once: fact.KeepAlive}
+	*s = conn{tcp: c, gen: t.gen, lastEnd: never, last: fact.ReasonOpen, why: fact.ReasonOpen, otherOutcome: fact.KeepAlive}
 	return s
 }
 

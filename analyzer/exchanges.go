@@ -11,25 +11,25 @@ import (
 // An exchange is a request that awaits the end of its response.
 type exchange struct {
 	begun
-	idle     int64  // response end before to start, Absent where there is none
-	first    int64  // first byte of a response, or never
-	answer   uint32 // frame that carried it, where the connection is traced
-	name     *string
-	stream   http.Stream
-	index    uint32
-	status   uint16 // of the response, once its head is complete
-	method   http.Method
-	version  http.Version
-	tokens   http.Tokens
-	outcome  fact.Outcome
-	failure  fact.Failure
-	reuse    fact.Reuse
-	headed   bool // its final response's head is complete
-	answered bool // bytes of its response were seen
-	partial  bool // its head was cut
-	interim  uint8
-	lost     bool // bytes that may have been its response, or its end, were not captured
-	ended    bool // the client has ended its side, in HTTP/2
+	idle      int64  // response end before to start, Absent where there is none
+	first     int64  // first byte of a response, or never
+	answer    uint32 // frame that carried it, where the connection is traced
+	name      *string
+	stream    http.Stream
+	index     uint32
+	status    uint16 // of the response, once its head is complete
+	method    http.Method
+	version   http.Version
+	tokens    http.Tokens
+	outcome   fact.Outcome
+	failure   fact.Failure
+	reuse     fact.Reuse
+	finalHead bool // its final response's head is complete
+	answered  bool // bytes of its response were seen
+	partial   bool // its head was cut
+	interim   uint8
+	lost      bool // bytes that may have been its response, or its end, were not captured
+	ended     bool // the client has ended its side, in HTTP/2
 }
 
 // begun is where a request began.
@@ -140,7 +140,7 @@ func (l *ledger) hostOf(m *http.Head) *string {
 // firstRequest names the connection and has its handshake judged.
 func (l *ledger) firstRequest(m *http.Head, host *string, start int64) {
 	s := l.conn
-	s.set(sided)
+	s.set(rolesKnown)
 	s.protocol = protocolOf(m.Version)
 	s.software[http.Client] = software.Client(m.Agent, m.Via, m.Forwarded)
 	origin, tls := host, false
@@ -214,7 +214,7 @@ func (l *ledger) Response(stream http.Stream, m *http.Head, at int64) {
 	s.unset(headLost)
 	q := &s.active.open[i]
 	l.advertised(m)
-	q.headed, q.answered, q.status = true, true, m.Status
+	q.finalHead, q.answered, q.status = true, true, m.Status
 	l.firstByte(q, at)
 	q.outcome = negotiate(q, m)
 	l.table.count(s, q.outcome)
@@ -231,7 +231,7 @@ func (l *ledger) Response(stream http.Stream, m *http.Head, at int64) {
 		if q.outcome == fact.Upgraded {
 			s.set(upgraded)
 		}
-		s.last = announced(q.outcome, m.Status, s.kept)
+		s.last = announced(q.outcome, m.Status, s.keptAlive)
 		l.table.coldOf(s).announced = l.tcp.Next(l.dir(http.Server))
 		l.unusable(s.last, at)
 	}
@@ -297,14 +297,14 @@ func (l *ledger) End(stream http.Stream, from http.Side, at int64) {
 	s.lastEnd = at
 	l.tellExchange(q, at)
 	l.judged()
-	l.over(i, at)
+	l.endExchange(i, at)
 	if s.is(pooled) && len(s.open()) == 0 && l.isClosed() {
 		l.closing()
 	}
 }
 
-// over ends an exchange under way.
-func (l *ledger) over(i int, at int64) {
+// endExchange takes an exchange off those under way.
+func (l *ledger) endExchange(i int, at int64) {
 	s := l.conn
 	f := s.active
 	f.open = append(f.open[:i], f.open[i+1:]...)
@@ -321,7 +321,7 @@ func (l *ledger) over(i int, at int64) {
 func (l *ledger) Unanswered(stream http.Stream, at int64) {
 	if i := l.conn.find(stream); i >= 0 {
 		l.unanswered(i)
-		l.over(i, at)
+		l.endExchange(i, at)
 	}
 }
 
@@ -329,7 +329,7 @@ func (l *ledger) Unanswered(stream http.Stream, at int64) {
 func (l *ledger) unanswered(i int) {
 	s := l.conn
 	q := &s.active.open[i]
-	if !q.headed {
+	if !q.finalHead {
 		l.table.count(s, q.outcome)
 	}
 	if q.failure != fact.NotFailed {

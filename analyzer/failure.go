@@ -39,7 +39,7 @@ func (l *ledger) failureOf(q *exchange) fact.Failure {
 		return fact.FailPathDropped
 	case server.with == fact.WithNothing:
 	case q.answered:
-	case !q.headed && (s.last != fact.ReasonOpen || l.heard(q)):
+	case !q.finalHead && (s.last != fact.ReasonOpen || l.heard(q)):
 		return l.ignored(q)
 	case l.usedBefore(q) && l.unreceived(q, server):
 		return l.crossed(q, server)

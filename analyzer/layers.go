@@ -79,7 +79,7 @@ func beginsPreface(b []byte) bool {
 func (l *ledger) openHTTP2(layer int, start http2.Start) {
 	s := l.conn
 	s.layers[layer] = readHTTP2
-	s.set(sided)
+	s.set(rolesKnown)
 	if s.protocol == fact.ProtocolUnknown || s.protocol == fact.ProtocolTLS || start == http2.Upgraded {
 		s.protocol = fact.ProtocolH2
 	}
@@ -139,7 +139,7 @@ func (l *ledger) http1Ended(layer int, from http.Side, end http1.Ending, rest []
 func (l *ledger) abandon(at int64) {
 	for s := l.conn; len(s.open()) > 0; {
 		l.unanswered(0)
-		l.over(0, at)
+		l.endExchange(0, at)
 	}
 	l.table.deactivate(l.conn)
 }
@@ -218,9 +218,9 @@ func (l *ledger) identifySides(dir reassembly.Dir, payload []byte) {
 			client = dir.Other()
 		}
 	}
-	l.conn.set(sided)
+	l.conn.set(rolesKnown)
 	if client != reassembly.Client {
-		l.conn.set(flipped)
-		l.flipped = true
+		l.conn.set(rolesSwapped)
+		l.rolesSwapped = true
 	}
 }

@@ -46,7 +46,7 @@ func (l *ledger) replace(j *pool.Judgement) {
 	if j.Miss {
 		s.cause = fact.PoolMiss
 		if other != nil {
-			t := transport{tcp: other.tcp, flipped: other.is(flipped)}
+			t := transport{tcp: other.tcp, rolesSwapped: other.is(rolesSwapped)}
 			client, _ := t.sides()
 			c.could = fact.CouldReuse{ID: t.id(), Port: t.tcp.Endpoint[client].Port, Start: t.tcp.Start, UsableUntil: fact.Absent, Reason: fact.ReasonOpen}
 		}

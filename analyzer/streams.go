@@ -117,7 +117,7 @@ func (l *ledger) goawayReason(from http.Side, code http.Code, at int64) fact.Rea
 // client may safely send them again (RFC 9113 §6.8).
 func (l *ledger) refuseAbove(last http.Stream, at int64) {
 	for i := len(l.conn.open()) - 1; i >= 0; i-- {
-		if q := &l.conn.active.open[i]; q.stream > last && !q.headed {
+		if q := &l.conn.active.open[i]; q.stream > last && !q.finalHead {
 			l.refuse(i, at)
 		}
 	}
@@ -129,7 +129,7 @@ func (l *ledger) refuse(i int, at int64) {
 	q.outcome, q.failure = fact.RefusedStream, fact.FailRefusedStream
 	l.conn.cold.streams.Refused++
 	l.unanswered(i)
-	l.over(i, at)
+	l.endExchange(i, at)
 }
 
 // Reset implements [http.Sink].
@@ -142,10 +142,10 @@ func (l *ledger) Reset(stream http.Stream, from http.Side, code http.Code, at in
 	}
 	q := &s.active.open[i]
 	switch {
-	case from == http.Server && code == http.RefusedStream && !q.headed:
+	case from == http.Server && code == http.RefusedStream && !q.finalHead:
 		l.refuse(i, at)
 		return
-	case from == http.Server && code == http.NoError && q.headed: // its response is complete, and it wants no more of the request (RFC 9113 §8.1)
+	case from == http.Server && code == http.NoError && q.finalHead: // its response is complete, and it wants no more of the request (RFC 9113 §8.1)
 		l.End(stream, http.Server, at)
 		return
 	case from == http.Client && !q.answered:
@@ -155,7 +155,7 @@ func (l *ledger) Reset(stream http.Stream, from http.Side, code http.Code, at in
 	}
 	s.lastEnd = at
 	l.unanswered(i)
-	l.over(i, at)
+	l.endExchange(i, at)
 }
 
 // Ping implements [http.StreamSink].

@@ -11,13 +11,13 @@ import (
 // A transport is what reasons need of the connection beneath HTTP, told by HTTP's
 // sides.
 type transport struct {
-	tcp     *reassembly.Conn
-	flipped bool // the client is reassembly's Server: midstream, told by the first message
+	tcp          *reassembly.Conn
+	rolesSwapped bool // the client is reassembly's Server: midstream, told by the first message
 }
 
 // side says which side of HTTP sends in dir.
 func (t transport) side(dir reassembly.Dir) http.Side {
-	if t.flipped {
+	if t.rolesSwapped {
 		dir = dir.Other()
 	}
 	return http.Side(dir) // reassembly.Client sends requests
@@ -25,7 +25,7 @@ func (t transport) side(dir reassembly.Dir) http.Side {
 
 // dir says in which direction a side sends.
 func (t transport) dir(side http.Side) reassembly.Dir {
-	if t.flipped {
+	if t.rolesSwapped {
 		side = side.Other()
 	}
 	return reassembly.Dir(side)
