@@ -65,6 +65,7 @@ type Analyzer struct {
 	table      table
 	names      names
 	unsettled  []*unsettled // in the order in which they were judged
+	holding    []uint64     // refs of connections that hold bytes of TLS until their keys come
 	limits     limits
 	tracer     tracer
 
@@ -124,7 +125,7 @@ func (a *Analyzer) Flush() {
 	for _, u := range a.unsettled {
 		a.settle(u)
 	}
-	a.unsettled = nil
+	a.unsettled, a.holding = nil, nil
 	if a.pools != nil {
 		a.limits.pools.Add(a.pools.Stats())
 	}

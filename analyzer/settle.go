@@ -73,6 +73,7 @@ func (l *ledger) replace(j *pool.Judgement) {
 func (a *Analyzer) Sweep(now int64) {
 	if a.cfg.Keys != nil {
 		a.cfg.Keys.Sweep(now)
+		a.askAgain(now)
 	}
 	n := 0
 	for _, u := range a.unsettled {

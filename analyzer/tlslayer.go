@@ -19,6 +19,7 @@ type tlsLayer struct {
 	http2     bool      // by ALPN, or as it seems: nothing is estimated
 	sent      int       // records of the client that can hold a request of HTTP/2
 	alert     [2]notice // the side's last record may be one, close_notify say
+	listed    bool      // in Analyzer.holding
 }
 
 // A notice is a TLS closing: an alert.
@@ -109,6 +110,10 @@ func (l *ledger) tlsData(layer int, from http.Side, b []byte, at int64) {
 	t := l.conn.cold.tls[layer]
 	if t.decrypter != nil {
 		t.decrypter.Data(from, b, at)
+		if t.decrypter.Holds() && !t.listed {
+			t.listed = true
+			l.holding = append(l.holding, l.conn.ref())
+		}
 		return
 	}
 	for {
@@ -141,8 +146,37 @@ func (l *ledger) tlsClose(layer int, from http.Side, at int64) {
 	t := l.conn.cold.tls[layer]
 	if t.decrypter != nil {
 		t.decrypter.Close(from, at)
+		if t.decrypter.Holds() {
+			l.tcp.Linger() // a short connection is over before its keys are read
+		}
 	}
 	l.noticed(from)
+}
+
+// askAgain looks for the keys of what is held: a connection that is silent, or over, has
+// no packet at which that is done.
+func (a *Analyzer) askAgain(now int64) {
+	holding := a.holding[:0]
+	for _, ref := range a.holding {
+		if s := a.table.byRef(ref); s != nil && a.on(s.tcp, s).stillHolds(now) {
+			holding = append(holding, ref)
+		}
+	}
+	a.holding = holding
+}
+
+// stillHolds lets time pass for the connection's decrypters, and reports whether one of
+// them waits for keys.
+func (l *ledger) stillHolds(now int64) (holds bool) {
+	for _, t := range l.conn.cold.tls {
+		if t == nil || !t.listed {
+			continue
+		}
+		t.decrypter.Tick(now)
+		t.listed = t.decrypter.Holds()
+		holds = holds || t.listed
+	}
+	return holds
 }
 
 // noticed makes a side's last record a closing, if it was an alert: its FIN or RST

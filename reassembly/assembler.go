@@ -392,10 +392,13 @@ func (a *Assembler) mark(c *Conn) {
 
 // complete reports whether no more can come: both FINs were delivered and the
 // last one acknowledged, the SYN was refused, or one side sent its FIN and the
-// other a RST. Without that acknowledgment a connection lingers as after a RST. Where the SYN-ACK
-// was captured and the SYN was not, a capture out of order may bring the SYN
-// yet; such a connection lingers as after a RST.
+// other a RST. Without that acknowledgment a connection lingers as after a RST, and
+// so does one whose Handler asked for it. Where the SYN-ACK was captured and the SYN
+// was not, a capture out of order may bring the SYN yet; such a connection lingers, too.
 func (a *Assembler) complete(c *Conn) bool {
+	if c.state&lingers != 0 {
+		return false
+	}
 	if c.state&bothEnded == bothEnded {
 		return c.state&(lastACK|anyReset) != 0 && c.state&(synSeen|synackSeen) != synackSeen
 	}

@@ -66,6 +66,7 @@ const (
 	lastACK     // a FIN was acknowledged after both were delivered
 	slow        // rare holds something that the next segment must be seen with
 	resumed     // the 4-tuple's last connection was taken for closed, and went on
+	lingers     // the Handler asked that it stays for a while when it is complete
 
 	// Two of each: the second one, for Server, follows the first.
 	known       // next holds this direction's own sequence number
@@ -108,6 +109,10 @@ func (c *Conn) SYNByServer() bool { return c.state&synByServer != 0 }
 // for closed by a RST: its peer had not obeyed. It is known when the connection
 // opens, which it does in the middle of the stream.
 func (c *Conn) Resumed() bool { return c.state&resumed != 0 }
+
+// Linger asks that a connection which is complete stays for ResetLinger of packet time
+// all the same, as one does after a RST: what its Handler needs may come late.
+func (c *Conn) Linger() { c.state |= lingers }
 
 // SYNs returns how often the SYN was captured, at most 256, and the time of the
 // last one; 0 and 0 if none was seen.

@@ -63,6 +63,9 @@ func (p postponed) tell(d *Decrypter) {
 // State says whether the connection is decrypted.
 func (d *Decrypter) State() State { return d.state }
 
+// Holds reports whether bytes are held that wait for their keys.
+func (d *Decrypter) Holds() bool { return d.wait != nil && len(d.wait.log) > 0 }
+
 // Position returns, during a call of Data, Gap or Skip of the http.Conn, how many bytes of the
 // direction came before the record that is told.
 func (d *Decrypter) Position(from Dir) int64 { return d.half[from].start }
