@@ -105,11 +105,14 @@ type Progress struct {
 // A Reader takes a source's frames to the workers. Source, Decoder and Workers
 // must be set.
 type Reader struct {
-	Source   sniffer.Source
-	Decoder  *sniffer.Decoder
-	Workers  []*Worker
-	Ports    []uint16 // analyse only segments from or to one of these; empty: all
-	Progress Progress
+	Source  sniffer.Source
+	Decoder *sniffer.Decoder
+	Workers []*Worker
+	Ports   []uint16 // analyse only segments from or to one of these; empty: all
+	// Of Shards parts into which the pairs of addresses fall only number Shard, from 0,
+	// is analysed; 0 Shards: all are.
+	Shard, Shards int
+	Progress      Progress
 
 	clock   reassembly.Clock
 	next    int64               // time of the next sweep
@@ -143,6 +146,17 @@ func (r *Reader) Flush() {
 func (r *Reader) wanted(s *sniffer.Segment) bool {
 	return s.Protocol == sniffer.DNS ||
 		slices.Contains(r.Ports, s.Src.Port) || slices.Contains(r.Ports, s.Dst.Port)
+}
+
+// mine says whether a segment is of the Reader's shard: all that is of two addresses
+// is in one, and names are in every one. The worker is chosen by other bits.
+func (r *Reader) mine(s *sniffer.Segment) bool {
+	return s.Protocol == sniffer.DNS || s.Hash()>>32%uint64(r.Shards) == uint64(r.Shard)
+}
+
+// decode decodes a frame and says whether what it holds is to be analysed.
+func (r *Reader) decode(f *sniffer.Frame, s *sniffer.Segment) bool {
+	return r.Decoder.Decode(f, s) && (len(r.Ports) == 0 || r.wanted(s)) && (r.Shards == 0 || r.mine(s))
 }
 
 // read fills b and counts; done says that there is no more.
@@ -223,7 +237,7 @@ func (r *Reader) frames(w *Worker, frames []sniffer.Frame) {
 			n = 0
 			w.sweep(f.Time)
 		}
-		if s := &r.decoded[n]; r.Decoder.Decode(f, s) && (len(r.Ports) == 0 || r.wanted(s)) {
+		if r.decode(f, &r.decoded[n]) {
 			n++
 		}
 		if n == len(r.decoded) {
@@ -300,7 +314,7 @@ func (r *Reader) deal(l *load) {
 		if r.due(f.Time) {
 			all(sniffer.Segment{Protocol: sweep, Time: f.Time})
 		}
-		if !r.Decoder.Decode(f, &s) || len(r.Ports) > 0 && !r.wanted(&s) {
+		if !r.decode(f, &s) {
 			continue
 		}
 		if s.Protocol == sniffer.DNS {

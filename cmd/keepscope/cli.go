@@ -24,6 +24,7 @@ type cli struct {
 	Read       readCmd       `cmd:"" help:"Read capture files and print the report."`
 	Explain    explainCmd    `cmd:"" help:"Show single connections of capture files: what a figure is made of, and what reuse saves."`
 	Compare    compareCmd    `cmd:"" help:"Say what changed between two captures, or two saved reports."`
+	Merge      mergeCmd      `cmd:"" help:"Add saved reports of several machines, or of the shards of captures, up to one."`
 	Watch      watchCmd      `cmd:"" set:"tunnels=false" help:"Capture on this host, show figures while it runs, and print the report."`
 	Run        runCmd        `cmd:"" help:"Capture and serve metrics and a page: the sidecar."`
 	Config     configCmd     `cmd:"" help:"Look at configuration files."`

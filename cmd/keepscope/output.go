@@ -123,7 +123,8 @@ func (o *output) print(p *pipeline, capture report.Capture) error {
 		}
 		return w.Flush()
 	case o.Output == "json":
-		return p.report(capture).WriteJSON(o.to)
+		r, err := p.mergeable(capture)
+		return errors.Join(r.WriteJSON(o.to), err)
 	}
 	options := textOptions(o.to)
 	options.Findings = int(o.Findings)

@@ -107,20 +107,36 @@ func (p *pipeline) finish() { p.reader.Flush() }
 
 // report sums up what was seen; capture says where it comes from.
 func (p *pipeline) report(capture report.Capture) *report.Report {
-	return p.build(capture, p.reader.Decoder.Stats(), true)
+	p.complete(&capture, p.reader.Decoder.Stats())
+	return p.build(capture, true)
+}
+
+// mergeable is report with what adding it to others takes.
+func (p *pipeline) mergeable(capture report.Capture) (r *report.Report, err error) {
+	p.complete(&capture, p.reader.Decoder.Stats())
+	var m *report.Mergeable
+	p.tally.Detail(func(s *tally.Sum) { m, err = report.NewMergeable(s, &capture) })
+	r = p.build(capture, true)
+	r.Mergeable = m
+	return r, err
 }
 
 // reportLive is report while packets are still read: it takes the decoder's
 // counts from decoded.
 func (p *pipeline) reportLive(capture report.Capture, decoded sniffer.DecodeStats) *report.Report {
-	return p.build(capture, decoded, false)
+	p.complete(&capture, decoded)
+	return p.build(capture, false)
 }
 
-func (p *pipeline) build(capture report.Capture, decoded sniffer.DecodeStats, final bool) (r *report.Report) {
-	p.progress(&capture)
-	capture.SetDecoded(decoded)
-	addReassembly(&capture, p.reassembly())
-	capture.Limits = p.limits()
+// complete fills in what the stages before the tally know.
+func (p *pipeline) complete(c *report.Capture, decoded sniffer.DecodeStats) {
+	p.progress(c)
+	c.SetDecoded(decoded)
+	addReassembly(c, p.reassembly())
+	c.Limits = p.limits()
+}
+
+func (p *pipeline) build(capture report.Capture, final bool) (r *report.Report) {
 	p.tally.Detail(func(s *tally.Sum) { r = report.Build(s, capture, final) })
 	return r
 }

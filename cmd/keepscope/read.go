@@ -24,6 +24,8 @@ import (
 // readCmd is 'keepscope read'.
 type readCmd struct {
 	Files  []string `arg:"" name:"file" help:"pcap or pcapng, plain or compressed by gzip or zstd; '-' is standard input. Several files are one timeline."`
+	Shard  shard    `group:"Analysis:" placeholder:"I/N" help:"Analyse only one in N of the pairs of hosts, I being from 0: 'keepscope merge' adds the N reports up to what one run says."`
+	Save   string   `group:"Output:" placeholder:"FILE" help:"Write to this file, which is replaced once all is written, in place of standard output."`
 	Filter string   `group:"Analysis:" placeholder:"BPF" help:"Analyse only frames that match, in tcpdump's language."`
 
 	MetricsFile string `group:"Metrics:" placeholder:"FILE" help:"Write the metrics that 'keepscope run' would have shown to this file, too, for node_exporter's textfile collector. The file is replaced at once, also behind a symbolic link; a pipe is written to."`
@@ -37,6 +39,13 @@ type readCmd struct {
 
 // Run reads the files and prints the report.
 func (r *readCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
+	return wholeFile(r.Save, con.out, func(to console) error {
+		con.out = to.out
+		return r.print(ctx, con, log)
+	})
+}
+
+func (r *readCmd) print(ctx context.Context, con console, log *slog.Logger) error {
 	if err := errors.Join(r.analysis.check(), r.metricFlags.check(), r.checkOutput(con.out)); err != nil {
 		return err
 	}
@@ -92,6 +101,7 @@ func (r *readCmd) analyse(ctx context.Context, con console, log *slog.Logger, l 
 		}
 	}
 	p = r.pipeline(l)
+	p.reader.Shard, p.reader.Shards = r.Shard.Index, r.Shard.Of
 	bar := startProgress(con.err, merged)
 	err = p.run(ctx, src)
 	bar.stop()
@@ -192,6 +202,9 @@ func (r *readCmd) capture(m *capfile.Merged) report.Capture {
 		}
 	}
 	c.Dropped.Interface, c.Dropped.Kernel = m.Drops()
+	if r.Shard.Of > 0 {
+		c.Shard = &r.Shard.Shard
+	}
 	return c
 }
 

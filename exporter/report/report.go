@@ -27,6 +27,7 @@ type Report struct {
 	Undecided []string           `json:"undecided,omitempty"`         // what could not be judged, and why
 	Limits    []Limit            `json:"limits,omitempty"`            // that were met
 	Resettled uint64             `json:"resettled_reasons,omitempty"` // that had been told otherwise
+	Mergeable *Mergeable         `json:"mergeable,omitempty"`         // nil where it is no whole run's
 }
 
 // Schema is the version of the JSON report. Version 1 had none, and is read, too.
@@ -58,6 +59,7 @@ type Capture struct {
 	LostFragments     uint64            `json:"fragmented_datagrams_given_up,omitempty"` // for time or room
 	Reassembly        Reassembly        `json:"reassembly"`
 	Limits            fact.Limits       `json:"-"`                                    // of the stages before the tally
+	Shard             *Shard            `json:"shard,omitempty"`                      // nil where it is all of the capture
 	UnwatchedPairs    uint64            `json:"unwatched_pair_connections,omitempty"` // Build sets it
 	FoldedConnections uint64            `json:"folded_connections,omitempty"`         // in "other"; Build sets it
 }
@@ -421,6 +423,8 @@ func ReadJSON(r io.Reader) (*Report, error) {
 		Findings []findings.Finding
 		Schema   int
 		Limits   []Limit
+
+		Mergeable *Mergeable
 	}
 	d := json.NewDecoder(r)
 	if err := d.Decode(&in); err != nil {
@@ -432,5 +436,5 @@ func ReadJSON(r io.Reader) (*Report, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("more follows the first object")
 	}
-	return &Report{Schema: in.Schema, Capture: *in.Capture, Totals: *in.Totals, Servers: in.Servers, Findings: in.Findings, Limits: in.Limits}, nil
+	return &Report{Schema: in.Schema, Capture: *in.Capture, Totals: *in.Totals, Servers: in.Servers, Findings: in.Findings, Limits: in.Limits, Mergeable: in.Mergeable}, nil
 }

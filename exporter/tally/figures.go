@@ -92,7 +92,7 @@ type Figures struct {
 	Path    Path
 	HTTP2   *HTTP2                  // nil without
 	Ignored [fact.NumReasons]uint64 // what had announced closings that were ignored, by failed request
-	Tunnels map[string]*Tunnel      // by target; at most maxTunnels
+	Tunnels Tunnels                 // at most maxTunnels
 	Clients clients.Table
 	Newest  Newest
 }
@@ -125,6 +125,9 @@ type Tunnel struct {
 	Opened uint64
 	Wasted [fact.NumCauses]Counted
 }
+
+// Tunnels has them by target.
+type Tunnels map[string]*Tunnel
 
 // maxTunnels is how many targets of CONNECT are told apart on a server.
 const maxTunnels = 32

@@ -87,7 +87,7 @@ func (p *Probed) merge(o *Probed) {
 // maxTunnels as there are workers.
 func (f *Figures) mergeTunnel(target string, o *Tunnel) {
 	if f.Tunnels == nil {
-		f.Tunnels = map[string]*Tunnel{}
+		f.Tunnels = Tunnels{}
 	}
 	t := f.Tunnels[target]
 	if t == nil {

@@ -66,7 +66,7 @@ func (f *Figures) tunnel(c *fact.Connection) {
 			return
 		}
 		if f.Tunnels == nil {
-			f.Tunnels = map[string]*Tunnel{}
+			f.Tunnels = Tunnels{}
 		}
 		t = new(Tunnel)
 		f.Tunnels[c.Tunnel.Target] = t

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keepscope/keepscope/exporter/report"
+)
+
+// mergeCmd is 'keepscope merge'.
+type mergeCmd struct {
+	Reports    []string      `arg:"" name:"report" help:"Reports saved with --output json, plain or compressed by gzip or zstd, or a folder of them (*.json, *.json.gz, *.json.zst)."`
+	Wait       int           `placeholder:"N" help:"Wait until there are so many reports."`
+	Timeout    time.Duration `default:"1h" help:"With --wait: how long at most."`
+	Output     string        `short:"o" enum:"text,json" default:"text" help:"What to print: ${enum}; json can be merged again."`
+	MaxServers int           `default:"1000" help:"Servers that are called by their name; beyond, they are counted as 'other'."`
+	Findings   whole         `default:"3" placeholder:"N" help:"With --output text: tell so many findings with their whole advice, or 'all'."`
+	Save       string        `placeholder:"FILE" help:"Write to this file, which is replaced once all is written, in place of standard output."`
+}
+
+// Run prints one report in place of many.
+func (m *mergeCmd) Run(ctx context.Context, con console) error {
+	if err := errors.Join(
+		takes(m.MaxServers >= 1 && m.MaxServers <= 10000, "max-servers", m.MaxServers, "1 to 10000"),
+		takes(m.Wait >= 0, "wait", m.Wait, "a number of reports"),
+	); err != nil {
+		return err
+	}
+	files, err := m.files(ctx)
+	if err != nil {
+		return err
+	}
+	merger := report.NewMerger(m.MaxServers)
+	for _, path := range files {
+		r, err := savedFile(path)
+		if r == nil && err == nil {
+			err = errors.New("it can't be read, or is no report")
+		}
+		if err == nil {
+			err = merger.Add(r)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	r, err := merger.Report()
+	if err != nil {
+		return err
+	}
+	return wholeFile(m.Save, con.out, func(con console) error {
+		if m.Output == "json" {
+			return r.WriteJSON(con.out)
+		}
+		options := textOptions(con.out)
+		options.Findings = int(m.Findings)
+		return r.WriteText(con.out, options)
+	})
+}
+
+// waitEvery is how often it is looked for more reports.
+const waitEvery = time.Second
+
+// files lists the reports, once there are enough of them.
+func (m *mergeCmd) files(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, m.Timeout)
+	defer cancel()
+	tick := time.NewTicker(waitEvery)
+	defer tick.Stop()
+	for {
+		files, err := m.list()
+		if err != nil || len(files) >= m.Wait {
+			return files, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("there are %d of %d reports", len(files), m.Wait)
+		}
+	}
+}
+
+// list lists the reports that there are.
+func (m *mergeCmd) list() (files []string, err error) {
+	for _, path := range m.Reports {
+		info, err := os.Stat(path)
+		switch {
+		case errors.Is(err, os.ErrNotExist) && m.Wait > 0:
+			continue
+		case err != nil:
+			return nil, err
+		case !info.IsDir():
+			files = append(files, path)
+			continue
+		}
+		for _, pattern := range []string{"*.json", "*.json.gz", "*.json.zst"} {
+			found, _ := filepath.Glob(filepath.Join(path, pattern)) // the patterns are right
+			files = append(files, found...)
+		}
+	}
+	files = slices.DeleteFunc(files, func(f string) bool { return strings.HasPrefix(filepath.Base(f), ".") })
+	slices.Sort(files)
+	return slices.Compact(files), nil
+}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// shards reads a capture in n shards and returns the folder of their reports.
+func shards(t *testing.T, n int, args ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for i := range n {
+		part := []string{"read", "--output=json", fmt.Sprintf("--shard=%d/%d", i, n), fmt.Sprintf("--save=%s/%d.json", dir, i)}
+		printed(t, append(part, args...)...)
+	}
+	return dir
+}
+
+// checkShards holds the report of n shards, merged, to that of one run, to the byte.
+func checkShards(t *testing.T, one []byte, n int, args ...string) {
+	t.Helper()
+	merged := printed(t, "merge", "--output=json", shards(t, n, args...))
+	if !bytes.Equal(one, merged) {
+		t.Errorf("%d shards say otherwise (-one run +merged):\n%s", n, cmp.Diff(shown(t, one), shown(t, merged)))
+	}
+}
+
+// shown is a report without what is only there for merging.
+func shown(t *testing.T, text []byte) (r map[string]any) {
+	t.Helper()
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	if r["mergeable"] == nil {
+		t.Error("it can't be merged")
+	}
+	delete(r, "mergeable")
+	return r
+}
+
+func TestShardsOfDemo(t *testing.T) {
+	path := demoFile(t)
+	one := printed(t, "read", "--output=json", path)
+	for _, n := range []int{1, 2, 3, 5} {
+		checkShards(t, one, n, path)
+		checkShards(t, one, n, path, "--workers=2")
+	}
+}
+
+// The shards of every case make one run, whoever settles what.
+func TestShardsOfCases(t *testing.T) {
+	files, err := filepath.Glob("../../../shared/cases/*.pcap.gz")
+	if err != nil || len(files) == 0 {
+		t.Skip("needs the captures of ../shared/cases")
+	}
+	for _, path := range files {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			args := []string{path}
+			if keys := strings.TrimSuffix(path, ".pcap.gz") + ".keys"; exists(keys) {
+				args = append(args, "--keylog="+keys)
+			}
+			one := printed(t, append([]string{"read", "--output=json"}, args...)...)
+			for _, n := range []int{2, 3, 5} {
+				checkShards(t, one, n, args...)
+			}
+		})
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// The records of all shards are those of one run.
+func TestShardsShareRecords(t *testing.T) {
+	path := demoFile(t)
+	want := map[string]int{}
+	for line := range strings.Lines(string(printed(t, "read", "--output=ndjson", path))) {
+		want[line]++
+	}
+	got := map[string]int{}
+	for i := range 3 {
+		for line := range strings.Lines(string(printed(t, "read", "--output=ndjson", fmt.Sprintf("--shard=%d/3", i), path))) {
+			got[line]++
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" || len(want) == 0 {
+		t.Error(diff)
+	}
+}
+
+// Reports of two machines add up: what both saw of one server is one row.
+func TestMergeAddsUp(t *testing.T) {
+	dir, path := t.TempDir(), demoFile(t)
+	one := printed(t, "read", "--output=json", path, "--save="+filepath.Join(dir, "a.json"))
+	if len(one) > 0 {
+		t.Error("it printed what went to a file")
+	}
+	one, err := os.ReadFile(filepath.Join(dir, "a.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "b.json"), one, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	type summary struct {
+		Connections int64
+		Requests    int64
+		Exchanges   struct{ Count, P50 float64 } `json:"exchange_seconds"`
+		Wasted      struct {
+			Total   int64
+			Seconds float64
+		} `json:"wasted_handshakes"`
+	}
+	var before, after struct {
+		Capture struct{ Packets int64 }
+		Totals  summary
+		Servers []struct {
+			Server string
+			summary
+		}
+	}
+	if err := json.Unmarshal(one, &before); err != nil {
+		t.Fatal(err)
+	}
+	// A merged report can be merged again: three times the same are 2 + 1.
+	twice := filepath.Join(dir, "two.json.tmp")
+	printed(t, "merge", "--wait=2", "--output=json", "--save="+twice, dir)
+	if err := json.Unmarshal(printed(t, "merge", "--output=json", twice, filepath.Join(dir, "a.json")), &after); err != nil {
+		t.Fatal(err)
+	}
+	a, b := &after.Totals, &before.Totals
+	if a.Connections != 3*b.Connections || a.Requests != 3*b.Requests || a.Wasted.Total != 3*b.Wasted.Total ||
+		after.Capture.Packets != 3*before.Capture.Packets || a.Exchanges.P50 != b.Exchanges.P50 || b.Connections == 0 {
+		t.Errorf("%+v of three times %+v", a, b)
+	}
+	if len(after.Servers) != len(before.Servers) {
+		t.Errorf("%d servers of %d", len(after.Servers), len(before.Servers))
+	}
+}
+
+func TestMergeRefuses(t *testing.T) {
+	dir, path := t.TempDir(), demoFile(t)
+	save := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	shard := filepath.Join(dir, "s.json")
+	printed(t, "read", "--output=json", "--shard=0/2", "--save="+shard, path)
+	whole := string(printed(t, "read", "--output=json", path))
+	other := string(printed(t, "read", "--output=json", "--reuse-window=5s", path))
+	begin, _, _ := strings.Cut(whole, `"figures": "`)
+	const old = `{"capture":{},"totals":{},"servers":[]}`
+	for _, c := range []struct {
+		name, want string
+		files      []string
+	}{
+		{"no file", "no such file", []string{filepath.Join(dir, "none")}},
+		{"no report", "no report", []string{path}},
+		{"schema 1", "schema 1, which has no histograms", []string{save("one", old)}},
+		{"without histograms", "has no histograms", []string{save("two", `{"schema":2,`+old[1:])}},
+		{"damaged", "damaged", []string{save("three", begin+`"figures": "AAAA"}}`)}},
+		{"half of a capture", "number 1 is missing", []string{shard}},
+		{"a shard twice", "there already", []string{shard, save("again", string(must(os.ReadFile(shard))))}},
+		{"other windows", "reuse window", []string{save("four", whole), save("five", other)}},
+		{"too few", "there are 0 of 3", []string{"--wait=3", "--timeout=1ms", filepath.Join(dir, "later")}},
+		{"an empty folder", "no report to merge", []string{t.TempDir()}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			code := run(t.Context(), append([]string{"merge"}, c.files...), console{out: &out, err: &errs})
+			if code != exitFailed || !strings.Contains(errs.String(), c.want) || out.Len() > 0 {
+				t.Errorf("exit status %d: %s%s", code, errs.String(), out.String())
+			}
+		})
+	}
+}
+
+func must(text []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+func TestShardFlag(t *testing.T) {
+	for _, wrong := range []string{"1", "2/2", "-1/2", "0/0", "a/b", "0/5000", "1/2/3"} {
+		var s shard
+		if err := s.UnmarshalText([]byte(wrong)); err == nil {
+			t.Errorf("%s is taken for %v", wrong, s)
+		}
+	}
+}
