@@ -1,10 +1,15 @@
 package dashboards
 
 import (
+	"fmt"
+
 	"github.com/grafana/grafana-foundation-sdk/go/common"
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/grafana/grafana-foundation-sdk/go/table"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
+
 	"github.com/keepscope/keepscope/exporter"
+	"github.com/keepscope/keepscope/exporter/report/findings"
 )
 
 // Capture returns the dashboard of the capture itself: what it missed, and what
@@ -15,28 +20,33 @@ func Capture(c Config) (dashboard.Dashboard, error) {
 		name:      "capture",
 		title:     "Capture health",
 		about:     "Whether Keepscope sees all there is to see, and what that costs: packets, drops, gaps, memory, CPU.",
-		variables: append(targetVariables(), intervalVariable()),
+		variables: c.targetVariables(),
 		bands: []band{
-			trust(),
-			{id: 1, title: "What is captured?", height: 8, tiles: []tile{
-				{2, 12, packets()},
-				{3, 12, bandwidth()},
+			{height: 13, tiles: []tile{
+				{5, 20, sidecars()},
+				{100, 4, c.trust()},
 			}},
-			{id: 10, title: "What is missed?", height: 8, tiles: []tile{
+			{id: 1, title: "What is captured?", height: 8, collapsed: true, tiles: []tile{
+				{2, 8, packets()},
+				{3, 8, bandwidth()},
+				{24, 8, silence()},
+			}},
+			{id: 10, title: "What is missed?", height: 8, collapsed: true, tiles: []tile{
 				{11, 12, drops()},
 				{12, 12, lossByInstance()},
 				{13, 12, missingBytes()},
 				{14, 12, outOfOrder()},
 				{15, 12, flawedConnections()},
 				{16, 12, decodeErrors()},
+				{17, 12, capsMet()},
+				{18, 12, toldOtherwise()},
 			}},
-			{id: 20, title: "What does it hold?", height: 8, tiles: []tile{
-				{21, 12, trackedConnections()},
-				{22, 12, bufferedBytes()},
-				{23, 12, serverNames()},
-				{24, 12, silence()},
+			{id: 20, title: "What does it hold?", height: 8, collapsed: true, tiles: []tile{
+				{21, 8, trackedConnections()},
+				{22, 8, bufferedBytes()},
+				{23, 8, serverNames()},
 			}},
-			{id: 30, title: "What does it cost?", height: 8, tiles: []tile{
+			{id: 30, title: "What does it cost?", height: 8, collapsed: true, tiles: []tile{
 				{31, 8, memory()},
 				{32, 8, cpu()},
 				{33, 8, connectionLog()},
@@ -45,18 +55,73 @@ func Capture(c Config) (dashboard.Dashboard, error) {
 	})
 }
 
-const (
-	noPackets = "No packet was captured in this time: no traffic, or no sidecar"
-	// fullest is how many instances a chart shows: more lines can't be told apart.
-	fullest = "topk(5, "
-)
+const noPackets = "No packet was captured in this time: no traffic, or no sidecar"
 
 // eachInstance is a chart with a line for each of the sidecars with the largest
 // values.
 func eachInstance(t text, expr string) *timeseries.PanelBuilder {
-	return lines(t, query{expr: fullest + expr + ")", legend: legendOf(labelInstance)}).
+	return lines(t, query{expr: fullest(labelInstance, expr), legend: legendOf(labelInstance)}).
 		FillOpacity(0).
-		ColorScheme(shades(blue))
+		ColorScheme(shades(violet))
+}
+
+// age of the newest packet when it was scraped: what has passed since is the
+// scrape's, not the capture's.
+func packetAge() string {
+	m := targetScope.pick(exporter.LastPacket)
+	return aggregate("max", by(labelInstance), "timestamp("+m+") - "+m)
+}
+
+// sidecars has a row a sidecar, those that don't answer included.
+func sidecars() *table.PanelBuilder {
+	s, each := targetScope, by(labelInstance)
+	answers := toText(map[string]dashboard.ValueMappingResult{
+		"0": {Text: ref("no"), Color: ref(cellBad), Index: ref(int32(0))},
+		"1": {Text: ref("yes"), Index: ref(int32(1))},
+	})
+	return tableOf(text{
+		title: "Sidecars, those that miss most first",
+		unit:  unitNumber,
+		about: fmt.Sprintf("A row a sidecar that was scraped within a day. Lost: packets dropped before they could be analysed; incomplete: connections that lack bytes where they mattered; caps: how often something was beyond one of Keepscope's caps. An address leads to the sidecar's own page. Good: yes, and 0 or little in every other column. From %g %% lost on, counts are too low; from %g %% on nothing is judged.", 100*lossWarns, 100*findings.MaxMissing),
+		empty: noSidecar,
+	}, 2, []labelColumn{{label: labelInstance, title: "Sidecar", width: 220, properties: []dashboard.DynamicConfigValue{property("links", []map[string]any{{
+		"title": "The sidecar's page", "url": "http://${__value.raw}/", "targetBlank": true,
+	}})}}},
+		column{title: "Answers", width: 80, words: &answers, value: true,
+			expr: aggregate("min", each, s.pick(metricUp)+" and on ("+joined(perInstance)+") "+s.known())},
+		column{title: "Lost", unit: unitShare, width: 85, expr: s.lost(wholeRange, each), levels: []level{{lossWarns, cellBad}}},
+		column{title: "Incomplete", unit: unitShare, width: 95, levels: []level{{findings.MaxMissing, cellBad}},
+			expr: s.incomplete(wholeRange, each) + " or 0 * " + sum(each, s.rate(wholeRange, exporter.IncompleteConnections))},
+		column{title: "Packets", unit: unitPackets, width: 100, expr: sum(each, s.rate(wholeRange, exporter.CapturePackets))},
+		column{title: "Newest packet", unit: unitSeconds, width: 115, expr: packetAge()},
+		column{title: "CPU", unit: unitCores, width: 95, expr: sum(each, s.ownProcess(s.rate(wholeRange, metricCPU)))},
+		column{title: "Memory", unit: unitBytes, width: 95, expr: aggregate("max", each, s.ownProcess(s.pick(metricMemory)))},
+		column{title: "Given up", unit: unitNumber, width: 80, expr: sum(each, s.increase(wholeRange, exporter.EvictedConnections)), levels: []level{{0.5, cellBad}}},
+		column{title: "Caps met", unit: unitNumber, width: 80, expr: sum(each, s.increase(wholeRange, exporter.CapMet))})
+}
+
+func capsMet() *timeseries.PanelBuilder {
+	return bars(text{
+		title: "Caps met a minute",
+		unit:  unitNumber,
+		about: "How often something was beyond one of Keepscope's caps, by the cap, a minute: what it holds back is bounded, and this is what that costs. Good: none. Each says in its name what it bounds.",
+		empty: noSidecar,
+	}, query{expr: "60 * " + sum(by(exporter.LabelCap), targetScope.rate(rateInterval, exporter.CapMet)) + " > 0 or on () " +
+		called("0 * "+sum(nil, targetScope.rate(rateInterval, exporter.EvictedConnections)), exporter.LabelCap, whyNone), legend: legendOf(exporter.LabelCap)}).
+		ColorScheme(shades(violet))
+}
+
+func toldOtherwise() *timeseries.PanelBuilder {
+	s := targetScope
+	return paint(lines(text{
+		title: "Resets that are none, reasons told otherwise later",
+		unit:  unitRate,
+		about: "RSTs that no TCP would obey, or after which their side went on, and reasons that a server's other connections showed to be others than were counted (the metrics keep what was told first; the report settles it). Good: few.",
+		empty: noSidecar,
+	},
+		query{expr: sum(nil, s.rate(rateInterval, exporter.StrayResets)), legend: "stray resets"},
+		query{expr: sum(nil, s.rate(rateInterval, exporter.ResettledReasons)), legend: "reasons told otherwise"},
+	), style{series: "stray resets", color: violet}, style{series: "reasons told otherwise", color: teal})
 }
 
 func packets() *timeseries.PanelBuilder {
@@ -66,7 +131,7 @@ func packets() *timeseries.PanelBuilder {
 		about: "Packets captured per second, by interface. Good: as much as there is traffic. Less than expected: is it the right interface, does --filter leave out too much?",
 		empty: noPackets,
 	}, query{expr: sum(by(exporter.LabelInterface), targetScope.rate(rateInterval, exporter.CapturePackets)), legend: legendOf(exporter.LabelInterface)}).
-		ColorScheme(shades(blue))
+		ColorScheme(shades(violet))
 }
 
 func bandwidth() *timeseries.PanelBuilder {
@@ -76,7 +141,7 @@ func bandwidth() *timeseries.PanelBuilder {
 		about: "Bits per second of the captured packets as they were on the wire, by interface. Good: what the interface's own counters say. It tells how much work the sidecar has.",
 		empty: noPackets,
 	}, query{expr: "8 * " + sum(by(exporter.LabelInterface), targetScope.rate(rateInterval, exporter.CaptureBytes)), legend: legendOf(exporter.LabelInterface)}).
-		ColorScheme(shades(blue))
+		ColorScheme(shades(violet))
 }
 
 func drops() *timeseries.PanelBuilder {
@@ -86,7 +151,7 @@ func drops() *timeseries.PanelBuilder {
 		about: "Packets lost before they could be analysed. Good: 0. kernel: the capture buffer was full, give more CPU or a larger buffer. interface: the driver or the card lost them, before anyone on the host saw them.",
 		empty: noPackets,
 	}, query{expr: sum(by(exporter.LabelWhere), targetScope.rate(rateInterval, exporter.CaptureDropped)), legend: legendOf(exporter.LabelWhere)}),
-		tones("", exporter.Values(exporter.LabelWhere), cycle([]string{vermillion, purple, orange}))...)
+		tones(exporter.Values(exporter.LabelWhere), crimson, violet)...)
 }
 
 func lossByInstance() *timeseries.PanelBuilder {
@@ -96,7 +161,7 @@ func lossByInstance() *timeseries.PanelBuilder {
 		about: "Of all packets of a sidecar, the share that was dropped. Good: 0 %. Above 1 % that sidecar's counts are too low, however well the others do.",
 		empty: noPackets,
 	}, targetScope.lost(rateInterval, by(labelInstance))).
-		Thresholds(levels(slate, level{0.01, bad})).
+		Thresholds(levels(slate, level{lossWarns, bad})).
 		ThresholdsStyle(common.NewGraphThresholdsStyleConfigBuilder().Mode(common.GraphThresholdsStyleModeDashed)).
 		AxisSoftMax(0.02)
 }
@@ -129,7 +194,7 @@ func flawedConnections() *timeseries.PanelBuilder {
 	},
 		query{expr: sum(nil, s.rate(rateInterval, exporter.IncompleteConnections)), legend: "incomplete"},
 		query{expr: sum(nil, s.rate(rateInterval, exporter.EvictedConnections)), legend: "given up"},
-	), style{series: "incomplete", color: orange}, style{series: "given up", color: vermillion})
+	), style{series: "incomplete", color: violet}, style{series: "given up", color: crimson})
 }
 
 func decodeErrors() *timeseries.PanelBuilder {
@@ -138,8 +203,8 @@ func decodeErrors() *timeseries.PanelBuilder {
 		unit:  unitPackets,
 		about: "By the layer at which decoding stopped. Good: 0, or a steady trickle of broken packets. Many at a low layer: an encapsulation that Keepscope does not know, or a snap length that is too short.",
 		empty: noSidecar,
-	}, query{expr: sum(by(exporter.LabelLayer), targetScope.rate(rateInterval, exporter.DecodeErrors)), legend: legendOf(exporter.LabelLayer)}).
-		ColorScheme(shades(orange))
+	}, query{expr: orNone(by(exporter.LabelLayer), targetScope.rate(rateInterval, exporter.DecodeErrors), targetScope.rate(rateInterval, exporter.DecodeErrors)), legend: legendOf(exporter.LabelLayer)}).
+		ColorScheme(shades(violet))
 }
 
 func trackedConnections() *timeseries.PanelBuilder {
@@ -153,9 +218,9 @@ func trackedConnections() *timeseries.PanelBuilder {
 
 func bufferedBytes() *timeseries.PanelBuilder {
 	return eachInstance(text{
-		title: "Bytes waiting for bytes before them",
+		title: "Bytes held back",
 		unit:  unitBytes,
-		about: "What reassembly holds back. Good: near 0, with peaks where packets are lost or reordered. It is bounded by --max-memory.",
+		about: "What reassembly holds back until the bytes before it have come. Good: near 0, with peaks where packets are lost or reordered. It is bounded by --max-memory.",
 		empty: noSidecar,
 	}, aggregate("max", by(labelInstance), targetScope.pick(exporter.BufferedBytes)))
 }
@@ -170,7 +235,7 @@ func serverNames() *timeseries.PanelBuilder {
 		empty: noSidecar,
 	}, share).
 		Min(0).
-		Thresholds(levels(slate, level{0.8, warning}, level{1, bad})).
+		Thresholds(levels(slate, level{1, bad})).
 		ThresholdsStyle(common.NewGraphThresholdsStyleConfigBuilder().Mode(common.GraphThresholdsStyleModeDashed))
 }
 
@@ -178,9 +243,9 @@ func silence() *timeseries.PanelBuilder {
 	return eachInstance(text{
 		title: "Time since the newest packet",
 		unit:  unitSeconds,
-		about: "How long each sidecar has seen nothing. Good: seconds where there is traffic. A line that climbs is an interface without traffic, or a capture that stopped.",
+		about: "How long each sidecar had seen nothing when it was scraped. Good: seconds where there is traffic. A line that climbs is an interface without traffic, or a capture that stopped.",
 		empty: noPackets,
-	}, "time() - "+aggregate("max", by(labelInstance), targetScope.pick(exporter.LastPacket)))
+	}, packetAge())
 }
 
 func memory() *timeseries.PanelBuilder {
@@ -211,5 +276,5 @@ func connectionLog() *timeseries.PanelBuilder {
 	},
 		query{expr: sum(nil, s.rate(rateInterval, exporter.LogLines)), legend: "written"},
 		query{expr: sum(nil, s.rate(rateInterval, exporter.LogDropped)), legend: "lost"},
-	), style{series: "written", color: blue}, style{series: "lost", color: vermillion})
+	), style{series: "written", color: violet}, style{series: "lost", color: crimson})
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/common"
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/grafana/grafana-foundation-sdk/go/prometheus"
-	"github.com/keepscope/keepscope/exporter"
 )
 
 // A Config says how the dashboards and rules differ from those that Keepscope
@@ -27,6 +26,12 @@ type Config struct {
 	// DeployTag is the tag of the annotations that are shown as deploys. Default
 	// "deploy".
 	DeployTag string
+	// ShowClusters shows the variables of cluster and job among the others: for
+	// a Prometheus that holds several.
+	ShowClusters bool
+	// Grafana is the address of Grafana, which links in alerts begin with, such as
+	// "https://grafana.example". Default empty: the links are paths.
+	Grafana string
 	// Runbook is the address of runbook.md, which alerts point into. Default the
 	// one in Keepscope's repository.
 	Runbook string
@@ -76,7 +81,7 @@ func (c Config) build(b board) (dashboard.Dashboard, error) {
 			Icon("external link").
 			Tooltip("").
 			Tags(c.Tags[:1]).
-			AsDropdown(false).
+			AsDropdown(true).
 			IncludeVars(true).
 			KeepTime(true))
 	d, err := built.Build()
@@ -109,7 +114,7 @@ func (c Config) deploys() cog.Builder[dashboard.AnnotationQuery] {
 		Name("Deploys").
 		Datasource(common.DataSourceRef{Type: ref("grafana"), Uid: ref("-- Grafana --")}).
 		Enable(true).
-		IconColor(purple).
+		IconColor(violet).
 		Target(variants.NewUnknownDataqueryBuilderFromObject(tags))
 }
 
@@ -121,21 +126,20 @@ func sidecarStarts() cog.Builder[dashboard.AnnotationQuery] {
 		Name("Sidecar starts").
 		Datasource(datasourceRef).
 		Enable(false).
-		IconColor(sky).
+		IconColor(teal).
 		Target(prometheus.NewDataqueryBuilder().
 			Datasource(datasourceRef).
 			RefId("Starts").
 			Expr(targetScope.ownProcess(started)).
 			Range().
-			Interval("1m").
 			LegendFormat(legendOf(labelInstance)))
 }
 
 // linkTo returns the address of another of the dashboards, with what is chosen
-// in this one.
+// in this one, but for the direction.
 func (c Config) linkTo(name string, more string) string {
 	link := "/d/" + c.uid(name) + "?${datasource:queryparam}"
-	for _, v := range []string{labelCluster, labelNamespace, labelPod, labelJob, exporter.LabelDirection, "interval"} {
+	for _, v := range []string{labelCluster, labelNamespace, labelPod, labelJob} {
 		link += "&${" + v + ":queryparam}"
 	}
 	return link + more + "&${__url_time_range}"

@@ -18,8 +18,8 @@ type tile struct {
 	panel cog.Builder[dashboard.Panel]
 }
 
-// A band is a titled row of tiles of one height; tiles that don't fit in
-// a line begin the next.
+// A band is a row of tiles of one height; tiles that don't fit in a line begin
+// the next. Without a title it takes no line for one, and can't be collapsed.
 type band struct {
 	id        uint32
 	title     string
@@ -33,6 +33,17 @@ func place(bands []band) ([]dashboard.PanelOrRowPanel, error) {
 	var all []dashboard.PanelOrRowPanel
 	y := uint32(0)
 	for _, b := range bands {
+		if b.title == "" {
+			panels, below, err := b.lay(y)
+			if err != nil {
+				return nil, err
+			}
+			y = below
+			for i := range panels {
+				all = append(all, dashboard.PanelOrRowPanel{Panel: &panels[i]})
+			}
+			continue
+		}
 		row := dashboard.NewRowPanel()
 		row.Type, row.Id, row.Title, row.Collapsed = "row", b.id, ref(b.title), b.collapsed
 		row.GridPos = &dashboard.GridPos{X: 0, Y: y, W: columns, H: 1}

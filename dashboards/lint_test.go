@@ -47,7 +47,7 @@ func TestLintFinds(t *testing.T) {
 	}{
 		{"overlap", func(d *dashboard.Dashboard) { d.Panels[2].Panel.GridPos.X-- }, "overlap"},
 		{"too wide", func(d *dashboard.Dashboard) { d.Panels[1].Panel.GridPos.W = 25 }, "leaves the 24 columns"},
-		{"same id", func(d *dashboard.Dashboard) { d.Panels[1].Panel.Id = d.Panels[2].Panel.Id }, "id 102 twice"},
+		{"same id", func(d *dashboard.Dashboard) { d.Panels[1].Panel.Id = d.Panels[2].Panel.Id }, "id 5 twice"},
 		{"no id", func(d *dashboard.Dashboard) { d.Panels[1].Panel.Id = ref(uint32(0)) }, "no id"},
 		{"no title", func(d *dashboard.Dashboard) { d.Panels[1].Panel.Title = ref("") }, "no title"},
 		{"no description", func(d *dashboard.Dashboard) { d.Panels[1].Panel.Description = nil }, "no description"},
@@ -148,8 +148,6 @@ func lintVariables(d dashboard.Dashboard) (problems []string) {
 				problems = append(problems, "the data source is not the first variable")
 			}
 			continue
-		case dashboard.VariableTypeInterval:
-			continue
 		}
 		if v.Datasource == nil || *v.Datasource.Uid != "${datasource}" {
 			problems = append(problems, v.Name+" does not use the data source variable")
@@ -198,7 +196,8 @@ func lintTexts(p dashboard.Panel) (problems []string) {
 
 var (
 	windowed  = regexp.MustCompile(`\[([^\]]*)\]`)
-	variables = regexp.MustCompile(`\$\{?(\w+)`)
+	variables = regexp.MustCompile(`\$\{?([a-z_]\w*)`)
+	windows   = []string{rateInterval, wholeRange, wholeRange + ":$__interval", remembered}
 )
 
 // lintQueries finds queries without legend or rate interval, and variables that
@@ -207,7 +206,7 @@ func lintQueries(p dashboard.Panel, names []string) (problems []string) {
 	if len(p.Targets) == 0 {
 		return []string{"no query"}
 	}
-	names = append(slices.Clone(names), "__rate_interval", "__range")
+	names = append(slices.Clone(names), "__rate_interval", "__range", "__interval")
 	ids := map[string]bool{}
 	for _, q := range (shownPanel{Panel: p}).queries() {
 		if q.LegendFormat == nil || *q.LegendFormat == "" {
@@ -217,14 +216,14 @@ func lintQueries(p dashboard.Panel, names []string) (problems []string) {
 			problems = append(problems, "query "+*q.RefId+" twice")
 		}
 		ids[*q.RefId] = true
-		if q.Interval == nil || *q.Interval != "$interval" {
-			problems = append(problems, "query "+*q.RefId+" does not use the variable interval")
+		if q.Interval != nil || p.Interval != nil {
+			problems = append(problems, "query "+*q.RefId+" has a minimum interval: $__rate_interval would be four times as long")
 		}
 		if *q.Datasource.Uid != "${datasource}" {
 			problems = append(problems, "query "+*q.RefId+" does not use the data source variable")
 		}
 		for _, w := range windowed.FindAllStringSubmatch(q.Expr, -1) {
-			if w[1] != rateInterval && w[1] != wholeRange {
+			if !slices.Contains(windows, w[1]) {
 				problems = append(problems, "query "+*q.RefId+" has the window "+w[1])
 			}
 		}
@@ -288,15 +287,22 @@ func noMetricName(t *testing.T, n ast.Node) bool {
 // TestColors holds that every value of a closed set has a colour, and that the
 // hues that rate and blame can be told apart by people who see fewer of them.
 func TestColors(t *testing.T) {
-	for _, s := range slices.Concat(
-		outcomes(),
-		tones("", exporter.Values(exporter.LabelCause), blame(exporter.Values(exporter.LabelCause))),
-	) {
+	for _, s := range outcomes() {
 		if s.color == "" {
 			t.Errorf("%q has no colour", s.series)
 		}
 	}
-	colors := []string{blue, orange, green, vermillion, purple, sky}
+	seen := map[string]string{}
+	for name, color := range toneOf {
+		if color == "" {
+			t.Errorf("%q has no colour", name)
+		}
+		if other := seen[color]; other != "" {
+			t.Errorf("%s and %s are both %s", name, other, color)
+		}
+		seen[color] = name
+	}
+	colors := []string{toneOf["pool_miss"], toneOf["server_idle"], green, crimson}
 	for name, see := range colorBlindness {
 		for i, a := range colors {
 			for _, b := range colors[i+1:] {

@@ -11,54 +11,21 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/stat"
 	"github.com/grafana/grafana-foundation-sdk/go/table"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
-
-	"github.com/keepscope/keepscope/analyzer/fact"
-	"github.com/keepscope/keepscope/exporter"
-)
-
-// The colours of Okabe and Ito (Color Universal Design, 2008), which people
-// with any common colour blindness can tell apart, but for its yellow and black:
-// one can't be seen on white, the other on a dark page.
-const (
-	blue       = "#0072B2"
-	sky        = "#56B4E9"
-	green      = "#009E73"
-	orange     = "#E69F00"
-	vermillion = "#D55E00"
-	purple     = "#CC79A7"
-	grey       = "#999999"
-	slate      = "#5B6B7B" // calm: nothing to see here
-	plain      = "text"    // Grafana's own, dark on light and light on dark
-)
-
-// What colours mean wherever they rate something.
-const (
-	good    = green
-	warning = orange
-	bad     = vermillion
-)
-
-// Hues for who is to blame, with tones that keep neighbours in a stack apart.
-var (
-	clientTones = []string{blue, "#8CCBF0", "#004F7C", "#4DA3D6", "#C2E3F7"}
-	serverTones = []string{vermillion, "#F2B27A", "#8F3F00", orange, "#F7D6B5"}
-	otherTones  = []string{grey, "#666F78", "#C4C9CE", purple, "#8A6D80"}
 )
 
 // Units. Each is an id of Grafana's, or one of its prefixes for units of one's
 // own.
 const (
 	unitShare       = "percentunit"
-	unitSeconds     = "s"
+	unitSeconds     = "s"        // scales, from nanoseconds to years
+	unitPlain       = "suffix:s" // does not: for logarithmic axes
 	unitNumber      = "short"
 	unitRequests    = "reqps"
-	unitConnections = "count:conn/s"
-	unitRaces       = "short"
+	unitConnections = "count:/s"
 	unitPackets     = "pps"
 	unitBytes       = "bytes"
 	unitByteRate    = "binBps"
 	unitBitRate     = "bps"
-	unitEach        = "suffix:s per s"
 	unitRate        = "count:/s"
 	unitCores       = "suffix:cores"
 )
@@ -76,10 +43,10 @@ type query struct {
 	once      bool // one value for the whole time range
 }
 
-// ranged returns the query as a series over time. The minimum step is the
-// variable "interval", on which $__rate_interval depends in turn.
+// ranged returns the query as a series over time. Its step is Grafana's, on
+// which $__rate_interval depends.
 func (q query) ranged(id int) *prometheus.DataqueryBuilder {
-	b := q.base(id).Interval("$interval").Format(prometheus.PromQueryFormatTimeSeries)
+	b := q.base(id).Format(prometheus.PromQueryFormatTimeSeries)
 	if q.once {
 		return b.Instant()
 	}
@@ -92,7 +59,7 @@ func (q query) ranged(id int) *prometheus.DataqueryBuilder {
 
 // instant returns the query as one table.
 func (q query) instant(id int) *prometheus.DataqueryBuilder {
-	return q.base(id).Instant().Interval("$interval").Format(prometheus.PromQueryFormatTable)
+	return q.base(id).Instant().Format(prometheus.PromQueryFormatTable)
 }
 
 func (q query) base(id int) *prometheus.DataqueryBuilder {
@@ -139,49 +106,48 @@ type text struct {
 	empty       string // why there may be no data
 }
 
-// number is a big figure of the newest value.
-func number(t text, q query) *stat.PanelBuilder {
-	return stat.NewPanelBuilder().
+// numbers are big figures of the newest values, each with its name.
+func numbers(t text, queries ...query) *stat.PanelBuilder {
+	b := stat.NewPanelBuilder().
 		Title(t.title).Description(t.about).Unit(t.unit).NoValue(t.empty).
 		Datasource(datasourceRef).
-		WithTarget(q.ranged(0)).
 		ColorScheme(byThreshold()).
 		Thresholds(levels(plain)).
-		Mappings(withoutValue(plain)).
+		Mappings([]dashboard.ValueMapping{withoutValue(plain)}).
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"}).Values(false).Fields("")).
-		GraphMode(common.BigValueGraphModeArea).
+		GraphMode(common.BigValueGraphModeNone).
 		ColorMode(common.BigValueColorModeValue).
 		JustifyMode(common.BigValueJustifyModeAuto).
-		TextMode(common.BigValueTextModeValue).
-		Orientation(common.VizOrientationAuto).
-		WideLayout(true)
+		TextMode(common.BigValueTextModeValueAndName).
+		Orientation(common.VizOrientationVertical).
+		WideLayout(false)
+	for i, q := range queries {
+		b.WithTarget(q.ranged(i))
+	}
+	return b
 }
 
 // withoutValue keeps a figure without data calm: it is not below a threshold.
-func withoutValue(color string) []dashboard.ValueMapping {
-	return []dashboard.ValueMapping{{SpecialValueMap: &dashboard.SpecialValueMap{
+func withoutValue(color string) dashboard.ValueMapping {
+	return dashboard.ValueMapping{SpecialValueMap: &dashboard.SpecialValueMap{
 		Type: dashboard.MappingTypeSpecialValue,
 		Options: dashboard.DashboardSpecialValueMapOptions{
 			Match:  dashboard.SpecialValueMatchNullAndNan,
 			Result: dashboard.ValueMappingResult{Color: ref(color), Index: ref(int32(0))},
 		},
-	}}}
+	}}
 }
 
-// alarm is a figure that turns its whole panel orange or vermillion: it can't be
-// overlooked, and is calm otherwise.
-func alarm(t text, q query, above ...level) *stat.PanelBuilder {
-	return number(t, q).
-		GraphMode(common.BigValueGraphModeNone).
-		ColorMode(common.BigValueColorModeBackgroundSolid).
-		JustifyMode(common.BigValueJustifyModeCenter).
-		Mappings(withoutValue(slate)).
-		Thresholds(levels(slate, above...))
+// softMax is up to where an axis reaches at least, by unit: a flat line at zero is
+// not magnified.
+var softMax = map[string]float64{
+	unitShare: 0.05, unitSeconds: 0.001, unitNumber: 1, unitRequests: 1, unitRate: 1,
+	unitPackets: 1, unitBytes: 1024, unitByteRate: 1024, unitBitRate: 1024, unitCores: 0.1,
 }
 
 // lines is a chart over time that shows zero.
 func lines(t text, queries ...query) *timeseries.PanelBuilder {
-	return chart(t, queries...).AxisSoftMin(0)
+	return chart(t, queries...).AxisSoftMin(0).AxisSoftMax(softMax[t.unit])
 }
 
 // logLines is a chart of what differs by orders of magnitude. On a logarithmic
@@ -202,10 +168,12 @@ func chart(t text, queries ...query) *timeseries.PanelBuilder {
 		ShowPoints(common.VisibilityModeAuto).PointSize(4).
 		AxisBorderShow(false).
 		ThresholdsStyle(common.NewGraphThresholdsStyleConfigBuilder().Mode(common.GraphThresholdsStyleModeOff)).
-		ColorScheme(fixed(blue)).
+		ColorScheme(fixed(violet)).
 		Thresholds(levels(slate)).
 		Tooltip(common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeMulti).Sort(common.SortOrderDescending).HideZeros(true)).
-		Legend(legend(common.LegendPlacementBottom))
+		Legend(legend(common.LegendPlacementBottom)).
+		// The text for no data is the panel's: a series without a value has none.
+		OverrideByRegexp(".*", []dashboard.DynamicConfigValue{property("noValue", "–")})
 	for i, q := range queries {
 		b.WithTarget(q.ranged(i))
 	}
@@ -249,7 +217,7 @@ func density(t text, q query) *heatmap.PanelBuilder {
 			Mode(heatmap.HeatmapColorModeScheme).
 			Scheme("Cividis"). // even in lightness, and made for the colour-blind
 			Scale(heatmap.HeatmapColorScaleExponential).Exponent(0.5).Steps(64).
-			Fill(orange).Reverse(false)).
+			Fill(violet).Reverse(false)).
 		FilterValues(heatmap.NewFilterValueRangeBuilder().Le(1e-9)).
 		CellGap(1).
 		ShowValue(common.VisibilityModeNever).
@@ -308,58 +276,12 @@ func paint(b *timeseries.PanelBuilder, styles ...style) *timeseries.PanelBuilder
 }
 
 // tones colours the values of a closed set, one after the other.
-func tones(prefix string, values []string, palette func(i int, value string) string) []style {
+func tones(values []string, colors ...string) []style {
 	styles := make([]style, len(values))
 	for i, v := range values {
-		styles[i] = style{series: prefix + v, color: palette(i, v)}
+		styles[i] = style{series: v, color: colors[i%len(colors)]}
 	}
 	return styles
-}
-
-// cycle returns a palette that starts again where it ends.
-func cycle(colors []string) func(int, string) string {
-	return func(i int, _ string) string { return colors[i%len(colors)] }
-}
-
-// blame returns the palette of reasons and causes: the hue says on which side
-// the setting is that would change it.
-func blame(values []string) func(int, string) string {
-	next := map[fact.Blame]int{}
-	colors := map[string]string{}
-	for _, v := range values {
-		side, palette := blamed(v)
-		colors[v] = palette[next[side]%len(palette)]
-		next[side]++
-	}
-	return func(_ int, v string) string { return colors[v] }
-}
-
-// blamed returns the side that made a connection unusable, and its tones.
-func blamed(cause string) (side fact.Blame, palette []string) {
-	for c := range fact.NumCauses {
-		if c.String() == cause {
-			side = c.Blames()
-		}
-	}
-	switch side {
-	case fact.BlamesClient:
-		return side, clientTones
-	case fact.BlamesServer:
-		return side, serverTones
-	default:
-		return fact.BlamesNobody, otherTones
-	}
-}
-
-// outcomes are the colours of what an exchange negotiated: green keeps the
-// connection.
-func outcomes() []style {
-	colors := map[string]string{
-		"keep_alive": green, "client_close": blue, "server_close": vermillion,
-		"http10_not_requested": sky, "http10_declined": orange, "no_length": purple,
-		"upgraded": grey, "incomplete": slate, "refused_stream": purple, "unknown": slate,
-	}
-	return tones("", exporter.Values(exporter.LabelNegotiated), func(_ int, v string) string { return colors[v] })
 }
 
 // legendOf returns the legend that shows a label's value.

@@ -2,114 +2,151 @@ package dashboards
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/grafana/grafana-foundation-sdk/go/common"
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/grafana/grafana-foundation-sdk/go/stat"
 	"github.com/grafana/grafana-foundation-sdk/go/table"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
+
 	"github.com/keepscope/keepscope/exporter"
+	"github.com/keepscope/keepscope/exporter/report/findings"
 )
 
-const noHTTP = "No HTTP was seen in this time: choose a longer one, or other variables"
+const noHTTP = "No HTTP or TLS was seen in this time: choose a longer one, or other variables"
 
-// effectivenessLevels rate keep-alive effectiveness, everywhere alike.
-var effectivenessLevels = []level{{0.5, warning}, {0.9, good}}
+// The names of what is counted and what is estimated, wherever both are shown.
+const (
+	legendCounted   = "counted"
+	legendEstimated = "~ TLS, estimated"
+)
 
-// Overview returns the dashboard of the fleet: how well connections are kept,
-// what it costs where they are not, and which servers to look at first.
+// lowEffectiveness is what an alert calls low; from findings.WellEffectiveness on
+// all is well.
+const lowEffectiveness = 0.8
+
+var effectivenessLevels = []level{{lowEffectiveness, plain}, {findings.WellEffectiveness, good}}
+
+// Overview returns the dashboard of the fleet: which servers waste handshakes,
+// why, and what to change. That is its first screen; the rest is closed.
 func Overview(c Config) (dashboard.Dashboard, error) {
 	c = c.withDefaults()
+	s := fleetScope
 	return c.build(board{
-		name:  "overview",
-		title: "Keep-alive overview",
-		about: "How well HTTP clients and servers keep their connections, what the handshakes cost that were not needed, and which servers to look at first.",
-		variables: append(targetVariables(),
-			directionVariable(), serversVariable(), intervalVariable()),
+		name:      "overview",
+		title:     "Keep-alive overview",
+		about:     "Which servers waste handshakes or fail requests, why, and what to change. Blue is the client's to change, orange the server's, magenta what lies between; ~ is estimated, of TLS without keys.",
+		variables: append(c.targetVariables(), directionVariable()),
 		bands: []band{
-			trust(),
-			{id: 1, title: "How well are connections kept?", height: 5, tiles: []tile{
-				{2, 6, effectivenessNow(fleetScope)},
-				{3, 6, wastedNow(fleetScope)},
-				{4, 6, costNow(fleetScope)},
-				{5, 6, racesInRange(fleetScope)},
+			{height: 4, tiles: c.headline(s)},
+			{height: 10, tiles: []tile{{31, 24, c.worstServers()}}},
+			{height: 8, tiles: []tile{
+				{21, 12, wastedByCause(s)},
+				{11, 12, effectivenessOverTime(s)},
 			}},
-			{id: 10, title: "Since when?", height: 8, tiles: []tile{
-				{11, 12, effectivenessOverTime(fleetScope)},
-				{12, 12, connectionsAgainstRequests(fleetScope)},
+			{id: 40, title: "Why do connections end?", height: 9, collapsed: true, tiles: []tile{
+				{41, 12, endings(s)},
+				{42, 12, negotiated(s)},
 			}},
-			{id: 20, title: "Why are handshakes wasted, and what do they cost?", height: 9, tiles: []tile{
-				{21, 12, wastedByCause(fleetScope)},
-				{22, 12, costByCause()},
-				{23, 12, costByKind(fleetScope)},
-				{24, 12, racesOverTime(fleetScope)},
+			{id: 50, title: "Failed requests and races", height: 8, collapsed: true, tiles: []tile{
+				{51, 8, failures(s)},
+				{24, 8, racesOverTime(s)},
+				{52, 8, attempts(s)},
 			}},
-			{id: 30, title: "Which servers to look at first?", height: 11, tiles: []tile{
-				{31, 24, c.worstServers()},
+			{id: 60, title: "Requests per connection, and idle times", height: 8, collapsed: true, tiles: []tile{
+				{61, 12, requestsPerConnectionQuantiles(s)},
+				{62, 12, idleTimes(s)},
+			}},
+			{id: 70, title: "HTTP/2 and gRPC", height: 8, collapsed: true, tiles: http2Tiles(s)},
+			{id: 80, title: "TLS", height: 8, collapsed: true, tiles: tlsTiles(s)},
+			{id: 90, title: "Connections, ports and balance", height: 8, collapsed: true, tiles: []tile{
+				{12, 8, connectionsAgainstRequests(s)},
+				{91, 8, portHeadroom(s)},
+				{92, 8, balance(s)},
+			}},
+			{id: 110, title: "Health checks: in no figure above", height: 8, collapsed: true, tiles: []tile{
+				{111, 24, healthChecks(s)},
 			}},
 		},
 	})
 }
 
+// headline is the first row of the dashboards of fleet and server.
+func (c Config) headline(s scope) []tile {
+	return []tile{
+		{2, 6, effectivenessNow(s)},
+		{3, 7, wastedNow(s)},
+		{5, 7, failedInRange(s)},
+		{100, 4, c.trust()},
+	}
+}
+
 func effectivenessNow(s scope) *stat.PanelBuilder {
-	return number(text{
+	return numbers(text{
 		title: "Keep-alive effectiveness",
 		unit:  unitShare,
-		about: "Of the requests for which an open connection could have been at hand, the share that rode one, now. Good: above 90 %; 100 % is perfect. Below, look at the causes of wasted handshakes: blue ones are settings of the client, orange ones of the server.",
+		about: fmt.Sprintf("Of the requests for which an open connection could have been at hand, the share that rode one, now. Health checks are left out. HTTP in clear, HTTP/2 and what was decrypted is counted; other TLS is estimated. Good: from %g %% on; below %g %% an alert fires. The table says which server it is.", 100*findings.WellEffectiveness, 100*lowEffectiveness),
 		empty: noHTTP,
-	}, query{expr: s.effectiveness(rateInterval, nil), legend: "effectiveness"}).
-		Decimals(1).Min(0).Max(1).Thresholds(levels(bad, effectivenessLevels...))
+	},
+		query{expr: s.effectiveness(rateInterval, nil), legend: legendCounted},
+		query{expr: s.estimatedEffectiveness(rateInterval, nil), legend: legendEstimated},
+	).Decimals(1).Min(0).Max(1).Thresholds(levels(bad, effectivenessLevels...))
 }
 
 func wastedNow(s scope) *stat.PanelBuilder {
-	return number(text{
+	w := s.rates(rateInterval)
+	each := "wait, each request"
+	return numbers(text{
 		title: "Wasted handshakes",
-		unit:  unitConnections,
-		about: "New connections per second that a client which keeps its connections, and a server that lets it, would not have needed. Good: near 0. Each costs at least one round trip, with TLS two or more and CPU on both sides.",
+		unit:  unitRate,
+		about: "New connections per second that a client which keeps its connections, and a server that lets it, would not have needed, and how long a request waits for them on average (TCP, TLS, DNS and CONNECT). Good: near 0. Each costs at least one round trip, with TLS two or more and CPU on both sides. Estimated requests are counted when their connection ends, wasted handshakes too.",
 		empty: noHTTP,
-	}, query{expr: sum(nil, s.rate(rateInterval, exporter.WastedHandshakes)), legend: "wasted"}).
-		ColorScheme(fixed(blue))
+	},
+		query{expr: sum(nil, w(exporter.WastedHandshakes, application)), legend: legendCounted},
+		query{expr: sum(nil, w(exporter.EstimatedWasted)), legend: legendEstimated},
+		query{expr: ratio(sum(nil, w.seconds()), sum(nil, w.requests())), legend: each},
+	).OverrideByName(each, []dashboard.DynamicConfigValue{property("unit", unitSeconds)})
 }
 
-func costNow(s scope) *stat.PanelBuilder {
-	return number(text{
-		title: "Time spent on them",
-		unit:  unitEach,
-		about: "Seconds that requests wait, all together, in each second, for handshakes (TCP, TLS and the DNS look-up before) that were not needed. Good: below 0.1. At 1, there is at any moment one request that waits for nothing.",
-		empty: noHTTP,
-	}, query{expr: sum(nil, s.rate(rateInterval, exporter.WastedSeconds)), legend: "seconds"}).
-		Thresholds(levels(plain, level{0.1, warning}, level{1, bad}))
-}
+// orZero is the expression, and 0 where it has no series but another has.
+func orZero(expr, seen string) string { return expr + " or 0 * " + sum(nil, seen) }
 
-func racesInRange(s scope) *stat.PanelBuilder {
-	return number(text{
-		title: "Keep-alive races",
-		unit:  unitRaces,
-		about: "Requests within the time range that crossed the server's closing of their connection: behind a load balancer, the occasional 502. Good: 0. Make the client's idle timeout shorter than the server's: see the runbook's KeepscopeRaces.",
+func failedInRange(s scope) *stat.PanelBuilder {
+	w := s.increases(wholeRange)
+	once := func(legend, expr, seen string) query {
+		return query{expr: orZero(expr, seen), legend: legend, once: true}
+	}
+	return numbers(text{
+		title: "Failed requests, races, failed handshakes",
+		unit:  unitNumber,
+		about: "Within the time range: requests that failed, counted and (~) estimated; races, that is requests that crossed the server's closing of their connection (behind a load balancer, the occasional 502); handshakes that were refused or not answered. Good: 0. See the row on failed requests, and the runbook's KeepscopeRequestsFail, KeepscopeRaces and KeepscopeHandshakesFail.",
 		empty: noHTTP,
-	}, query{expr: sum(nil, s.races(wholeRange)), legend: "races", once: true}).
-		GraphMode(common.BigValueGraphModeNone).
-		Decimals(0).
-		Thresholds(levels(plain, level{0.5, bad}))
+	},
+		once("failed", sum(nil, w(exporter.FailedRequests)), w(exporter.ConnectionsOpened)),
+		once("~ failed", sum(nil, w(exporter.EstimatedFailed)), w(exporter.EstimatedRequests)),
+		once("races", sum(nil, either(w(exporter.Races), estimated(w(exporter.EstimatedRaces)))), w(exporter.ConnectionsOpened)),
+		once("handshakes", sum(nil, w(exporter.HandshakeAttempts, failedAttempts)), w(exporter.ConnectionsOpened)),
+	).Decimals(0).Thresholds(levels(plain, level{0.5, bad}))
 }
 
 func effectivenessOverTime(s scope) *timeseries.PanelBuilder {
-	t := text{
+	without := "without pool_miss"
+	return paint(lines(text{
 		title: "Keep-alive effectiveness over time",
 		unit:  unitShare,
-		about: "The share of requests that rode a connection which could have been at hand. The dashed line leaves out the cause pool_miss, which a NAT or a load balancer inflates by hiding several clients behind one address: where the lines are far apart, the truth is between them. Good: above 90 %. A step down that coincides with a deploy names its reason.",
+		about: fmt.Sprintf("The share of requests that rode a connection which could have been at hand; dotted: TLS, estimated. The dashed line leaves out the cause pool_miss, which a NAT or a load balancer inflates by hiding several clients behind one address: where the lines are far apart, the truth is between them. Good: above %g %%. A step down that coincides with a deploy names its reason.", 100*findings.WellEffectiveness),
 		empty: noHTTP,
-	}
-	with, without := "effectiveness", "without pool_miss"
-	return paint(lines(t,
-		query{expr: s.effectiveness(rateInterval, nil), legend: with},
+	},
+		query{expr: s.effectiveness(rateInterval, nil), legend: legendCounted},
 		query{expr: s.effectiveness(rateInterval, nil, isNot(exporter.LabelCause, "pool_miss")), legend: without},
+		query{expr: s.estimatedEffectiveness(rateInterval, nil), legend: legendEstimated},
 	).
 		Min(0).Max(1).Decimals(1).
-		Thresholds(levels(bad, effectivenessLevels...)).
-		ThresholdsStyle(common.NewGraphThresholdsStyleConfigBuilder().Mode(common.GraphThresholdsStyleModeDashed)),
-		style{series: with, color: blue},
-		style{without, sky, []dashboard.DynamicConfigValue{dashed(8, 8), property("custom.fillOpacity", 0)}})
+		Thresholds(levels(bad, effectivenessLevels...)),
+		style{series: legendCounted, color: violet},
+		style{without, violet, []dashboard.DynamicConfigValue{dashed(8, 8), property("custom.fillOpacity", 0)}},
+		style{legendEstimated, teal, []dashboard.DynamicConfigValue{dashed(2, 6), property("custom.fillOpacity", 0)}})
 }
 
 func connectionsAgainstRequests(s scope) *timeseries.PanelBuilder {
@@ -117,149 +154,172 @@ func connectionsAgainstRequests(s scope) *timeseries.PanelBuilder {
 	return paint(lines(text{
 		title: "New connections against requests",
 		unit:  unitRate,
-		about: "Requests per second, and the connections that were opened for them. Good: many times more requests than connections. Lines that run together mean a connection for each request.",
+		about: "Requests per second, counted and estimated, and the connections that were opened. Estimated requests are counted when their connection ends: they come in bursts. Good: many times more requests than connections. Lines that run together mean a connection for each request.",
 		empty: noHTTP,
 	},
-		query{expr: sum(nil, s.rate(rateInterval, exporter.Requests)), legend: requests},
+		query{expr: sum(nil, s.rates(rateInterval).requests()), legend: requests},
 		query{expr: sum(nil, s.rate(rateInterval, exporter.ConnectionsOpened)), legend: opened},
-	), style{series: requests, color: blue}, style{series: opened, color: orange})
+	), style{series: requests, color: violet}, style{series: opened, color: teal})
 }
 
 func wastedByCause(s scope) *timeseries.PanelBuilder {
+	w, byWhy := s.rates(rateInterval), by(labelWhy)
+	guessed := sum(byWhy, w.guessed()) + " > 0"
+	none := called("0 * "+sum(nil, w(exporter.ConnectionsOpened)), labelWhy, whyNone) + " unless on () (" + guessed + ")"
 	return causes(stacked(common.StackingModeNormal, text{
 		title: "Wasted handshakes by cause",
 		unit:  unitConnections,
-		about: "Why the connection that could have been used was not. Blue: change the client (pool_miss: it opened another although one was free; client_close: it asked for closing). Orange: change the server (server_limit: its limit of requests per connection; server_idle: its idle timeout). Good: nothing to see.",
+		about: "Why the connection that could have been used was not. Blue: the client can change it, orange: the server, magenta: something between, brown: both, grey: nobody can be blamed. Dashed, with ~: TLS without keys, estimated. Good: nothing is wasted.",
 		empty: noHTTP,
-	}, query{expr: sum(by(exporter.LabelCause), s.rate(rateInterval, exporter.WastedHandshakes)) + orNone(exporter.LabelCause, s.rate(rateInterval, exporter.WastedHandshakes)),
-		legend: legendOf(exporter.LabelCause), exemplars: true}))
+	},
+		query{expr: sum(byWhy, w.counted()) + " > 0 or on () (" + none + ")", legend: legendOf(labelWhy), exemplars: true},
+		query{expr: guessed, legend: "~ " + legendOf(labelWhy)}))
 }
 
 // orNone keeps what is above 0; where nothing is, but the expression has series,
 // it is a single zero, so that a chart of what does not happen is flat and not
 // without data.
-func orNone(label, expr string) string {
-	return fmt.Sprintf(` > 0 or on () label_replace(0 * sum(%s), %q, "none", "", "")`, expr, label)
+func orNone(labels []string, expr, seen string) string {
+	return sum(labels, expr) + " > 0 or on () " + called("0 * "+sum(nil, seen), labels[0], whyNone)
 }
 
-// causes gives causes their colours.
+// causes gives causes their colours and words.
 func causes(b *timeseries.PanelBuilder) *timeseries.PanelBuilder {
-	values := exporter.Values(exporter.LabelCause)
-	return paint(b.Legend(tableLegend()), append(tones("", values, blame(values)), style{series: "none", color: slate})...)
-}
-
-func costByCause() *timeseries.PanelBuilder {
-	s := fleetScope
-	perServer := by(append(append([]string{}, perInstance...), exporter.LabelDirection, exporter.LabelServer)...)
-	wasted := s.rate(rateInterval, exporter.WastedHandshakes)
-	mean := ratio(sum(perServer, s.rate(rateInterval, exporter.WastedSeconds)), sum(perServer, wasted))
-	cost := sum(append(perServer, exporter.LabelCause), wasted) + " * on (" + joined(perServer) + ") group_left () (" + mean + ")"
-	return causes(stacked(common.StackingModeNormal, text{
-		title: "Seconds they cost by cause",
-		unit:  unitEach,
-		about: "Seconds spent in each second on wasted handshakes, by cause: the number of a cause's handshakes with a server times what a wasted handshake with that server takes on average. Good: nothing to see. Remedy the largest first; a far server that is asked seldom can cost more than a near one that is asked often.",
-		empty: noHTTP,
-	}, query{expr: sum(by(exporter.LabelCause), cost) + orNone(exporter.LabelCause, wasted), legend: legendOf(exporter.LabelCause)}))
+	var styles []style
+	for _, why := range whys() {
+		styles = append(styles,
+			style{why, toneOf[why], []dashboard.DynamicConfigValue{property("displayName", habits[why].words)}},
+			style{"~ " + why, toneOf[why], []dashboard.DynamicConfigValue{
+				property("displayName", "~ "+habits[why].words), dashed(4, 4), property("custom.fillOpacity", 25)}})
+	}
+	return paint(b.Legend(tableLegend()), styles...)
 }
 
 func costByKind(s scope) *timeseries.PanelBuilder {
+	w := s.rates(rateInterval)
+	kinds := tones([]string{"tcp", "tls", "dns", "connect"}, violet, teal, slate, toneOf["none"])
+	for _, k := range kinds[:4:4] {
+		kinds = append(kinds, style{"~ " + k.series, k.color, []dashboard.DynamicConfigValue{dashed(4, 4), property("custom.fillOpacity", 25)}})
+	}
 	return paint(stacked(common.StackingModeNormal, text{
-		title: "Seconds they cost by kind",
-		unit:  unitEach,
-		about: "Seconds spent in each second on the TCP handshakes, the TLS handshakes and the DNS look-ups of connections that were not needed. Good: below 0.1. Mostly tls: session resumption makes what remains cheaper. Mostly dns: a cache near the client does.",
+		title: "Time wasted per second, by kind",
+		unit:  unitSeconds,
+		about: "Time that requests wait, all together, in each second, for TCP handshakes, TLS handshakes, DNS look-ups and CONNECT exchanges of connections that were not needed; dashed, with ~: TLS without keys, estimated. Good: near 0; at 1 s there is at any moment one request that waits for nothing. Mostly tls: session resumption makes what remains cheaper. Mostly dns: a cache near the client does.",
 		empty: noHTTP,
-	}, query{expr: sum(by(exporter.LabelKind), s.rate(rateInterval, exporter.WastedSeconds)), legend: legendOf(exporter.LabelKind)}),
-		style{series: "tcp", color: blue}, style{series: "tls", color: orange}, style{series: "dns", color: green})
+	},
+		query{expr: sum(by(exporter.LabelKind), w(exporter.WastedSeconds, application)) + " > 0 or on () " +
+			called("0 * "+sum(nil, w(exporter.ConnectionsOpened)), exporter.LabelKind, whyNone), legend: legendOf(exporter.LabelKind)},
+		query{expr: sum(by(exporter.LabelKind), w(exporter.EstimatedSeconds)) + " > 0", legend: "~ " + legendOf(exporter.LabelKind)},
+	), append(kinds, style{series: whyNone, color: slate})...)
+}
+
+// barsShown is how many bars a chart of events has: one a minute where an hour
+// is shown.
+const barsShown = 60
+
+// bars is a chart of events a minute. A window of $__rate_interval is no longer
+// than a bar and a scrape, as the step is the panel's and not a minimum: each event
+// is drawn once.
+func bars(t text, queries ...query) *timeseries.PanelBuilder {
+	return lines(t, queries...).
+		MaxDataPoints(barsShown).
+		DrawStyle(common.GraphDrawStyleBars).FillOpacity(80).LineWidth(0).
+		Stacking(common.NewStackingConfigBuilder().Mode(common.StackingModeNormal).Group("A"))
 }
 
 func racesOverTime(s scope) *timeseries.PanelBuilder {
-	return lines(text{
-		title: "Keep-alive races over time",
-		unit:  unitRaces,
-		about: "Requests that crossed the server's closing of their connection. Good: 0. Each is a request that fails or has to be sent again. The exemplars (diamonds) name the connections; the table below names the servers.",
+	w := s.rates(rateInterval)
+	return paint(bars(text{
+		title: "Keep-alive races a minute",
+		unit:  unitNumber,
+		about: "Requests that crossed the server's closing of their connection, a minute. Good: 0. Each fails or has to be sent again. The exemplars (diamonds) name connections, to be found in the log of connections and on the sidecar's page.",
 		empty: noHTTP,
-	}, query{expr: sum(nil, s.races(rateInterval)), legend: "races", exemplars: true}).
-		DrawStyle(common.GraphDrawStyleBars).FillOpacity(80).LineWidth(0).
-		AxisSoftMax(1).
-		ColorScheme(fixed(vermillion))
+	},
+		query{expr: "60 * " + sum(nil, w(exporter.Races)), legend: legendCounted, exemplars: true},
+		query{expr: "60 * " + sum(nil, w(exporter.EstimatedRaces)), legend: legendEstimated, exemplars: true},
+	), style{series: legendCounted, color: crimson},
+		style{legendEstimated, crimson, []dashboard.DynamicConfigValue{property("custom.fillOpacity", 25)}})
 }
 
-// A column is one query of a table.
-type column struct {
-	title, unit string
-	expr        string
-	levels      []level
-	base        string
+func failures(s scope) *timeseries.PanelBuilder {
+	w := s.rates(rateInterval)
+	return causes(bars(text{
+		title: "Failed requests a minute, by how",
+		unit:  unitNumber,
+		about: "Requests that failed, each once, by the first way that holds, a minute; counted and estimated. Good: none. Blue: the client can change it, orange: the server, magenta: something between forgets connections, brown: both (races).",
+		empty: noHTTP,
+	}, query{expr: "60 * " + orNone(by(labelWhy), w.failed(), w(exporter.ConnectionsOpened)), legend: legendOf(labelWhy)}))
 }
 
-// worstServers is sorted by what the wasted handshakes cost.
+func attempts(s scope) *timeseries.PanelBuilder {
+	w := s.rates(rateInterval)
+	return causes(bars(text{
+		title: "Failed handshakes a minute",
+		unit:  unitNumber,
+		about: "Handshakes that the server refused, those that nothing answered, and those that came about after their SYN was sent again, a minute. Good: none. Refused: nobody listens. Unanswered: a firewall, a dead host or a full accept queue. Repeated: each waited 1 s or more.",
+		empty: noHTTP,
+	}, query{expr: "60 * " + orNone(by(labelWhy), replaced(w(exporter.HandshakeAttempts), labelWhy, exporter.LabelResult), w(exporter.ConnectionsOpened)), legend: legendOf(labelWhy)})).
+		OverrideByName("repeated", []dashboard.DynamicConfigValue{colored(teal)})
+}
+
+// balance holds the busiest sidecar of each server against the mean: behind
+// long-lived connections some backends have all the traffic.
+func balance(s scope) *timeseries.PanelBuilder {
+	return lines(text{
+		title: "Uneven load of backends",
+		unit:  unitNumber,
+		about: fmt.Sprintf("Where several backends of one name have a sidecar (direction inbound): requests of the busiest as a multiple of an even share, of the five most uneven servers. Good: near 1; from %g on, long-lived connections stick to some backends. Balance requests, or limit the age of connections.", findings.MinUneven),
+		empty: "No server with two backends that have a sidecar, or no requests",
+	}, query{expr: fullest(exporter.LabelServer, s.uneven(rateInterval, by(exporter.LabelServer))), legend: legendOf(exporter.LabelServer)}).
+		FillOpacity(0).ColorScheme(shades(violet))
+}
+
+// uneven is the busiest backend's requests as a multiple of the mean, by labels,
+// where there are several backends.
+func (s scope) uneven(window string, labels []string) string {
+	each := sum(append(slices.Clone(labels), labelInstance), s.rate(window, exporter.Requests, application, is(exporter.LabelDirection, "inbound")))
+	return fmt.Sprintf("%s / (%s > 0) and %s > 1", aggregate("max", labels, each), aggregate("avg", labels, each), aggregate("count", labels, each))
+}
+
+func healthChecks(s scope) *table.PanelBuilder {
+	w, probe := s.rates(wholeRange), is(exporter.LabelTraffic, "probe")
+	perServer := by(exporter.LabelDirection, exporter.LabelServer)
+	return tableOf(text{
+		title: "Health checks",
+		unit:  unitRate,
+		about: "What health checks do: clients that are known to probe, or that ask at a steady interval and do nothing else. They are in no figure above, effectiveness and waste included. Good: as often as you mean to. A client is known from the closing that shows it; what came before stays counted.",
+		empty: "No health checks were seen in this time",
+	}, 2, serverLabels(nil),
+		column{title: "Requests", unit: unitRate, width: 100, expr: sum(perServer, w(exporter.Requests, probe)) + " > 0"},
+		column{title: "Connections", unit: unitRate, width: 110, expr: sum(perServer, w(exporter.ConnectionsClosed, probe)) + " > 0"},
+		column{title: "Would be wasted", unit: unitRate, width: 140, expr: sum(perServer, w(exporter.WastedHandshakes, probe))})
+}
+
+// worstServers is sorted by the time that is lost.
 func (c Config) worstServers() *table.PanelBuilder {
 	s, perServer := fleetScope, by(exporter.LabelDirection, exporter.LabelServer)
-	total := func(metric string) string { return sum(perServer, s.rate(wholeRange, metric)) }
-	mean := ratio(total(exporter.Requests), total(exporter.ConnectionsOpened))
-	columns := []column{
-		{title: "Effectiveness", unit: unitShare, expr: s.effectiveness(wholeRange, perServer), base: bad, levels: effectivenessLevels},
-		{title: "Wasted handshakes", unit: unitConnections, expr: total(exporter.WastedHandshakes)},
-		{title: "Time spent on them", unit: unitEach, expr: total(exporter.WastedSeconds), levels: []level{{0.1, warning}, {1, bad}}},
-		{title: "Requests", unit: unitRequests, expr: total(exporter.Requests)},
-		{title: "Requests a connection", unit: unitNumber, expr: mean},
-		{title: "Races", unit: unitRaces, expr: sum(perServer, s.races(wholeRange)), levels: []level{{0.5, bad}}},
-	}
+	rate, grown := s.rates(wholeRange), s.increases(wholeRange)
+	wasted := either(rate(exporter.WastedHandshakes, application), rate(exporter.EstimatedWasted))
+	why := s.mainCause(wholeRange, perServer)
+	words, change := whyColumns()
 	t := text{
 		title: "Servers, worst first",
 		unit:  unitNumber,
-		about: "Servers by the time that wasted handshakes with them took within the time range. A server's name leads to its detail: why its connections end and which timeout to change. Good: effectiveness above 90 % and no races; start at the top, for there is most to win.",
+		about: "Servers by what is lost: the time that requests wait for needless handshakes, each failed request or handshake counting as one second, per second. Main cause is blue where the client can change it, orange: the server, magenta: something between, brown: both, grey: nobody can be blamed. ~ is TLS without keys, estimated; other columns hold both. A server's name leads to its detail. Good: nothing lost.",
 		empty: noHTTP,
 	}
-	return c.columns(t, columns, 2)
-}
-
-// columns returns a table of servers with a row each, sorted by column i.
-func (c Config) columns(t text, columns []column, i int) *table.PanelBuilder {
-	queries := make([]query, len(columns))
-	rename := map[string]any{exporter.LabelServer: "Server", exporter.LabelDirection: "Direction"}
-	order := map[string]any{exporter.LabelServer: 0, exporter.LabelDirection: 1}
-	for k, col := range columns {
-		queries[k] = query{expr: col.expr, legend: col.title}
-		field := "Value #" + string(rune('A'+k))
-		rename[field], order[field] = col.title, k+2
-	}
-	b := rows(t, queries...).
-		WithTransformation(dashboard.DataTransformerConfig{Id: "merge", Options: map[string]any{}}).
-		WithTransformation(dashboard.DataTransformerConfig{Id: "organize", Options: map[string]any{
-			"excludeByName": map[string]any{"Time": true},
-			"indexByName":   order,
-			"renameByName":  rename,
-		}}).
-		SortBy([]cogSort{common.NewTableSortByFieldStateBuilder().DisplayName(columns[i].title).Desc(true)})
-	for _, col := range columns {
-		b.OverrideByName(col.title, cells(col))
-	}
-	b.OverrideByName("Server", []dashboard.DynamicConfigValue{
-		property("custom.minWidth", 220),
-		property("links", []map[string]any{{
-			"title": "Why? Detail of this server",
-			"url":   c.linkTo("server", "&var-server=${__value.raw:percentencode}"),
-		}}),
-	})
-	return b
-}
-
-// cells returns how a column's cells look.
-func cells(col column) []dashboard.DynamicConfigValue {
-	properties := []dashboard.DynamicConfigValue{property("unit", col.unit), property("noValue", "–")}
-	if len(col.levels) == 0 {
-		return properties
-	}
-	base := col.base
-	if base == "" {
-		base = plain
-	}
-	steps := []map[string]any{{"color": base, "value": nil}}
-	for _, l := range col.levels {
-		steps = append(steps, map[string]any{"color": l.color, "value": l.from})
-	}
-	return append(properties,
-		property("thresholds", map[string]any{"mode": "absolute", "steps": steps}),
-		property("custom.cellOptions", map[string]any{"type": "color-text"}))
+	lost := either(rate.seconds(), rate(exporter.FailedRequests), estimated(rate(exporter.EstimatedFailed)), rate(exporter.HandshakeAttempts, failedAttempts))
+	return tableOf(t, 5, serverLabels(&c),
+		column{title: "Effectiveness", unit: unitShare, width: 115, bar: true, expr: s.effectiveness(wholeRange, perServer), levels: effectivenessLevels, base: bad},
+		column{title: "~ TLS", unit: unitShare, width: 65, expr: s.estimatedEffectiveness(wholeRange, perServer)},
+		column{title: "Wasted", unit: unitRate, width: 80, expr: sum(perServer, wasted)},
+		column{title: "Lost / s", unit: unitSeconds, width: 80, expr: sum(perServer, lost)},
+		column{title: "Main cause", width: 250, label: labelWhy, words: &words, expr: why},
+		column{title: "What to change", width: 310, label: labelChange, words: &change,
+			expr: sum(append(slices.Clone(perServer), labelChange), replaced(why, labelChange, labelWhy))},
+		column{title: "Failed", unit: unitNumber, width: 65, levels: []level{{0.5, cellBad}},
+			expr: sum(perServer, either(grown(exporter.FailedRequests), estimated(grown(exporter.EstimatedFailed)), grown(exporter.HandshakeAttempts, failedAttempts)))},
+		column{title: "Races", unit: unitNumber, width: 65, levels: []level{{0.5, cellBad}},
+			expr: sum(perServer, either(grown(exporter.Races), estimated(grown(exporter.EstimatedRaces))))},
+	)
 }

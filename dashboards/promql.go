@@ -2,6 +2,8 @@ package dashboards
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/keepscope/keepscope/exporter"
@@ -43,9 +45,8 @@ const rateInterval = "$__rate_interval"
 // wholeRange is the time range that the dashboard shows.
 const wholeRange = "$__range"
 
-// serversName is the variable of several servers. It is not that of one, "server":
-// links between dashboards carry all variables, and that has no All.
-const serversName = "servers"
+// application leaves health checks out.
+var application = is(exporter.LabelTraffic, "application")
 
 // A scope is the matchers that every selector of a dashboard has.
 type scope []string
@@ -57,7 +58,7 @@ var (
 		labelPod + `=~"$pod"`,
 		labelJob + `=~"$job"`,
 	}
-	fleetScope  = targetScope.with(exporter.LabelDirection+`=~"$direction"`, exporter.LabelServer+`=~"$`+serversName+`"`)
+	fleetScope  = targetScope.with(exporter.LabelDirection + `=~"$direction"`)
 	serverScope = targetScope.with(exporter.LabelDirection+`=~"$direction"`, exporter.LabelServer+`="$server"`)
 	noScope     = scope{} // rules see everything
 )
@@ -91,6 +92,12 @@ func oneOf(label string, values ...string) string {
 	return fmt.Sprintf("%s=~%q", label, strings.Join(values, "|"))
 }
 
+// fullest keeps of an expression those five of a label that had the largest
+// values in the time range shown, and so the same ones all along.
+func fullest(label, expr string) string {
+	return fmt.Sprintf("%s and on (%s) topk(5, max by (%s) (max_over_time((%s)[%s:$__interval] @ end())))", expr, label, label, expr, wholeRange)
+}
+
 func by(labels ...string) []string { return labels }
 
 func aggregate(op string, labels []string, expr string) string {
@@ -103,7 +110,7 @@ func aggregate(op string, labels []string, expr string) string {
 func sum(labels []string, expr string) string { return aggregate("sum", labels, expr) }
 
 // either adds up metrics that have different labels: "or" keeps the series of
-// both, as no two of them have the same labels.
+// both, as no two of them have the same labels: see estimated.
 func either(exprs ...string) string { return strings.Join(exprs, " or ") }
 
 // ratio has no value, rather than NaN, where there is nothing to divide by.
@@ -112,29 +119,54 @@ func ratio(part, whole string) string { return part + " / (" + whole + " > 0)" }
 // effectiveness is the share of requests that rode an open connection, of those
 // for which one could have been at hand. Matchers select wasted handshakes.
 func (s scope) effectiveness(window string, labels []string, matchers ...string) string {
-	reused := s.rate(window, exporter.Requests, is(exporter.LabelReused, "true"))
-	return ratio(sum(labels, reused), sum(labels, either(reused, s.rate(window, exporter.WastedHandshakes, matchers...))))
+	reused := s.rate(window, exporter.Requests, is(exporter.LabelReused, "true"), application)
+	wasted := s.rate(window, exporter.WastedHandshakes, append([]string{application}, matchers...)...)
+	return ratio(sum(labels, reused), sum(labels, either(reused, wasted)))
+}
+
+// estimatedEffectiveness is that of TLS without keys.
+func (s scope) estimatedEffectiveness(window string, labels []string) string {
+	reused := s.rate(window, exporter.EstimatedRequests, is(exporter.LabelReused, "true"))
+	return ratio(sum(labels, reused), sum(labels, either(reused, s.rate(window, exporter.EstimatedWasted))))
 }
 
 // quantile works with native histograms, and with classic ones where there are
-// no native ones. Labels don't include le.
+// no native ones. Labels don't include le. It has no value, rather than NaN,
+// where nothing was observed.
 func (s scope) quantile(q float64, window string, labels []string, metric string, matchers ...string) string {
 	native := sum(labels, s.rate(window, metric, matchers...))
 	classic := sum(append(append([]string{}, labels...), labelLe), s.rate(window, metric+"_bucket", matchers...))
-	return fmt.Sprintf("histogram_quantile(%g, %s) or histogram_quantile(%g, %s)", q, native, q, classic)
+	return fmt.Sprintf("((histogram_quantile(%g, %s) >= 0) or (histogram_quantile(%g, %s) >= 0))", q, native, q, classic)
 }
 
 // mean works like quantile.
 func (s scope) mean(window string, labels []string, metric string, matchers ...string) string {
 	native := sum(labels, s.rate(window, metric, matchers...))
-	return fmt.Sprintf("(histogram_sum(%s) / (histogram_count(%s) > 0)) or (%s)", native, native,
+	return fmt.Sprintf("((histogram_sum(%s) / (histogram_count(%s) > 0)) or (%s))", native, native,
 		ratio(sum(labels, s.rate(window, metric+"_sum", matchers...)), sum(labels, s.rate(window, metric+"_count", matchers...))))
 }
 
-// buckets is what a heatmap draws: native where there is any, else classic.
+// buckets is what a heatmap draws: native where there is any, else classic, and
+// nothing where nothing was observed.
 func (s scope) buckets(metric string, matchers ...string) string {
-	return sum(nil, s.rate(rateInterval, metric, matchers...)) +
-		" or on () " + sum(by(labelLe), s.rate(rateInterval, metric+"_bucket", matchers...))
+	native := sum(nil, s.rate(rateInterval, metric, matchers...))
+	return fmt.Sprintf("(%s and on () (histogram_count(%s) > 0)) or on () (%s and on () (%s > 0))", native, native,
+		sum(by(labelLe), s.rate(rateInterval, metric+"_bucket", matchers...)),
+		sum(nil, s.rate(rateInterval, metric+"_count", matchers...)))
+}
+
+// upTo is how many observations per second are at most each of the bounds, times
+// a weight, added up: native histograms where there are any, else classic ones.
+func (s scope) upTo(window, metric string, weights map[string]float64) string {
+	native := sum(nil, s.rate(window, metric))
+	var natives, classics []string
+	for _, bound := range slices.Sorted(maps.Keys(weights)) {
+		natives = append(natives, fmt.Sprintf("%g * histogram_fraction(-1, %s, %s)", weights[bound], bound, native))
+		// Prometheus 3 writes the bound 10 as 10.0.
+		le := fmt.Sprintf(`%s=~"%s(\\.0)?"`, labelLe, bound)
+		classics = append(classics, fmt.Sprintf("%g * %s", weights[bound], sum(nil, s.rate(window, metric+"_bucket", le))))
+	}
+	return fmt.Sprintf("((%s) * histogram_count(%s) >= 0) or (%s)", strings.Join(natives, " + "), native, strings.Join(classics, " + "))
 }
 
 // ownProcess keeps of a metric that any program may have those of Keepscope.

@@ -22,6 +22,7 @@ type parsed struct {
 		Range  bool
 	}
 	Labels []string
+	Made   []string
 }
 
 // A namedQuery is an expression and where it is from.
@@ -58,9 +59,14 @@ func TestPromQLFinds(t *testing.T) {
 		{"counter without a rate", "sum(keepscope_requests_total)", "without a rate"},
 	}
 	known := declared()
+	var exprs []string
 	for _, tt := range tests {
+		exprs = append(exprs, tt.expr)
+	}
+	results := parse(t, exprs)
+	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := parse(t, []string{tt.expr})[0].problems(known)
+			got := results[i].problems(known)
 			if !slices.ContainsFunc(got, func(p string) bool { return strings.Contains(p, tt.want) }) {
 				t.Errorf("no problem says %q: %q", tt.want, got)
 			}
@@ -96,7 +102,7 @@ func declared() map[string]family {
 		for _, r := range g.Rules {
 			level, _, _ := strings.Cut(r.Record, ":")
 			labels := map[string][]string{
-				"server": serverLevel, "job": jobLevel, "instance": hostLevel,
+				"server": serverLevel, "server_why": whyLevel, "job": jobLevel, "instance": hostLevel,
 				"instance_server": append(slices.Clone(hostLevel), exporter.LabelDirection, exporter.LabelServer),
 			}[level]
 			all[r.Record] = family{labels: labels}
@@ -107,7 +113,7 @@ func declared() map[string]family {
 
 // problems returns what an expression uses and does not exist.
 func (p parsed) problems(known map[string]family) (problems []string) {
-	var usable []string
+	usable := slices.Clone(p.Made)
 	for _, s := range p.Selectors {
 		f, ok := known[s.Metric]
 		if !ok {
@@ -141,7 +147,7 @@ func substitute(expr string) string {
 	return strings.NewReplacer(
 		"$__rate_interval", "5m", "$__range", "1h", "$__interval", "1m",
 		"$cluster", ".*", "$namespace", ".*", "$pod", ".*", "$job", ".*",
-		"$direction", "outbound|loopback", "$servers", ".*", "$server", `shop\\.example:8080`,
+		"$direction", "outbound|loopback", "$server", `shop\\.example:8080`,
 	).Replace(expr)
 }
 

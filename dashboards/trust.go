@@ -1,33 +1,35 @@
 package dashboards
 
 import (
+	"fmt"
+
+	"github.com/grafana/grafana-foundation-sdk/go/cog"
+	"github.com/grafana/grafana-foundation-sdk/go/common"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/grafana/grafana-foundation-sdk/go/stat"
+
 	"github.com/keepscope/keepscope/exporter"
+	"github.com/keepscope/keepscope/exporter/report/findings"
 )
 
 const noSidecar = "No sidecar is scraped: check Prometheus' targets, and the variables above"
 
-// trust is the first band of every dashboard: no figure is shown without what
-// the capture missed. It is grey where all is well, and orange or vermillion
-// where not.
-func trust() band {
-	return band{id: 100, title: "Can these figures be trusted? Grey is yes", height: 3, tiles: []tile{
-		{101, 6, sidecarsDown()},
-		{102, 6, packetsLost()},
-		{103, 6, connectionsIncomplete()},
-		{104, 6, connectionsEvicted()},
-	}}
+// remembered is how long a sidecar counts as missing after it stopped answering,
+// whatever time range is shown.
+const remembered = "1d"
+
+// lossWarns is the share of lost packets from which on counts are noticeably too
+// low; from findings.MaxMissing on, nothing is judged at all.
+const lossWarns = findings.MaxMissing / 5
+
+// known is the sidecars that have been scraped lately.
+func (s scope) known() string {
+	return "last_over_time(" + s.pick(exporter.BuildInfo) + "[" + remembered + "])"
 }
 
-func sidecarsDown() *stat.PanelBuilder {
-	known := "last_over_time(" + targetScope.pick(exporter.BuildInfo) + "[" + wholeRange + "])"
-	down := targetScope.pick(metricUp) + " == 0 and on (" + joined(perInstance) + ") " + known
-	return alarm(text{
-		title: "Sidecars that don't answer",
-		unit:  unitNumber,
-		about: "Sidecars that were scraped within the time range and fail to answer now. Good: 0. Else the figures lack their connections: see the runbook's KeepscopeDown.",
-		empty: noSidecar,
-	}, query{expr: "count(" + down + ") or 0 * count(" + known + ")", legend: "down"}, level{1, bad})
+// silent is those of them that don't answer.
+func (s scope) silent() string {
+	return s.pick(metricUp) + " == 0 and on (" + joined(perInstance) + ") " + s.known()
 }
 
 // lost is the share of packets that were lost before they could be analysed.
@@ -36,32 +38,46 @@ func (s scope) lost(window string, labels []string) string {
 	return ratio(sum(labels, dropped), sum(labels, either(dropped, s.rate(window, exporter.CapturePackets))))
 }
 
-func packetsLost() *stat.PanelBuilder {
-	return alarm(text{
-		title: "Packets lost",
-		unit:  unitShare,
-		about: "Share of packets that were dropped before they could be analysed. Good: 0 %. From 0.01 % on, some connections are incomplete; above 1 %, don't rely on counts. Capture fewer ports (--filter), give more CPU, or more --workers: see the runbook's KeepscopeCaptureDropping.",
-		empty: "No packet was captured: no traffic, or no sidecar",
-	}, query{expr: targetScope.lost(rateInterval, nil), legend: "lost"}, level{0.0001, warning}, level{0.01, bad}).Decimals(2)
+// incomplete is the share of ended connections that lack bytes where they mattered.
+func (s scope) incomplete(window string, labels []string) string {
+	return ratio(sum(labels, s.rate(window, exporter.IncompleteConnections)), sum(labels, s.rate(window, exporter.ConnectionsClosed)))
 }
 
-func connectionsIncomplete() *stat.PanelBuilder {
-	ended := targetScope.rate(rateInterval, exporter.ConnectionsClosed)
-	return alarm(text{
-		title: "Incomplete connections",
-		unit:  unitShare,
-		about: "Of the connections that ended, those that lack bytes where they mattered: their requests may be counted short. Good: 0 %. Look at packets lost and at missing bytes; a snap length that is too short does this, too.",
-		empty: "No connection ended in this time",
-	}, query{expr: ratio(sum(nil, targetScope.rate(rateInterval, exporter.IncompleteConnections)), sum(nil, ended)), legend: "incomplete"},
-		level{0.001, warning}, level{0.05, bad}).Decimals(2)
-}
-
-func connectionsEvicted() *stat.PanelBuilder {
-	return alarm(text{
-		title: "Connections given up",
-		unit:  unitConnections,
-		about: "Connections that were forgotten because the table was full. Good: 0. Else raise --max-connections, or capture fewer ports.",
+// trust is on every dashboard: no figure is shown without what the capture
+// missed. It is a small tile of one value: how many of four checks fail, -1
+// where there is nothing to check, which is as bad.
+func (c Config) trust() *stat.PanelBuilder {
+	s := targetScope
+	failing := func(condition string) string { return "(count(" + condition + ") > bool 0 or vector(0))" }
+	checks := []string{
+		failing(s.silent()),
+		failing(fmt.Sprintf("%s > %g or %s == 0", s.lost(rateInterval, by(labelInstance)), lossWarns,
+			sum(by(labelInstance), s.rate(wholeRange, exporter.CapturePackets)))),
+		failing(fmt.Sprintf("%s > %g", s.incomplete(rateInterval, nil), findings.MaxMissing)),
+		failing(sum(nil, s.rate(rateInterval, exporter.EvictedConnections)) + " > 0"),
+	}
+	expr := "0 * count(" + s.known() + ")"
+	for _, check := range checks {
+		expr += " + " + check
+	}
+	t := text{
+		title: "Can these be trusted?",
+		unit:  unitNumber,
+		about: fmt.Sprintf("Four checks of the capture: every sidecar answers (scraped within a day), each captures packets and loses at most %g %% of them, at most %g %% of connections are incomplete, none was given up because the table was full. Good: 4 checks ok. Else Capture health says which sidecar it is; until then, counts are too low.", 100*lossWarns, 100*findings.MaxMissing),
 		empty: noSidecar,
-	}, query{expr: sum(nil, targetScope.rate(rateInterval, exporter.EvictedConnections)), legend: "given up"},
-		level{0.000001, warning}, level{1, bad})
+	}
+	return numbers(t, query{expr: expr + " or vector(-1)", legend: "checks"}).
+		TextMode(common.BigValueTextModeValue).
+		Mappings([]dashboard.ValueMapping{toText(map[string]dashboard.ValueMappingResult{
+			"-1": {Text: ref("no sidecar"), Color: ref(bad), Index: ref(int32(0))},
+			"0":  {Text: ref("4 checks ok"), Color: ref(plain), Index: ref(int32(1))},
+			"1":  {Text: ref("1 of 4 fails"), Color: ref(bad), Index: ref(int32(2))},
+			"2":  {Text: ref("2 of 4 fail"), Color: ref(bad), Index: ref(int32(3))},
+			"3":  {Text: ref("3 of 4 fail"), Color: ref(bad), Index: ref(int32(4))},
+			"4":  {Text: ref("4 of 4 fail"), Color: ref(bad), Index: ref(int32(5))},
+		}), withoutValue(bad)}).
+		Links([]cog.Builder[dashboard.DashboardLink]{
+			dashboard.NewDashboardLinkBuilder("Capture health").Type(dashboard.DashboardLinkTypeLink).
+				Url(c.linkTo("capture", "")).Icon("external link").Tooltip("").Tags([]string{}),
+		})
 }

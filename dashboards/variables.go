@@ -1,8 +1,6 @@
 package dashboards
 
 import (
-	"strings"
-
 	"github.com/grafana/grafana-foundation-sdk/go/cog"
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/keepscope/keepscope/exporter"
@@ -54,13 +52,19 @@ func valuesVariable(name, title, label, metric string, before scope) *dashboard.
 		Sort(dashboard.VariableSortAlphabeticalAsc)
 }
 
-// targetVariables say which sidecars the dashboard is about.
-func targetVariables() []variable {
+// targetVariables say which sidecars the dashboard is about. Grafana can't hide
+// a variable that has no values, and a line is all that there is room for: those
+// of cluster and job are in the menu of controls unless the Config shows them.
+func (c Config) targetVariables() []variable {
 	vars := []variable{datasourceVariable()}
 	for i, v := range []struct{ name, title string }{
 		{labelCluster, "Cluster"}, {labelNamespace, "Namespace"}, {labelPod, "Pod"}, {labelJob, "Job"},
 	} {
-		vars = append(vars, labelVariable(v.name, v.title, v.name, exporter.BuildInfo, targetScope[:i]))
+		one := labelVariable(v.name, v.title, v.name, exporter.BuildInfo, targetScope[:i])
+		if !c.ShowClusters && (v.name == labelCluster || v.name == labelJob) {
+			one.Hide(dashboard.VariableHideInControlsMenu)
+		}
+		vars = append(vars, one)
 	}
 	return vars
 }
@@ -70,30 +74,7 @@ func directionVariable() variable {
 		Description("Of connections as the sidecar sees them. Where both ends of a connection have a sidecar, choose outbound or inbound, or it is counted twice.")
 }
 
-// serversVariable selects any number of servers.
-func serversVariable() variable {
-	return labelVariable(serversName, "Servers", exporter.LabelServer, exporter.ConnectionsOpened, fleetScope[:len(fleetScope)-1])
-}
-
 // serverVariable selects one server.
 func serverVariable() variable {
 	return valuesVariable(exporter.LabelServer, "Server", exporter.LabelServer, exporter.ConnectionsOpened, serverScope[:len(serverScope)-1])
-}
-
-// intervalVariable is the least distance of two points. Rates are taken over it
-// and a scrape more, so it is also how smooth the curves are.
-func intervalVariable() variable {
-	values := "15s,30s,1m,5m,15m,1h"
-	var options []dashboard.VariableOption
-	for v := range strings.SplitSeq(values, ",") {
-		o := option(v, v)
-		o.Selected = ref(v == "1m")
-		options = append(options, o)
-	}
-	return dashboard.NewIntervalVariableBuilder("interval").
-		Label("Interval").
-		Description("The shortest time that a point stands for. It has to be longer than the scrape interval.").
-		Values(dashboard.StringOrMap{String: &values}).
-		Options(options).
-		Current(option("1m", "1m"))
 }

@@ -30,7 +30,6 @@ type Session struct {
 
 	End            time.Time     // end of the time range shown
 	Range          time.Duration // its length
-	Interval       time.Duration // what the variable interval is set to
 	ScrapeInterval time.Duration // as set in Grafana's data source
 
 	// Variables are what is chosen, by name. The others are All where a variable
@@ -82,13 +81,14 @@ func (s *Session) Look(ctx context.Context, d dashboard.Dashboard) ([]Result, er
 	}
 	var results []Result
 	for _, p := range panels(d) {
+		s.intervals(chosen, &p)
 		for _, target := range p.Targets {
 			q, ok := target.(prometheus.Dataquery)
 			if !ok {
 				return nil, fmt.Errorf("panel %q asks something else than Prometheus: %T", *p.Title, target)
 			}
 			r := Result{Dashboard: *d.Title, Panel: *p.Title, RefID: *q.RefId, Expr: expand(q.Expr, chosen)}
-			if r.Series, err = s.query(ctx, r.Expr, q.Instant != nil && *q.Instant); err != nil {
+			if r.Series, err = s.query(ctx, r.Expr, q.Instant != nil && *q.Instant, s.step(&p)); err != nil {
 				return nil, fmt.Errorf("%v: %w", r, err)
 			}
 			results = append(results, r)
@@ -121,19 +121,28 @@ func expand(expr string, values map[string]string) string {
 	})
 }
 
-// step is the distance of two points: the variable interval is the least.
-func (s *Session) step() time.Duration {
-	const points = 1000 // about as many as a panel is wide
-	return max(s.Interval, (s.Range / points).Round(time.Second))
+// step is the distance of two points of a panel: as many points as it takes, and
+// none closer than scrapes.
+func (s *Session) step(p *dashboard.Panel) time.Duration {
+	points := 1000.0 // about as many as a panel is wide
+	if p.MaxDataPoints != nil {
+		points = *p.MaxDataPoints
+	}
+	return max(s.ScrapeInterval, time.Duration(float64(s.Range)/points).Round(time.Second))
+}
+
+// intervals gives Grafana's variables of time their values for a panel.
+func (s *Session) intervals(chosen map[string]string, p *dashboard.Panel) {
+	step := s.step(p)
+	chosen["__interval"] = promDuration(step)
+	chosen["__rate_interval"] = promDuration(max(step+s.ScrapeInterval, 4*s.ScrapeInterval))
 }
 
 // choose gives every variable of the dashboard a value, in order, as those that
 // come later depend on those before.
 func (s *Session) choose(ctx context.Context, d dashboard.Dashboard) (map[string]string, error) {
 	chosen := map[string]string{
-		"__rate_interval": promDuration(max(s.step()+s.ScrapeInterval, 4*s.ScrapeInterval)),
-		"__range":         promDuration(s.Range),
-		"__interval":      promDuration(s.step()),
+		"__range": promDuration(s.Range),
 	}
 	for _, v := range d.Templating.List {
 		if set, ok := s.Variables[v.Name]; ok {
@@ -202,13 +211,13 @@ func unix(t time.Time) string { return strconv.FormatFloat(float64(t.UnixMilli()
 func (s *Session) Ask(ctx context.Context, expr string, at time.Time) ([]Series, error) {
 	then := *s
 	then.End = at
-	return then.query(ctx, expr, true)
+	return then.query(ctx, expr, true, s.ScrapeInterval)
 }
 
 // query asks one query.
-func (s *Session) query(ctx context.Context, expr string, instant bool) ([]Series, error) {
+func (s *Session) query(ctx context.Context, expr string, instant bool, step time.Duration) ([]Series, error) {
 	path, params := "/api/v1/query_range", url.Values{
-		"query": {expr}, "start": {unix(s.End.Add(-s.Range))}, "end": {unix(s.End)}, "step": {promDuration(s.step())},
+		"query": {expr}, "start": {unix(s.End.Add(-s.Range))}, "end": {unix(s.End)}, "step": {promDuration(step)},
 	}
 	if instant {
 		path, params = "/api/v1/query", url.Values{"query": {expr}, "time": {unix(s.End)}}

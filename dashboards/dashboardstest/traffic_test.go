@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,8 +27,8 @@ const (
 	scrape       = 2 * time.Second
 )
 
-// TestRealTraffic runs clients and a server with every habit for 3 minutes
-// (KEEPSCOPE_TRAFFIC_TIME) in namespaces of their own, watched by "keepscope
+// TestRealTraffic runs clients and a server with every habit for 40 seconds
+// (TRAFFIC_TIME sets another time) in namespaces of their own, watched by "keepscope
 // run", which a Prometheus scrapes; then it looks at every dashboard, and holds
 // the main panels against the server's log.
 func TestRealTraffic(t *testing.T) {
@@ -39,8 +41,8 @@ func TestRealTraffic(t *testing.T) {
 	if err := lab.Check(t.Context(), "nginx"); err != nil {
 		t.Skip(err)
 	}
-	duration := 3 * time.Minute
-	if s := os.Getenv("KEEPSCOPE_TRAFFIC_TIME"); s != "" {
+	duration := 40 * time.Second
+	if s := os.Getenv("TRAFFIC_TIME"); s != "" {
 		var err error
 		if duration, err = time.ParseDuration(s); err != nil {
 			t.Fatal(err)
@@ -89,7 +91,7 @@ func network(t *testing.T) (*lab.Lab, *lab.Nginx) {
 // sidecar builds and runs Keepscope beside the clients.
 func sidecar(t *testing.T, l *lab.Lab) {
 	binary := filepath.Join(t.TempDir(), "keepscope")
-	build := exec.Command("go", "build", "-o", binary, "./cmd/keepscope")
+	build := exec.Command("go", "build", "-pgo=off", "-o", binary, "./cmd/keepscope")
 	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building keepscope: %v\n%s", err, out)
@@ -130,7 +132,7 @@ func monitor(t *testing.T, l *lab.Lab) *dashboardstest.Session {
 	session := &dashboardstest.Session{
 		URL:      "http://" + prometheusAt,
 		Client:   &http.Client{Transport: &http.Transport{DialContext: l.Client.DialContext, DisableKeepAlives: true}},
-		Interval: 15 * time.Second, ScrapeInterval: scrape,
+		ScrapeInterval: scrape,
 	}
 	session.End, session.Range = time.Now(), time.Minute
 	awaitScrape(t, session, time.Now())
@@ -189,7 +191,7 @@ func holdAgainstLog(t *testing.T, session *dashboardstest.Session, l *lab.Lab, l
 		}{
 			{"requests", "sum(" + exporter.Requests + server + ")", want.requests + int(races)}, // a race is never answered
 			{"reused requests", "sum(" + exporter.Requests + strings.TrimSuffix(server, "}") + `,reused="true"})`, want.requests - want.connections + int(races)},
-			{"connections", fmt.Sprintf(`sum(%s%s) - sum(%s%s,reason="never_used"})`, exporter.ConnectionsOpened, server, exporter.ConnectionsClosed, strings.TrimSuffix(server, "}")), want.connections},
+			{"connections", fmt.Sprintf(`sum(%s%s) - (sum(%s%s,reason="never_used"}) or vector(0))`, exporter.ConnectionsOpened, server, exporter.ConnectionsClosed, strings.TrimSuffix(server, "}")), want.connections},
 		} {
 			if got := ask(t, session, c.expr); int(got) != c.want {
 				t.Errorf("port %d: %v %s, the log has %d", port, got, c.what, c.want)
@@ -211,6 +213,11 @@ func ask(t *testing.T, session *dashboardstest.Session, expr string) float64 {
 	}
 	return series[0].Last()
 }
+
+// rare are queries of what the clients here don't do: HTTP/2 (the stand-in of
+// package dashboards has it), probes, a second sidecar, a path that forgets, and
+// lines of what is estimated in vain.
+var rare = regexp.MustCompile(`(Streams at once|Stream limits met|GOAWAY frames|gRPC errors|HTTP/2 requests|Lines of the key log|Health checks|Uneven load|Caps met).*|Idle times.* / F|Sidecars, those.* / I`)
 
 // lookAtAll fails where a query of a panel stays empty for every server.
 func lookAtAll(t *testing.T, session *dashboardstest.Session, l *lab.Lab, logged map[int]counted) {
@@ -243,7 +250,7 @@ func lookAtAll(t *testing.T, session *dashboardstest.Session, l *lab.Lab, logged
 		}
 	}
 	for query, ok := range filled {
-		if !ok {
+		if !ok && !rare.MatchString(query) {
 			t.Errorf("%s: no data", query)
 		}
 	}
@@ -264,16 +271,34 @@ func holdTable(t *testing.T, session *dashboardstest.Session, results []dashboar
 			want float64
 		}{
 			{"A", reused / (reused + wasted)},
-			{"D", float64(want.requests) / session.Range.Seconds()},
-			{"E", float64(want.requests) / float64(want.connections)},
+			{"C", wasted / session.Range.Seconds()},
 		} {
 			got := cell(results, column.ref, address(l, port))
-			// The good server's connections that are never used are connections, too.
-			if math.Abs(got-column.want) > 0.15*column.want+0.01 && (column.ref != "E" || port != portGood) {
+			if math.Abs(got-column.want) > 0.15*column.want+0.01 {
 				t.Errorf("port %d: column %s shows %v, the log says %v", port, column.ref, got, column.want)
 			}
 		}
 	}
+	for port, want := range map[int]string{portGood: "pool_miss|client_close|http10_not_requested", portHurries: "race", portCounts: "server_limit", portCloses: "server_close", portTLS: "closes_after_response|pool_miss"} {
+		if got := mainCause(results, address(l, port)); !slices.Contains(strings.Split(want, "|"), got) {
+			t.Errorf("port %d: the main cause shown is %q, want %s", port, got, want)
+		}
+	}
+}
+
+// mainCause returns what the table says of a server.
+func mainCause(results []dashboardstest.Result, server string) string {
+	for _, r := range results {
+		if r.Panel != "Servers, worst first" || r.RefID != "E" {
+			continue
+		}
+		for _, s := range r.Series {
+			if s.Labels[exporter.LabelServer] == server {
+				return s.Labels["why"]
+			}
+		}
+	}
+	return ""
 }
 
 func cell(results []dashboardstest.Result, ref, server string) float64 {

@@ -18,6 +18,7 @@ type result struct {
 	Type      string     `json:"type,omitempty"`
 	Selectors []selector `json:"selectors,omitempty"`
 	Labels    []string   `json:"labels,omitempty"` // of by, without, on, ignoring and group_left
+	Made      []string   `json:"made,omitempty"`   // by label_replace
 }
 
 // A selector is a metric and the labels that are matched.
@@ -70,6 +71,10 @@ func check(p parser.Parser, text string) result {
 			r.Selectors = append(r.Selectors, s)
 		case *parser.AggregateExpr:
 			r.Labels = append(r.Labels, n.Grouping...)
+		case *parser.Call:
+			if to, ok := madeLabel(n); ok {
+				r.Made = append(r.Made, to)
+			}
 		case *parser.BinaryExpr:
 			if n.VectorMatching != nil {
 				r.Labels = append(append(r.Labels, n.VectorMatching.MatchingLabels...), n.VectorMatching.Include...)
@@ -78,4 +83,16 @@ func check(p parser.Parser, text string) result {
 		return nil
 	})
 	return r
+}
+
+// madeLabel returns the label that a call of label_replace makes.
+func madeLabel(call *parser.Call) (string, bool) {
+	if call.Func.Name != "label_replace" {
+		return "", false
+	}
+	to, ok := call.Args[1].(*parser.StringLiteral)
+	if !ok {
+		return "", false
+	}
+	return to.Val, true
 }
