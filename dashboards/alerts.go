@@ -192,7 +192,7 @@ func races() Rule {
 }
 
 func pathForgets() Rule {
-	dropped := sum(serverLevel, noScope.increase("1h", exporter.PathDrops))
+	dropped := sum(serverLevel, noScope.increases("1h")(exporter.PathDrops))
 	return alert("KeepscopePathForgets", "critical", "", toServer,
 		fmt.Sprintf("%s >= %d", dropped, findings.MinPathDrops),
 		"Something before {{ $labels.server }} forgets connections",

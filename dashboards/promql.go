@@ -81,9 +81,9 @@ func (s scope) rate(window, metric string, matchers ...string) string {
 	return "rate(" + s.pick(metric, matchers...) + "[" + window + "])"
 }
 
-// races returns how many races there were in the window.
-func (s scope) races(window string) string {
-	return "increase(" + s.pick(exporter.Races) + "[" + window + "])"
+// increase returns the metric's increase over the window.
+func (s scope) increase(window, metric string, matchers ...string) string {
+	return "increase(" + s.pick(metric, matchers...) + "[" + window + "])"
 }
 
 func is(label, value string) string    { return fmt.Sprintf("%s=%q", label, value) }

@@ -74,11 +74,6 @@ func TestShardsOfCases(t *testing.T) {
 	}
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
 // The records of all shards are those of one run.
 func TestShardsShareRecords(t *testing.T) {
 	path := demoFile(t)
