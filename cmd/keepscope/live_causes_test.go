@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -38,11 +39,13 @@ type causeTest struct {
 	listen  string // what nginx's listen says beside the address
 	own     bool
 	haproxy string // directives of the HAProxy before it
+	bind    string // what its bind says beside the address
 	server  string // what HAProxy says of the server behind it
 	pass    string // directives of an nginx before it
 	node    int
 	handler func(*causeSite, http.ResponseWriter, *http.Request)
-	setUp   func(*http.Server) // of the Go server
+	setUp   func(*http.Server)                       // of the Go server
+	tls     func(*testing.T, *causeSite) *tls.Config // of the Go server
 	serve   func(*testing.T, *causeSite)
 	client  func(context.Context, *causeSite) error
 	want    causesSeen
@@ -57,6 +60,8 @@ type causeTest struct {
 type causesFound struct {
 	served perTuple
 	lines  map[uint16][]line
+	lost   map[uint16]bool // ports on which there are requests that were never logged
+	told   string          // all that the watch said
 }
 
 // anyNumber of requests is what a test wants that leaves their number to the log.
@@ -281,8 +286,10 @@ server.keepAliveTimeout = +timeout;
 server.listen(+port, address);
 `
 
-// causeTime is what all clients have.
-const causeTime = 30 * time.Second
+// causeTime is what all clients have: more where h2load is to ask more.
+func causeTime() time.Duration {
+	return 30*time.Second + time.Duration(h2loadRequests())*100*time.Microsecond
+}
 
 // behindPort is what a proxy's port is short of that of the nginx behind it.
 const behindPort = 1000
@@ -298,7 +305,7 @@ func TestLiveCauses(t *testing.T) {
 
 // runCauses runs tests that the machine has the programs for, under a watch with
 // these arguments.
-func runCauses(t *testing.T, l *lab.Lab, tests []causeTest, args ...string) {
+func runCauses(t *testing.T, l *lab.Lab, tests []causeTest, args ...string) *causesFound {
 	t.Helper()
 	tests = causesHere(t, tests)
 	var mu sync.Mutex
@@ -314,7 +321,7 @@ func runCauses(t *testing.T, l *lab.Lab, tests []causeTest, args ...string) {
 	nginxes := startServers(t, l, tests, sites)
 	w := watch(t, l.Server, append([]string{"-i", l.Server.Interface, "-i", "lo"}, args...)...)
 
-	ctx, cancel := context.WithTimeout(t.Context(), causeTime)
+	ctx, cancel := context.WithTimeout(t.Context(), causeTime())
 	defer cancel()
 	var asking sync.WaitGroup
 	for i, tt := range tests {
@@ -325,13 +332,14 @@ func runCauses(t *testing.T, l *lab.Lab, tests []causeTest, args ...string) {
 		})
 	}
 	asking.Wait()
-	found := &causesFound{perTuple{}, map[uint16][]line{}}
+	found := &causesFound{served: perTuple{}, lines: map[uint16][]line{}, lost: map[uint16]bool{}}
 	for _, nginx := range nginxes {
 		maps.Copy(found.served, logged(t, nginx))
 	}
 	for _, l := range w.stop(t) {
 		found.lines[l.Server.Port] = append(found.lines[l.Server.Port], l)
 	}
+	found.told = w.out.String() + w.err.String()
 	mu.Lock()
 	defer mu.Unlock()
 	for _, key := range append(requests, readRequests(t, tests, sites)...) {
@@ -342,6 +350,7 @@ func runCauses(t *testing.T, l *lab.Lab, tests []causeTest, args ...string) {
 	}
 	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			found.lost[sites[i].addr.Port()] = tt.lost != "" || tt.inside > 0
 			found.check(t, sites[i].addr.Port(), tt, tt.want)
 			if len(tt.behind.Reasons) > 0 {
 				found.check(t, sites[i].server.Port(), causeTest{}, tt.behind)
@@ -351,6 +360,7 @@ func runCauses(t *testing.T, l *lab.Lab, tests []causeTest, args ...string) {
 			}
 		})
 	}
+	return found
 }
 
 // causesHere are the tests that this machine has the programs for.
@@ -403,7 +413,8 @@ func startServers(t *testing.T, l *lab.Lab, tests []causeTest, sites []*causeSit
 		s := sites[i]
 		switch {
 		case tt.haproxy != "":
-			fmt.Fprintf(&proxies, "listen l%d\n\tbind %v\n\t%s\n\tserver s %v %s\n", s.addr.Port(), s.addr, tt.haproxy, s.server, tt.server)
+			fmt.Fprintf(&proxies, "listen l%d\n\tbind %v %s\n\t%s\n\tserver s %v %s\n",
+				s.addr.Port(), s.addr, strings.ReplaceAll(tt.bind, "DIR", l.Dir), tt.haproxy, s.server, tt.server)
 			proxied = int(s.addr.Port())
 		case tt.pass != "":
 			fmt.Fprintf(&servers, "server { listen %v; location / { proxy_pass http://%v; %s } }\n", s.addr, s.server, tt.pass)
@@ -426,6 +437,9 @@ func startServers(t *testing.T, l *lab.Lab, tests []causeTest, sites []*causeSit
 		}
 	}
 	startNginx(servers.String())
+	if proxied == 0 {
+		return nginxes
+	}
 	startProxies(t, l, tests, sites, proxied, proxies.String())
 	return nginxes
 }
@@ -433,18 +447,20 @@ func startServers(t *testing.T, l *lab.Lab, tests []causeTest, sites []*causeSit
 // startProxies starts the HAProxy of all tests that have one. All share a log.
 func startProxies(t *testing.T, l *lab.Lab, tests []causeTest, sites []*causeSite, port int, proxies string) {
 	t.Helper()
-	log := filepath.Join(l.Dir, "haproxy.log")
+	log := haproxyLog(l)
 	for i, tt := range tests {
 		if tt.haproxy != "" {
 			sites[i].log = log
 		}
 	}
-	config, err := l.File("causes.cfg", []byte(`defaults
+	config, err := l.File("causes.cfg", []byte(`global
+	tune.ssl.keylog on
+defaults
 	mode http
 	timeout connect 5s
 	timeout client 30s
 	timeout server 30s
-	log stdout format raw daemon
+	log stdout len 8192 format raw daemon
 	option dontlognull
 	log-format "%ci:%cp>%fp"
 `+proxies))
@@ -454,12 +470,18 @@ func startProxies(t *testing.T, l *lab.Lab, tests []causeTest, sites []*causeSit
 	start(t, l, port, "sh", "-c", "exec haproxy -db -f "+config+" >"+log)
 }
 
+// haproxyLog is the path of HAProxy's log.
+func haproxyLog(l *lab.Lab) string { return filepath.Join(l.Dir, "haproxy.log") }
+
 // serveCause starts a Go server that notes its requests.
 func serveCause(t *testing.T, s *causeSite, tt causeTest) {
 	t.Helper()
 	listener, err := s.l.Server.Listen(t.Context(), "tcp", s.server.String())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if tt.tls != nil {
+		listener = tls.NewListener(listener, tt.tls(t, s))
 	}
 	serve := serveHTTP(func(w http.ResponseWriter, r *http.Request) {
 		s.note(r.RemoteAddr, s.server.Port())
@@ -500,7 +522,11 @@ func readRequests(t *testing.T, tests []causeTest, sites []*causeSite) (requests
 			if err != nil {
 				return err
 			}
-			requests = append(requests, strings.Fields(string(text))...)
+			for word := range strings.FieldsSeq(string(text)) {
+				if strings.Contains(word, ">") { // in HAProxy's there may be keys as well
+					requests = append(requests, word)
+				}
+			}
 		}
 		if len(requests) < want {
 			return fmt.Errorf("HAProxy, Node and others logged %d requests, want %d", len(requests), want)
@@ -530,7 +556,7 @@ func (f *causesFound) check(t *testing.T, port uint16, tt causeTest, want causes
 	}
 	reached := slices.Clone(f.lines[port])
 	for i, l := range reached {
-		reached[i].Requests -= tt.inside
+		reached[i].Requests -= tt.inside + l.Streams.Refused
 		if l.Reason == tt.lost {
 			reached[i].Requests--
 		}

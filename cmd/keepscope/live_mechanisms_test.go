@@ -463,9 +463,13 @@ func secureCurls(n int) causeClient {
 
 // python has Python's http.client do something with connections c.
 func python(ctx context.Context, s *causeSite, do string) error {
-	return s.l.Client.Run(ctx, "python3", "-c", `
+	return s.runLogged(ctx, "python3", "-c", `
 import http.client, select, ssl, sys
-def connect(): return http.client.HTTPSConnection(sys.argv[1], context=ssl._create_unverified_context())
+def connect(): return http.client.HTTPSConnection(sys.argv[1], context=context())
+def context():
+    c = ssl.create_default_context() # it logs its keys where it is told to
+    c.check_hostname, c.verify_mode = False, ssl.CERT_NONE
+    return c
 def ask(c):
     c.request("GET", "/")
     c.getresponse().read()
