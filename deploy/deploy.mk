@@ -11,7 +11,7 @@ BUILDAH      ?= buildah --storage-driver vfs
 # The time that all that is packed says it is of.
 SOURCE_DATE_EPOCH ?= $(shell deploy/version.sh date)
 packing = SOURCE_DATE_EPOCH='$(SOURCE_DATE_EPOCH)' BUILDAH='$(BUILDAH)'
-DEPLOY_TOOLS := build/tools/helm build/tools/kubectl-validate build/tools/kustomize build/tools/nfpm build/tools/deploy-validate
+DEPLOY_TOOLS := build/tools/helm build/tools/kubectl-validate build/tools/kustomize build/tools/nfpm build/tools/deploy-validate build/tools/node_modules
 
 .PHONY: deploy-packages
 deploy-packages: ## install the Debian packages that building and testing images needs
@@ -25,6 +25,8 @@ build/tools/helm: ; GOBIN=$(CURDIR)/build/tools go install helm.sh/helm/v3/cmd/h
 build/tools/kubectl-validate: ; GOBIN=$(CURDIR)/build/tools go install sigs.k8s.io/kubectl-validate@v0.0.4
 build/tools/kustomize: ; GOBIN=$(CURDIR)/build/tools go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
 build/tools/nfpm: ; GOBIN=$(CURDIR)/build/tools go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4
+# DuckDB, which the tests ask the queries of deploy/sql.
+build/tools/node_modules: ; npm install --no-fund --no-audit --prefix build/tools @duckdb/node-api@1.5.6-r.1
 build/tools/deploy-validate: $(wildcard deploy/validate/*)
 	cd deploy/validate && go build -ldflags='-s -w' -o $(CURDIR)/$@ .
 
