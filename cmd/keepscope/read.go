@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -23,10 +24,11 @@ import (
 
 // readCmd is 'keepscope read'.
 type readCmd struct {
-	Files  []string `arg:"" name:"file" help:"pcap or pcapng, plain or compressed by gzip or zstd; '-' is standard input. Several files are one timeline."`
-	Shard  shard    `group:"Analysis:" placeholder:"I/N" help:"Analyse only one in N of the pairs of hosts, I being from 0: 'keepscope merge' adds the N reports up to what one run says."`
-	Save   string   `group:"Output:" placeholder:"FILE" help:"Write to this file, which is replaced once all is written, in place of standard output."`
-	Filter string   `group:"Analysis:" placeholder:"BPF" help:"Analyse only frames that match, in tcpdump's language."`
+	Files   []string `arg:"" name:"file" help:"pcap or pcapng, plain or compressed by gzip or zstd, or a folder of such files; '-' is standard input. Several files are one timeline."`
+	Shard   shard    `group:"Analysis:" placeholder:"I/N" help:"Analyse only one in N of the pairs of hosts, I being from 0: 'keepscope merge' adds the N reports up to what one run says."`
+	Save    string   `group:"Output:" placeholder:"FILE" help:"Write to this file, which is replaced once all is written, in place of standard output."`
+	Records string   `group:"Output:" placeholder:"FILE" help:"Write a row for each connection to this Parquet file, too, which is replaced once all is written."`
+	Filter  string   `group:"Analysis:" placeholder:"BPF" help:"Analyse only frames that match, in tcpdump's language."`
 
 	MetricsFile string `group:"Metrics:" placeholder:"FILE" help:"Write the metrics that 'keepscope run' would have shown to this file, too, for node_exporter's textfile collector. The file is replaced at once, also behind a symbolic link; a pipe is written to."`
 	metricFlags `embed:"" group:"Metrics:" set:"max_servers=1000"`
@@ -55,12 +57,27 @@ func (r *readCmd) print(ctx context.Context, con console, log *slog.Logger) erro
 	}
 	out := r.output(con, int64(r.MaxMemory)/4, r.Workers)
 	defer out.close()
-	p, capture, readErr := r.analyse(ctx, con, log, r.listen(out))
+	l := r.listen(out)
+	records := outputFlags{Output: "parquet"}.output(con, int64(r.MaxMemory)/4, r.Workers)
+	defer records.close()
+	if r.Records != "" {
+		more := records.listen()
+		l.reuseIdle, l.each = more.reuseIdle, append(l.each, more.each...)
+	}
+	p, capture, readErr := r.analyse(ctx, con, log, l)
 	if p == nil {
 		return readErr
 	}
 	// None of them takes the others with it.
-	return errors.Join(metrics.write(p, capture), out.print(p, capture), readErr)
+	return errors.Join(metrics.write(p, capture), r.writeRecords(records), out.print(p, capture), readErr)
+}
+
+// writeRecords writes the file that --records names.
+func (r *readCmd) writeRecords(records *output) error {
+	if r.Records == "" {
+		return nil
+	}
+	return wholeFile(r.Records, nil, func(to console) error { return writeRows(to.out, records.sorters) })
 }
 
 // listen says how facts are counted, and what hears them beside.
@@ -160,6 +177,10 @@ func (r *readCmd) open(ctx context.Context, log *slog.Logger) ([]*capfile.File, 
 		r.read = r.Files
 		return []*capfile.File{r.opened}, nil
 	}
+	var err error
+	if r.Files, err = inFolders(r.Files); err != nil {
+		return nil, err
+	}
 	var files []*capfile.File
 	var seen []fs.FileInfo
 	for _, path := range r.Files {
@@ -186,6 +207,27 @@ func (r *readCmd) open(ctx context.Context, log *slog.Logger) ([]*capfile.File, 
 	}
 	if len(files) == 0 {
 		return nil, fmt.Errorf("none of the %d files could be read", len(r.Files))
+	}
+	return files, nil
+}
+
+// inFolders lists the captures that folders hold in place of them.
+func inFolders(paths []string) (files []string, err error) {
+	for _, path := range paths {
+		if info, err := os.Stat(path); err != nil || !info.IsDir() {
+			files = append(files, path)
+			continue
+		}
+		n := len(files)
+		for _, pattern := range []string{"*.pcap", "*.pcapng", "*.cap", "*.dmp"} {
+			for _, suffix := range []string{"", ".gz", ".zst"} {
+				found, _ := filepath.Glob(filepath.Join(path, pattern+suffix)) // the pattern is right
+				files = append(files, found...)
+			}
+		}
+		if slices.Sort(files[n:]); len(files) == n {
+			return nil, fmt.Errorf("%s holds no capture: no file whose name ends with .pcap, .pcapng, .cap or .dmp, nor with .gz or .zst behind that", path)
+		}
 	}
 	return files, nil
 }

@@ -23,12 +23,15 @@ import (
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	"k8s.io/kubernetes/pkg/apis/apps"
 	_ "k8s.io/kubernetes/pkg/apis/apps/install"
+	"k8s.io/kubernetes/pkg/apis/batch"
+	_ "k8s.io/kubernetes/pkg/apis/batch/install"
 	"k8s.io/kubernetes/pkg/apis/core"
 	_ "k8s.io/kubernetes/pkg/apis/core/install"
 	"k8s.io/kubernetes/pkg/apis/networking"
 	_ "k8s.io/kubernetes/pkg/apis/networking/install"
 	"k8s.io/kubernetes/pkg/registry/apps/daemonset"
 	"k8s.io/kubernetes/pkg/registry/apps/deployment"
+	"k8s.io/kubernetes/pkg/registry/batch/job"
 	"k8s.io/kubernetes/pkg/registry/core/configmap"
 	podregistry "k8s.io/kubernetes/pkg/registry/core/pod"
 	"k8s.io/kubernetes/pkg/registry/core/service"
@@ -98,6 +101,9 @@ func (r *result) validate(object runtime.Object, kind *schema.GroupVersionKind) 
 		r.pod(&o.ObjectMeta, &o.Spec.Template)
 	case *apps.DaemonSet:
 		r.admit(daemonset.Strategy, o, kind)
+		r.pod(&o.ObjectMeta, &o.Spec.Template)
+	case *batch.Job:
+		r.admit(job.Strategy, o, kind)
 		r.pod(&o.ObjectMeta, &o.Spec.Template)
 	case *core.Pod:
 		r.debug(o, kind)
