@@ -142,8 +142,7 @@ func lintIDs(d dashboard.Dashboard) (problems []string) {
 // name a data source.
 func lintVariables(d dashboard.Dashboard) (problems []string) {
 	for i, v := range d.Templating.List {
-		switch v.Type {
-		case dashboard.VariableTypeDatasource:
+		if v.Type == dashboard.VariableTypeDatasource {
 			if i != 0 || v.Name != "datasource" {
 				problems = append(problems, "the data source is not the first variable")
 			}

@@ -143,7 +143,9 @@ var bornWithEvents = []string{exporter.FailedRequests, exporter.EstimatedFailed,
 // increase does not see: of series that were not there before the window, of
 // a sidecar that was, all has happened within it.
 func (s scope) grown(over, metric string, matchers ...string) string {
-	last := func(selector, offset string) string { return "last_over_time(" + selector + "[" + over + "]" + offset + ")" }
+	last := func(selector, offset string) string {
+		return "last_over_time(" + selector + "[" + over + "]" + offset + ")"
+	}
 	m, before := s.pick(metric, matchers...), " offset "+over
 	return fmt.Sprintf("(%s unless %s and on (%s) %s or %s)", last(m, ""), last(m, before), joined(perInstance),
 		last(noScope.pick(exporter.BuildInfo), before), s.increase(over, metric, matchers...))

@@ -136,7 +136,7 @@ func TestValuesExist(t *testing.T) {
 	}
 }
 
-var quotedWord = regexp.MustCompile("\\b[a-z0-9]+(?:_[a-z0-9]+)+\\b")
+var quotedWord = regexp.MustCompile(`\b[a-z0-9]+(?:_[a-z0-9]+)+\b`)
 
 // foreignWords are settings of other software and words of Grafana.
 var foreignWords = regexp.MustCompile(`^(net|ipv4|ip_.*|tcp_tw_reuse|proxy_.*|keepalive_.*|max_connection_duration|application_name|color_.*|value_and_name|runbook_url|dashboard_url|.*_over_time|label_.*|group_.*|histogram_.*|clamp_.*|predict_linear|on_.*|rate5m|background_.*)$`)

@@ -243,8 +243,9 @@ func common(c fact.Cause) bool {
 	case fact.PoolMiss, fact.Cause(fact.ReasonClientClose), fact.Cause(fact.ReasonServerClose), fact.Cause(fact.ReasonClientDiscard),
 		fact.Cause(fact.ReasonClientIdle), fact.Cause(fact.ReasonServerIdle):
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // judged adds verdicts on what is counted.

@@ -130,8 +130,8 @@ func monitor(t *testing.T, l *lab.Lab) *dashboardstest.Session {
 	background(t, l, "prometheus", "--enable-feature=native-histograms,exemplar-storage", "--config.file="+config,
 		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+prometheusAt)
 	session := &dashboardstest.Session{
-		URL:      "http://" + prometheusAt,
-		Client:   &http.Client{Transport: &http.Transport{DialContext: l.Client.DialContext, DisableKeepAlives: true}},
+		URL:            "http://" + prometheusAt,
+		Client:         &http.Client{Transport: &http.Transport{DialContext: l.Client.DialContext, DisableKeepAlives: true}},
 		ScrapeInterval: scrape,
 	}
 	session.End, session.Range = time.Now(), time.Minute

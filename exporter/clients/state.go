@@ -59,7 +59,7 @@ func (t *Table) GobDecode(b []byte) error {
 	*t = Table{Untold: in.Untold}
 	for _, s := range in.List {
 		c := s.Client
-		if c == nil || len(t.list) == Max || c.Software >= software.ID(software.NumIDs) ||
+		if c == nil || len(t.list) == Max || c.Software >= software.NumIDs ||
 			slices.ContainsFunc(c.Wasted, func(w Waste) bool { return w.Cause >= fact.NumCauses }) {
 			return errState
 		}

@@ -53,7 +53,7 @@ type Event struct{ At, What, Lasts, Note, Frames string }
 
 // Events are what happened on a connection, in order.
 func (d *Lane) Events(s *Story) (list []Event) {
-	for _, e := range d.lines(s) {
+	for _, e := range d.lines() {
 		list = append(list, Event{At: clock(e.at), What: e.what, Lasts: e.lasts, Note: e.note, Frames: e.frames})
 	}
 	return list

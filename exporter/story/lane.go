@@ -90,6 +90,7 @@ func subject(c *fact.Connection) fact.Cause {
 	case fact.ReasonHandshakeFailed, fact.ReasonNeverUsed, fact.ReasonNotHTTP,
 		fact.ReasonRace, fact.ReasonStaleReuse, fact.ReasonPathDropped, fact.ReasonServerAbort, fact.ReasonGoawayError:
 		return fact.Cause(c.Reason)
+	default:
+		return fact.NoCause
 	}
-	return fact.NoCause
 }

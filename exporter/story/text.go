@@ -63,7 +63,7 @@ func (s *Story) WriteText(to io.Writer, o TextOptions) error {
 	s.picture(w)
 	for i := range s.Lanes {
 		w.WriteByte('\n')
-		w.lane(&s.Lanes[i], s)
+		w.lane(&s.Lanes[i])
 	}
 	w.WriteByte('\n')
 	for _, text := range s.Says {
@@ -227,7 +227,7 @@ type line struct {
 }
 
 // lane writes what happened on a connection.
-func (w *writer) lane(l *Lane, s *Story) {
+func (w *writer) lane(l *Lane) {
 	head := fmt.Sprintf("%s  port %d, %s", l.Label, l.Port, prose.Plural(uint64(l.Requests), "request"))
 	if l.unread {
 		head = fmt.Sprintf("%s  port %d, encrypted", l.Label, l.Port)
@@ -249,7 +249,7 @@ func (w *writer) lane(l *Lane, s *Story) {
 		head += ": needed"
 	}
 	w.wrapped("", head, cmp.Or(color, bold))
-	for _, e := range l.lines(s) {
+	for _, e := range l.lines() {
 		w.line(&e)
 	}
 }
@@ -277,7 +277,7 @@ func frame(n uint32) string {
 }
 
 // lines tells what happened on a connection, in order.
-func (d *Lane) lines(s *Story) []line {
+func (d *Lane) lines() []line {
 	var list []line
 	add := func(x line) { x.order = len(list); list = append(list, x) }
 	for _, p := range d.Opening {

@@ -90,8 +90,9 @@ func (s *Story) headline() string {
 		return "a connection without a request"
 	case fact.ReasonNotHTTP:
 		return "a connection that carried no HTTP"
+	default:
+		return fmt.Sprintf("a connection that was lost: %s", s.Subject)
 	}
-	return fmt.Sprintf("a connection that was lost: %s", s.Subject)
 }
 
 // lane returns the lane of a connection.

@@ -63,8 +63,8 @@ func layout() [sha256.Size]byte {
 	write(words(fact.NumFailures)...)
 	write(words(http.NumVersions)...)
 	write(words(http.GRPCStatus(http.NumGRPCStatuses))...)
-	write(words(http.Code(http.NumCodes))...)
-	write(words(software.ID(software.NumIDs))...)
+	write(words(http.NumCodes)...)
+	write(words(software.NumIDs)...)
 	write(words(naming.NumDirections)...)
 	return [sha256.Size]byte(h.Sum(nil))
 }
@@ -241,7 +241,7 @@ func (n *Newest) GobDecode(b []byte) error {
 	}
 	for i := range records {
 		r := &records[i]
-		if r.Software >= software.ID(software.NumIDs) || r.Handshake >= fact.NumHandshakes || r.ClosedBy >= fact.NumClosedBy ||
+		if r.Software >= software.NumIDs || r.Handshake >= fact.NumHandshakes || r.ClosedBy >= fact.NumClosedBy ||
 			r.Reason >= fact.NumReasons || r.Cause >= fact.NumCauses {
 			return errState
 		}

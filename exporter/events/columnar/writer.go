@@ -18,7 +18,7 @@ const (
 
 // A Writer makes one file of rows. It is not safe for concurrent use.
 type Writer struct {
-	file  *parquet.Writer
+	file  *parquet.Writer //nolint:staticcheck // rows come without a Go type, which is what its successor is for
 	place [numPlaces]parquet.Value
 	row   parquet.Row
 	rows  [1]parquet.Row
