@@ -32,6 +32,9 @@ func TestRulesTested(t *testing.T) {
 	}
 	used := string(tests)
 	for _, r := range AlertingRules(Config{})[0].Rules {
+		if !strings.Contains(string(tests), "{alertname: "+r.Alert+", eval_time:") {
+			t.Errorf("nothing tests that %s does not fire for healthy servers", r.Alert)
+		}
 		fires := false
 		for _, test := range strings.Split(string(tests), "- alertname: ")[1:] {
 			name, rest, _ := strings.Cut(test, "\n")
