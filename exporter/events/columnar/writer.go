@@ -18,7 +18,7 @@ const (
 
 // A Writer makes one file of rows. It is not safe for concurrent use.
 type Writer struct {
-	file  *parquet.Writer //nolint:staticcheck // rows come without a Go type, which is what its successor is for
+	file  *parquet.GenericWriter[any]
 	place [numPlaces]parquet.Value
 	row   parquet.Row
 	rows  [1]parquet.Row
@@ -28,7 +28,7 @@ type Writer struct {
 // NewWriter begins a file of rows from place; version is the program's. Nothing is
 // complete in to before Close.
 func (f *Format[T]) NewWriter(to io.Writer, place Place, version string) *Writer {
-	w := &Writer{file: parquet.NewWriter(to, f.schema,
+	w := &Writer{file: parquet.NewGenericWriter[any](to, f.schema,
 		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}),
 		parquet.PageBufferSize(pageBytes), parquet.DictionaryMaxBytes(distinctMax),
 		parquet.KeyValueMetadata("keepscope.schema", SchemaVersion),
