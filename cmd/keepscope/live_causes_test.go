@@ -308,6 +308,9 @@ func TestLiveCauses(t *testing.T) {
 func runCauses(t *testing.T, l *lab.Lab, tests []causeTest, args ...string) *causesFound {
 	t.Helper()
 	tests = causesHere(t, tests)
+	if err := os.MkdirAll(keyDir(l), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	var mu sync.Mutex
 	var requests []string // of Go servers, as the others log them
 	sites := make([]*causeSite, len(tests))

@@ -243,7 +243,7 @@ func unencryptedHTTP2(s *http.Server) {
 
 // upgrading has a Go server upgrade to HTTP/2 in clear, which only x/net does.
 func upgrading(s *http.Server) {
-	s.Handler = h2c.NewHandler(s.Handler, new(http2.Server)) //nolint:staticcheck // deprecated with the upgrade, which others still do
+	s.Handler = h2c.NewHandler(s.Handler, new(http2.Server)) //nolint:staticcheck // see the import
 }
 
 // http2Transport speaks HTTP/2 in clear.

@@ -111,9 +111,6 @@ func TestLiveTLS(t *testing.T) {
 	if _, err := l.File("both.pem", both); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(keyDir(l), 0o700); err != nil {
-		t.Fatal(err)
-	}
 	keys := []string{"--keylog=" + keyDir(l), "--keylog=" + haproxyLog(l)}
 	file := filepath.Join(l.Dir, "kept.pcap")
 	found := runCauses(t, l, tlsTests, append(keys, "--user=root", "--write="+file)...)
