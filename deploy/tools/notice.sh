@@ -4,8 +4,8 @@
 # the image and the packages, glibc. A text that several have is there once.
 set -euo pipefail
 
-cd "$(dirname "$0")/../.."
 out=$(realpath -m "$1")
+cd "$(dirname "$0")/../.."
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
