@@ -286,7 +286,7 @@ func heap() int64 {
 }
 
 // TestAdversary plays each attack beside honest clients: what is told of those stays as it
-// is without, a segment of the attack costs at most 40 times an ordinary one, which includes to open a
+// is without, a segment of the attack costs at most 80 times an ordinary one, which includes to open a
 // connection, or twice what its requests are worth, and what is
 // held is bounded.
 func TestAdversary(t *testing.T) {
@@ -308,7 +308,7 @@ func TestAdversary(t *testing.T) {
 		}
 		return exchange.exchange[i%2]
 	})
-	const most = 40
+	const most = 80
 	for _, attack := range attacks {
 		t.Run(attack.name, func(t *testing.T) {
 			h, each, held, w := besides(n, attack.make)
