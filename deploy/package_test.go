@@ -194,7 +194,7 @@ func (s system) upgrade(format, newer string, install, upgrade []string) {
 	run := func(command []string, file string) {
 		t.Helper()
 		if command[0] == "chroot" {
-			inside := "/root/keepscope." + format
+			inside := "/srv/keepscope." + format
 			defer func(copied string) { _ = os.Remove(copied) }(put(t, s.root, inside, read(t, file)))
 			file = inside
 		}
@@ -212,7 +212,7 @@ func (s system) upgrade(format, newer string, install, upgrade []string) {
 		t.Errorf("it says %q, want version %s", got, s.version)
 	}
 	put(t, s.root, "root/demo.pcap.zst", read(t, "../cmd/keepscope/demo.pcap.zst"))
-	if got := s.in("keepscope", "read", "/root/demo.pcap.zst"); !strings.Contains(got, "Keep-alive effectiveness") {
+	if got := s.in("keepscope", "read", "/srv/demo.pcap.zst"); !strings.Contains(got, "Keep-alive effectiveness") {
 		t.Errorf("it reads a capture as %q", got)
 	}
 	for _, file := range installed(format) {
