@@ -75,14 +75,13 @@ func (a *analysis) readKeys(paths []string, files []*capfile.File, log *slog.Log
 	}
 	stream := false
 	for i, path := range paths {
-		if path != "-" {
-			err = capfile.ReadKeyLog(path, k.sink())
-		} else if files[i].Secrets() {
+		if info, err := os.Stat(path); path != "-" && err == nil && info.Mode().IsRegular() {
+			if err := capfile.ReadKeyLog(path, k.sink()); err != nil {
+				return err
+			}
+		} else if files[i].Secrets() { // it can be read once only
 			files[i].KeyLog(k.sink())
 			stream = true
-		}
-		if err != nil {
-			return err
 		}
 	}
 	if !stream {
