@@ -73,8 +73,11 @@ func (l *ledger) unclear(q *exchange) bool {
 	if q.lost || l.endLost() {
 		return true
 	}
-	server := l.closingOf(http.Server)
-	return server.with == fact.WithRST && !server.hasAck && l.bytesLost(l.dir(http.Server))
+	server, dir := l.closingOf(http.Server), l.dir(http.Server)
+	if !q.answered && l.tcp.Bytes[dir] == 0 && !l.tcp.SYNACKSeen() {
+		return true // nothing tells where the server began, and how much of it is missing
+	}
+	return server.with == fact.WithRST && !server.hasAck && l.bytesLost(dir)
 }
 
 // refuses says whether the server's last GOAWAY says that it did not process a request
