@@ -40,7 +40,7 @@ const (
 	cutHead                        // a snaplen cut a head
 	estimated                      // its exchanges are guesses from encrypted records
 	insideTLS                      // plaintext of TLS was seen
-	headLost                       // bytes of the server were that may have held a response's head, since the last one
+	headLost                       // what the last exchange agreed on may not have been captured
 	unheard                        // see Connection.Unheard
 	guessed                        // it is HTTP/2 by the lengths of TLS records
 )

@@ -79,6 +79,8 @@
 //	server_discard
 //	client_idle            that side closed, or sent a GOAWAY, after idling for 1 s or
 //	server_idle            more
+//	not_captured           a side closed, and what may have announced it, or the request
+//	                       itself, was not captured
 //	timeout                no packet came for Config.IdleLimit
 //	evicted                the table was full
 //	open                   the capture ended

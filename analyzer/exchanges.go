@@ -227,21 +227,26 @@ func (l *ledger) Response(stream http.Stream, m *http.Head, at int64) {
 	case q.outcome == fact.Upgraded && q.method == http.CONNECT:
 		l.openTunnel(q)
 	case q.outcome == fact.UnknownOutcome:
+		s.set(headLost)
 	default:
 		if q.outcome == fact.Upgraded {
 			s.set(upgraded)
 		}
-		s.last = announced(q.outcome, m.Status, s.keptAlive)
+		s.last = announced(q.outcome, m.Status, s.keptAlive > 0 || s.is(incomplete) && max(q.index, s.responses) > 1)
 		l.table.coldOf(s).announced = l.tcp.Next(l.dir(http.Server))
 		l.unusable(s.last, at)
 	}
 }
 
 // unasked takes a response whose request is not known. Where that was not captured, a
-// closing that it announces is heard by the client all the same; whose word that is, is
-// not known.
+// closing that one of them announces is heard by the other all the same; whose word that
+// is, is not known.
 func (l *ledger) unasked(m *http.Head) {
-	if m.Connection&http.Close != 0 && l.bytesLost(l.dir(http.Client)) {
+	if !l.bytesLost(l.dir(http.Client)) {
+		return
+	}
+	l.conn.set(headLost)
+	if m.Connection&http.Close != 0 {
 		l.table.coldOf(l.conn).announced = l.tcp.Next(l.dir(http.Server))
 	}
 }
@@ -345,12 +350,14 @@ func (l *ledger) Lost(from http.Side, requests uint32) {
 	if requests > 0 {
 		l.table.coldOf(s).lost += requests
 	}
+	if open := l.conn.open(); from == http.Client || len(open) != 1 || !open[0].finalHead || l.bytesLost(l.dir(http.Client)) {
+		s.set(headLost)
+	}
 	switch {
 	case s.active == nil:
 	case from == http.Client:
 		s.active.begun.at = never
 	default:
-		s.set(headLost)
 		l.responsesLost()
 	}
 }

@@ -92,8 +92,7 @@ func (l *ledger) http1(layer int, from http.Side, b []byte, at int64) {
 	s := l.conn
 	f := l.activeOf()
 	if from == http.Client {
-		server := l.dir(http.Server)
-		f.http1.Sight = http1.Sight{Read: l.tcp.Known(server), Beyond: l.tcp.Behind(server)}
+		f.http1.Sight = l.sight()
 	}
 	f.http1.Data(from, b, at)
 	if end, rest := f.http1.Ended(); end != http1.NotEnded {
@@ -106,6 +105,16 @@ func (l *ledger) http1(layer int, from http.Side, b []byte, at int64) {
 	if s.idle() {
 		l.table.deactivate(s)
 	}
+}
+
+// sight says how far the client had read when it sent the segment that is handed over:
+// by what that acknowledges, or else by all that is known to have been sent.
+func (l *ledger) sight() http1.Sight {
+	server := l.dir(http.Server)
+	if g := &l.segment; g.known {
+		return http1.Sight{Read: g.ack, Beyond: l.tcp.Behind(server) && int32(g.ack-l.tcp.Next(server)) > 0}
+	}
+	return http1.Sight{Read: l.tcp.Known(server), Beyond: l.tcp.Behind(server)}
 }
 
 // http1Ended goes on where HTTP/1 ended, with what followed it in a segment.

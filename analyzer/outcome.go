@@ -34,9 +34,8 @@ func negotiate(q *exchange, m *http.Head) fact.Outcome {
 
 // announced returns the reason for which a connection can't be reused after an
 // exchange of this outcome. It holds for the outcomes that end reuse;
-// status is the response's and kept how many exchanges before negotiated
-// keep-alive.
-func announced(o fact.Outcome, status uint16, kept uint32) fact.Reason {
+// status is the response's, and kept says that an exchange before negotiated keep-alive.
+func announced(o fact.Outcome, status uint16, kept bool) fact.Reason {
 	switch o {
 	case fact.Upgraded:
 		return fact.ReasonUpgraded
@@ -53,7 +52,7 @@ func announced(o fact.Outcome, status uint16, kept uint32) fact.Reason {
 	switch {
 	case status >= 400:
 		return fact.ReasonServerErrorClose
-	case kept > 0:
+	case kept:
 		return fact.ReasonServerLimit
 	}
 	return fact.ReasonServerClose

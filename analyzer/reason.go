@@ -25,6 +25,16 @@ func (l *ledger) failing(by http.Side) bool {
 	return false
 }
 
+// anyUnclear says whether one of the requests under way may have been answered unseen.
+func (l *ledger) anyUnclear() bool {
+	for i := range l.conn.open() {
+		if q := &l.conn.active.open[i]; !q.answered && l.unclear(q) {
+			return true
+		}
+	}
+	return false
+}
+
 // reason says why the connection stopped being reusable: the first rule that
 // holds. end is why the tracker gave it up.
 func (l *ledger) reason(end reassembly.End) fact.Reason {
@@ -62,6 +72,8 @@ func (l *ledger) unannounced() fact.Reason {
 	switch {
 	case l.failing(by):
 	case s.is(clientReset) && by == http.Client && s.lastEnd > at: // its RST answers the response
+	case s.is(headLost) || l.anyUnclear():
+		return fact.ReasonNotCaptured
 	case at-l.idleSince() < discardLimit:
 		fromClient, fromServer = fact.ReasonClientDiscard, fact.ReasonServerDiscard
 	default:
@@ -86,12 +98,14 @@ func (l *ledger) used() bool {
 		s.cold != nil && s.cold.lost > 0 || s.is(incomplete) && s.protocol == fact.ProtocolH2
 }
 
-// unused is the reason of a connection that carried no request: nobody used it, or
-// what it carried is no HTTP.
+// unused is the reason of a connection of which no request was seen: nobody used it, what
+// it carried is no HTTP, or not all of it was captured.
 func (l *ledger) unused() fact.Reason {
 	switch {
 	case l.carried() == fact.ProtocolNotHTTP, l.midstream() && l.conn.is(payload):
 		return fact.ReasonNotHTTP
+	case l.midstream(), l.bytesLost(l.dir(http.Client)):
+		return fact.ReasonNotCaptured
 	}
 	return fact.ReasonNeverUsed
 }

@@ -32,7 +32,7 @@ var blameTones = map[fact.Blame][]string{
 	fact.BlamesServer: {"#B87700", "#EDB84C", "#7A4F00", "#D9920A", "#F6D796", "#94651A", "#C9A15B", "#5C3B00", "#E6A93C", "#A58241", "#FBE8C2"},
 	fact.BlamesPath:   {"#B0578D", "#D79BC0"},
 	fact.BlamesBoth:   {"#8A5A44", "#BC8E79", "#5E3A2A", "#D3B3A4"},
-	fact.BlamesNobody: {"#7F868D", "#B4B9BE", "#565C62", "#989EA4", "#D0D4D8", "#6A7178", "#A6ACB2", "#454A4F"},
+	fact.BlamesNobody: {"#7F868D", "#B4B9BE", "#565C62", "#989EA4", "#D0D4D8", "#6A7178", "#A6ACB2", "#454A4F", "#C2C7CC"},
 }
 
 // cellBad is bad as the background of a cell.

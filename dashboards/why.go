@@ -60,6 +60,7 @@ var habits = map[string]habit{
 	"server_idle":          {words: "the server's idle timeout", change: "Server: a longer idle timeout (nginx: keepalive_timeout; Node: keepAliveTimeout)"},
 	"path_dropped":         {words: "the path forgot the connection", change: "NAT, firewall or balancer between: TCP keep-alive or an idle timeout below theirs"},
 	"upgraded":             {words: "it was upgraded, to a WebSocket or tunnel", change: "nothing, unless one is opened for each message"},
+	"not_captured":         {words: "unknown: the capture lost what may say it", change: "See the dashboard Capture health"},
 	"timeout":              {words: "silent too long to be followed", change: "nothing"},
 	"evicted":              {words: "given up by Keepscope", change: "Raise --max-connections"},
 

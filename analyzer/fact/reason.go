@@ -29,6 +29,7 @@ const (
 	ReasonServerDiscard
 	ReasonClientIdle
 	ReasonServerIdle
+	ReasonNotCaptured // what was not captured may have announced the closing
 	ReasonTimeout
 	ReasonEvicted
 	ReasonOpen
@@ -84,6 +85,7 @@ var reasons = [NumReasons]struct {
 	ReasonServerDiscard:      {"server_discard", BlamesServer},
 	ReasonClientIdle:         {"client_idle", BlamesClient},
 	ReasonServerIdle:         {"server_idle", BlamesServer},
+	ReasonNotCaptured:        {"not_captured", BlamesNobody},
 	ReasonTimeout:            {"timeout", BlamesNobody},
 	ReasonEvicted:            {"evicted", BlamesNobody},
 	ReasonOpen:               {"open", BlamesNobody},

@@ -312,6 +312,7 @@ func (c *Conn) response(m *Message, at int64) {
 	q := &c.front
 	if c.outstanding == 0 || q.headed {
 		c.sink.Response(http.Unsolicited, &m.Head, at)
+		c.parser[Response].Doubt()
 		return
 	}
 	p := &c.parser[Response]
@@ -350,7 +351,8 @@ func (c *Conn) confirm(m *Message) {
 // realign gives up the requests whose responses were lost, so that the one
 // that was just read answers its own request. Lost is that to the oldest one,
 // unless it is the only one, and all those to requests before one which the
-// client sent when it had read more than was captured, and more than before.
+// client sent when it had read more than was captured, and more than before; all but
+// the newest where what it had read tells nothing.
 func (c *Conn) realign(at int64) {
 	c.unsynced = false
 	lost := 0
@@ -366,6 +368,9 @@ func (c *Conn) realign(at int64) {
 			}
 			read = q.read
 		}
+	}
+	if lost == 0 && c.outstanding > 1 && c.front.after {
+		lost = int(c.outstanding) - 1 // nothing tells which is answered: most clients await each response
 	}
 	for range lost {
 		s := c.front.stream
@@ -417,7 +422,7 @@ func (c *Conn) Gap(from http.Side, n int64, at int64) {
 	if ended && from == http.Server {
 		c.responseEnds(at)
 	}
-	if !lost {
+	if !lost && (from == http.Client || c.outstanding == 0 || !c.parser[from].IsLost()) {
 		return
 	}
 	c.sink.Lost(from, 0)

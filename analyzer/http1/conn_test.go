@@ -46,9 +46,10 @@ type said struct {
 
 func TestConnPartialAndMalformed(t *testing.T) {
 	const (
-		get = "GET / HTTP/1.1\r\n\r\n"
-		no  = "HTTP/1.1 204 x\r\n\r\n"
-		bad = "HTTP/1.1 400 x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+		get  = "GET / HTTP/1.1\r\n\r\n"
+		no   = "HTTP/1.1 204 x\r\n\r\n"
+		long = "HTTP/1.1 200 x\r\nContent-Length: 500\r\n\r\n"
+		bad  = "HTTP/1.1 400 x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 	)
 	for _, c := range []struct {
 		name string
@@ -77,6 +78,17 @@ func TestConnPartialAndMalformed(t *testing.T) {
 		},
 			"begin 1 at 1\nrequest 1 at 1 by curl\nresponse 1 at 2\nresponse 1 at 2 by nginx\nend 1 at 2\n" +
 				"begin 2 at 3\nrequest 2 at 3\nresponse 2 at 4\nend 2 at 4"},
+		{"HEAD that was lost", []said{{in: get}, {from: http.Server, in: no}, {cut: 18}, {from: http.Server, in: long}, {in: get}, {from: http.Server, in: no}},
+			"begin 1 at 1\nrequest 1 at 1\nresponse 1 at 2\nend 1 at 2\nlost by client\nresponse 0 at 4\n" +
+				"begin 2 at 5\nrequest 2 at 5\nresponse 2 at 6\nend 2 at 6"},
+		{"answer lost behind that to a lost request", []said{{in: get}, {from: http.Server, in: no}, {cut: 18}, {from: http.Server, in: long},
+			{in: get}, {from: http.Server, cut: 18}, {in: get}, {from: http.Server, in: no}},
+			"begin 1 at 1\nrequest 1 at 1\nresponse 1 at 2\nend 1 at 2\nlost by client\nresponse 0 at 4\n" +
+				"begin 2 at 5\nrequest 2 at 5\nlost by server\nbegin 3 at 7\nrequest 3 at 7\nunanswered 2 at 8\nresponse 3 at 8\nend 3 at 8"},
+		{"the same, and nothing tells what the client had read", []said{{in: get}, {from: http.Server, in: no}, {cut: 18}, {from: http.Server, in: long},
+			{in: get + get}, {from: http.Server, cut: 18}, {from: http.Server, in: no}},
+			"begin 1 at 1\nrequest 1 at 1\nresponse 1 at 2\nend 1 at 2\nlost by client\nresponse 0 at 4\n" +
+				"begin 2 at 5\nrequest 2 at 5\nbegin 3 at 5\nrequest 3 at 5 pipelined\nlost by server\nunanswered 2 at 7\nresponse 3 at 7\nend 3 at 7"},
 		{"cut body of a known length", []said{{in: "PUT / HTTP/1.1\r\nContent-Length: 9\r\n\r\n12", cut: 7}, {in: get}},
 			"begin 1 at 1\nrequest 1 at 1\nbegin 2 at 2\nrequest 2 at 2 pipelined"},
 	} {

@@ -78,7 +78,7 @@ func (p *Parser) Release() {
 // it holds is undefined.
 //
 // Between the Head of a response and the next call of Next the caller says
-// Bodyless or TunnelFrom where the request asks for it.
+// Bodyless or TunnelFrom where the request asks for it, and Doubt where none is known.
 func (p *Parser) Next(b []byte, m *Message) (n int, ev Event) {
 	switch p.state {
 	case atStart:
@@ -114,6 +114,16 @@ func (p *Parser) Bodyless() {
 	switch p.state {
 	case inLength, inClose, chunkSize:
 		p.state = atEnd
+	}
+}
+
+// Doubt says that the request which the response answers whose Head was just reported is
+// not known: whether it has the body that its head promises, as one to HEAD has not, is
+// not known either. Next skips to a segment that begins like a message.
+func (p *Parser) Doubt() {
+	switch p.state {
+	case inLength, inClose, chunkSize:
+		p.state = lost
 	}
 }
 

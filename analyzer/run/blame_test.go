@@ -405,7 +405,7 @@ func TestRulesAtLoss(t *testing.T) {
 // more says what b claims that is not so, with all that there was to capture: w; "" for
 // nothing. c is the connection that it may have replaced, and d what that is in truth.
 func (b blame) more(w, c, d blame) string {
-	if x := b.reason.Blames(); x != fact.BlamesNobody && x != w.reason.Blames() && !b.unannounced(w) {
+	if b.reason != w.reason && b.reason.Blames() != fact.BlamesNobody && !b.unannounced(w) {
 		return "the reason"
 	}
 	if b.verdict == fact.VerdictWasted && (w.verdict != fact.VerdictWasted || b.cause.Blames() != w.cause.Blames()) {
@@ -423,12 +423,12 @@ func (b blame) more(w, c, d blame) string {
 }
 
 // unannounced says whether all that b tells is that somebody closed a connection that
-// nothing was under way on, and that bytes are missing, or that w is a closing that
-// a request met, which was not captured.
+// nothing was under way on, where w is a closing that a request met which was not
+// captured.
 func (b blame) unannounced(w blame) bool {
 	switch b.reason {
 	case fact.ReasonClientDiscard, fact.ReasonServerDiscard, fact.ReasonClientIdle, fact.ReasonServerIdle:
-		return b.shaky || w.reason == fact.ReasonRace || w.reason == fact.ReasonStaleReuse || w.reason == fact.ReasonPathDropped
+		return w.reason == fact.ReasonRace || w.reason == fact.ReasonStaleReuse || w.reason == fact.ReasonPathDropped
 	}
 	return false
 }

@@ -90,7 +90,7 @@ func mixedReport(onlyEncrypted bool) *Report {
 		c.ServerName = "shop.example"
 		c.Client.Port = uint16(2000 + i)
 		if i%3 > 0 {
-			c.Cause = fact.Cause(fact.ReasonClientIdle) + fact.Cause(i%3)
+			c.Cause = [...]fact.Cause{fact.Cause(fact.ReasonClientIdle), fact.Cause(fact.ReasonServerIdle), fact.Cause(fact.ReasonTimeout)}[i%3]
 		}
 		if onlyEncrypted || i%2 == 1 {
 			c.Estimated, c.Server.Port = true, 443

@@ -37,6 +37,7 @@ var reasons = [fact.NumReasons]struct{ why, remedy string }{
 	fact.ReasonServerDiscard:      {"the server had closed it right after the response, without a word", "The server keeps connections very briefly, or not at all: give it an idle timeout above the clients' pauses."},
 	fact.ReasonClientIdle:         {"the client had closed it%s", "The client gives idle connections up sooner than it needs them again: raise its idle timeout."},
 	fact.ReasonServerIdle:         {"the server had closed it%s", "The server gives idle connections up sooner than the client needs them again: raise its idle timeout above the client's."},
+	fact.ReasonNotCaptured:        {"it was closed, and what may have announced that was not captured", ""},
 	fact.ReasonTimeout:            {"no packet of it was seen any more", ""},
 	fact.ReasonEvicted:            {"too many connections were open for the capture to follow", ""},
 	fact.ReasonOpen:               {"it was usable still: open, and idle", "The client did not take it: several processes or clients with a pool each, a pool that is too small for bursts, or bodies that were never read to their end."},

@@ -166,6 +166,8 @@ func (s *Single) end() string {
 		return "was closed by the server" + idle
 	case causeClientIdle, causeClientDiscard:
 		return "was closed by the client" + idle
+	case causeNotCaptured:
+		return "was closed" + idle + ", and what may have announced that was not captured"
 	default:
 		return "was lost (" + s.Cause.String() + ")" + idle
 	}

@@ -29,6 +29,7 @@ const (
 	causeServerDiscard = fact.Cause(fact.ReasonServerDiscard)
 	causeClientIdle    = fact.Cause(fact.ReasonClientIdle)
 	causeServerIdle    = fact.Cause(fact.ReasonServerIdle)
+	causeNotCaptured   = fact.Cause(fact.ReasonNotCaptured)
 )
 
 // wasteRules are about one habit that wastes handshakes.
