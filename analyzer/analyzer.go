@@ -174,12 +174,30 @@ func (a *Analyzer) Data(c *reassembly.Conn, dir reassembly.Dir, b []byte) {
 	}
 	from := l.side(dir)
 	if from == http.Server {
+		if c.Bytes[dir] == uint64(len(b)) {
+			l.serverBegins(c.Position(dir, b))
+		}
 		s.lastData = c.Last
 	} else {
 		l.segment.seq = c.Position(dir, b)
 		l.segment.ack, l.segment.known = c.Acknowledges(dir)
 	}
 	l.data(0, from, b, c.Last)
+}
+
+// serverBegins notes what was lost before the server's first bytes, which are at seq.
+// Without the SYN-ACK only what the client had read when it sent its first request tells
+// where the server began.
+func (l *ledger) serverBegins(seq uint32) {
+	f := l.conn.active
+	if f == nil || l.tcp.SYNACKSeen() || l.midstream() {
+		return
+	}
+	if read, ok := f.http1.Read(); ok {
+		if n := int32(seq - read); n > 0 {
+			l.gap(0, http.Server, int64(n), false, l.tcp.Last)
+		}
+	}
 }
 
 // Gap implements [reassembly.Handler].

@@ -70,8 +70,9 @@ func (l *ledger) bytesLost(d reassembly.Dir) bool { return l.tcp.Missing(d) > 0 
 // unclear says whether a request may have been answered, or its connection been closed,
 // by what is known not to have been captured: nothing is told of how it failed then.
 func (l *ledger) unclear(q *exchange) bool {
-	if q.lost || l.endLost() {
-		return true
+	s := l.conn
+	if q.lost || l.endLost() || s.is(incomplete) && s.cold != nil && s.cold.pipelined > 0 {
+		return true // in the last case another response may be its own
 	}
 	server, dir := l.closingOf(http.Server), l.dir(http.Server)
 	if !q.answered && l.tcp.Bytes[dir] == 0 && !l.tcp.SYNACKSeen() {

@@ -119,6 +119,10 @@ func (c *Conn) Ended() (how Ending, rest []byte) { return c.ended, c.rest }
 // was not captured.
 func (c *Conn) EndLost() bool { return c.outstanding == 1 && c.unsynced && !c.front.after }
 
+// Read returns how far the client had read when it sent the oldest outstanding request;
+// false where none is.
+func (c *Conn) Read() (seq uint32, ok bool) { return c.front.read, c.outstanding > 0 }
+
 // InFinal says that the final response to the oldest outstanding request is being read.
 func (c *Conn) InFinal() bool { return c.final }
 
