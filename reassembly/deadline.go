@@ -170,12 +170,12 @@ func (a *Assembler) evict() {
 		if a.evictHand >= a.arena.span() {
 			a.evictHand = 0
 		}
-		i := a.evictHand / chunkConns
-		if a.arena.uses[i].used == 0 {
-			a.evictHand |= chunkConns - 1
+		i, at := a.evictHand/chunkConns, a.evictHand%chunkConns
+		if a.arena.uses[i].free[at/64] == ^uint64(0) { // 64 unused records
+			a.evictHand |= 63
 			continue
 		}
-		c := &a.arena.chunks[i][a.evictHand%chunkConns]
+		c := &a.arena.chunks[i][at]
 		if c.state&live == 0 {
 			continue
 		}
