@@ -9,7 +9,7 @@ SHELL := bash
 FUZZTIME    ?= 30s
 SOAKTIME    ?= 20m
 TESTFLAGS   ?= -race -timeout 30m
-COVER_FLOOR ?= 80
+COVER_FLOOR ?= 75
 BENCH       ?= .
 BENCH_DIR   ?= build/bench
 BENCH_SCALE ?= 1
@@ -35,7 +35,7 @@ demo: build ## report on servers and clients with good and bad habits, captured 
 	build/keepscope demo
 
 .PHONY: test
-test: packages format vet modules generated lint unit ## everything that continuous integration runs
+test: packages format vet modules generated lint cover unit ## everything that continuous integration runs
 
 .PHONY: packages
 packages: ## install the Debian packages that are missing
@@ -65,16 +65,22 @@ generated: packages ## check that generated files are what their generators writ
 lint: packages $(TOOLS)/golangci-lint ## golangci-lint, with staticcheck
 	$(TOOLS)/golangci-lint run
 
+# The stages and views that start no goroutine and share nothing: the race detector
+# has nothing to find there and takes ten times as long, so their tests count coverage
+# instead. What analyzer does is tested by analyzer/run.
+CONCURRENT = analyzer $(sort $(patsubst %/,%,$(dir $(shell \
+	grep -rlE --include='*.go' --exclude='*_test.go' '^\s*go [a-z]|"sync' sniffer reassembly analyzer exporter))))
+SEQUENTIAL = $(filter-out $(CONCURRENT:%=$(MODULE)/%),$(shell go list ./sniffer/... ./reassembly ./analyzer/... ./exporter/...))
+MODULE = github.com/keepscope/keepscope
+
 .PHONY: unit
-unit: packages deploy-packages deploy-tools $(TOOLS)/gotestsum ## all Go tests, with the race detector; fuzz targets run their seeds
-	$(TOOLS)/gotestsum --format pkgname --format-hide-empty-pkg -- -pgo=off $(TESTFLAGS) ./...
+unit: packages deploy-packages deploy-tools $(TOOLS)/gotestsum ## all other Go tests, with the race detector; fuzz targets run their seeds
+	$(TOOLS)/gotestsum --format pkgname --format-hide-empty-pkg -- -pgo=off $(TESTFLAGS) $(filter-out $(SEQUENTIAL),$(shell go list ./...))
 
 .PHONY: cover
-cover: packages ## test coverage, in build/cover.out; fails below COVER_FLOOR percent
-	mkdir -p build
-	go test -pgo=off -short -coverpkg=./... -coverprofile=build/cover.out ./...
-	@total=$$(go tool cover -func=build/cover.out | awk 'END { print $$NF + 0 }'); echo "coverage $$total %"; \
-		awk "BEGIN { exit !($$total >= $(COVER_FLOOR)) }" || { echo "less than $(COVER_FLOOR) %: test what is new"; exit 1; }
+cover: packages ## tests of what starts no goroutine; fails where a package's cover less than COVER_FLOOR percent of it
+	go test -pgo=off -cover $(SEQUENTIAL) | awk '{ print } match($$0, /coverage: [0-9.]+/) && substr($$0, RSTART + 10) + 0 < $(COVER_FLOOR) { low = low " " $$2 } \
+		END { if (low) { print "tests cover less than $(COVER_FLOOR) % of" low; exit 1 } }'
 
 .PHONY: fuzz
 fuzz: packages ## every fuzz target for FUZZTIME (30s) each

@@ -1,6 +1,7 @@
 package naming
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -77,6 +78,34 @@ func TestServer(t *testing.T) {
 				t.Errorf("the address is %v", s.Endpoint)
 			}
 		})
+	}
+}
+
+func TestNetworkLabel(t *testing.T) {
+	for in, want := range map[string]string{
+		"192.0.2.77":      "192.0.2.0/24",
+		"2001:db8:1:2::3": "2001:db8:1:2::/64",
+	} {
+		network := Network(sniffer.Addr(netip.MustParseAddr(in).As16()))
+		if got := NetworkLabel(network); got != want || Network(network) != network {
+			t.Errorf("%s is of %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestCompare(t *testing.T) {
+	server := func(d Direction, name string, last byte, port uint16) *Server {
+		return &Server{Direction: d, Name: name, Endpoint: sniffer.Endpoint{Addr: sniffer.Addr{15: last}, Port: port}}
+	}
+	ascending := []*Server{
+		server(Inbound, "b", 2, 2), server(Outbound, "a", 2, 2), server(Outbound, "b", 1, 2), server(Outbound, "b", 2, 1), server(Outbound, "b", 2, 2),
+	}
+	for i, a := range ascending {
+		for j, b := range ascending {
+			if got, want := a.Compare(b), cmp.Compare(i, j); got != want {
+				t.Errorf("%v to %v: %d, want %d", a, b, got, want)
+			}
+		}
 	}
 }
 
