@@ -54,9 +54,10 @@ type conn struct {
 	active   *active
 	trace    *trace // nil unless one is asked for
 	tcp      *reassembly.Conn
-	lastEnd  int64 // last byte of the last response, or never
-	lastData int64 // newest server data
-	raceIdle int64 // idle time before the request that was lost with the connection, Absent for none
+	id       uint64 // Connection.ID
+	lastEnd  int64  // last byte of the last response, or never
+	lastData int64  // newest server data
+	raceIdle int64  // idle time before the request that was lost with the connection, Absent for none
 
 	requests, responses uint32
 	reused              uint32 // requests that rode a connection which had carried one
@@ -75,7 +76,8 @@ type conn struct {
 	layers       [maxLayers]protocol
 	software     [2]software.ID
 
-	pool pool.Conn
+	could fact.CouldReuse // where wasted
+	pool  pool.Conn
 }
 
 // active is what a connection needs while a message or an exchange is under way on
@@ -157,9 +159,8 @@ type cold struct {
 	tunnel        *tunnel
 	upgrade       fact.Upgrade
 
-	could      fact.CouldReuse // where wasted
-	waits      *unsettled      // for the reason of the connection that it replaces
-	replacedBy *unsettled      // waits for the reason of this one
+	waits      *unsettled // for the reason of the connection that it replaces
+	replacedBy *unsettled // waits for the reason of this one
 }
 
 // A table holds a conn for each reassembly.Conn.ID, in chunks that never move.
@@ -233,7 +234,7 @@ func (t *table) open(c *reassembly.Conn) *conn {
 	}
 	s := t.at(c.ID)
 	t.gen++
-	*s = conn{tcp: c, gen: t.gen, lastEnd: never, last: fact.ReasonOpen, why: fact.ReasonOpen, otherOutcome: fact.KeepAlive}
+	*s = conn{tcp: c, id: transport{tcp: c}.id(), gen: t.gen, lastEnd: never, last: fact.ReasonOpen, why: fact.ReasonOpen, otherOutcome: fact.KeepAlive}
 	return s
 }
 

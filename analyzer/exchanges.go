@@ -377,7 +377,7 @@ func (l *ledger) tellExchange(q *exchange, end int64) {
 	e := &l.exchange // every field is written, in place: see fill
 	client, server := l.sides()
 	e.Client, e.Server = l.tcp.Endpoint[client], l.tcp.Endpoint[server]
-	e.Mark, e.Connection, e.Opened = s.mark, l.id(), l.tcp.Start
+	e.Mark, e.Connection, e.Opened = s.mark, s.id, l.tcp.Start
 	e.ServerName = s.serverName()
 	if q.name != nil {
 		e.ServerName = *q.name

@@ -123,7 +123,7 @@ func (l *ledger) unusable(why fact.Reason, at int64) {
 	}
 	client, _ := l.sides()
 	l.pools.Lost(&s.pool, at, why == fact.ReasonClientIdle || why == fact.ReasonServerIdle, pool.Note{
-		ID: l.id(), Start: l.tcp.Start, Port: l.tcp.Endpoint[client].Port, Reason: uint8(why), Over: s.is(ended),
+		ID: s.id, Start: l.tcp.Start, Port: l.tcp.Endpoint[client].Port, Reason: uint8(why), Over: s.is(ended),
 	})
 }
 

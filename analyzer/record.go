@@ -179,7 +179,7 @@ func (l *ledger) ending(o *fact.Connection, end reassembly.End) {
 func (l *ledger) identify(o *fact.Connection) {
 	s := l.conn
 	client, server := l.sides()
-	o.ID = l.id()
+	o.ID = s.id
 	o.Client = l.tcp.Endpoint[client] // one by one: both at once would be copied twice
 	o.Server = l.tcp.Endpoint[server]
 	o.Mark, o.ServerName, o.Start, o.End = s.mark, s.serverName(), l.tcp.Start, l.now()
@@ -193,6 +193,9 @@ func (l *ledger) identify(o *fact.Connection) {
 	o.SYNs = uint8(min(n, 255))
 	o.Software = s.software
 	o.Estimated, o.TLS, o.Keys, o.Proxied, o.CouldReuse = s.is(estimated), nil, fact.KeysNone, sniffer.Endpoint{}, nil
+	if s.verdict == fact.VerdictWasted && s.could.ID != 0 {
+		o.CouldReuse = &s.could
+	}
 	if s.cold != nil {
 		l.identifyCold(o)
 	}
@@ -213,9 +216,6 @@ func (l *ledger) identifyCold(o *fact.Connection) {
 		if t := l.outermostTLS(); t != nil {
 			o.Cost.TLS = max(t.hello.Handshake, 0)
 		}
-	}
-	if l.conn.verdict == fact.VerdictWasted && c.could.ID != 0 {
-		o.CouldReuse = &c.could
 	}
 }
 

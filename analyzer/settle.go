@@ -41,25 +41,24 @@ func (u *unsettled) learn(why fact.Reason, final bool, now int64) (settled bool)
 // been saved with.
 func (l *ledger) replace(j *pool.Judgement) {
 	s := l.conn
-	c := l.table.coldOf(s)
 	other := l.table.byRef(j.Ref)
 	if j.Miss {
 		s.cause = fact.PoolMiss
 		if other != nil {
 			t := transport{tcp: other.tcp, rolesSwapped: other.is(rolesSwapped)}
 			client, _ := t.sides()
-			c.could = fact.CouldReuse{ID: t.id(), Port: t.tcp.Endpoint[client].Port, Start: t.tcp.Start, UsableUntil: fact.Absent, Reason: fact.ReasonOpen}
+			s.could = fact.CouldReuse{ID: other.id, Port: t.tcp.Endpoint[client].Port, Start: t.tcp.Start, UsableUntil: fact.Absent, Reason: fact.ReasonOpen}
 		}
 		return
 	}
 	why := fact.Reason(j.Note.Reason)
 	s.cause = fact.Cause(why)
-	c.could = fact.CouldReuse{ID: j.Note.ID, Port: j.Note.Port, Start: j.Note.Start, UsableUntil: j.Since, Reason: why}
+	s.could = fact.CouldReuse{ID: j.Note.ID, Port: j.Note.Port, Start: j.Note.Start, UsableUntil: j.Since, Reason: why}
 	if other == nil || j.Note.Over {
 		return
 	}
 	u := &unsettled{at: l.now(), ref: s.ref(), reason: why}
-	c.waits = u
+	l.table.coldOf(s).waits = u
 	l.table.coldOf(other).replacedBy = u
 	l.unsettled = append(l.unsettled, u)
 	if len(l.unsettled) > maxUnsettled {
@@ -104,7 +103,7 @@ func (a *Analyzer) settle(u *unsettled) {
 	if s == nil {
 		return
 	}
-	s.cause, s.cold.could.Reason, s.cold.waits = fact.Cause(u.reason), u.reason, nil
+	s.cause, s.could.Reason, s.cold.waits = fact.Cause(u.reason), u.reason, nil
 	if s.is(answered) {
 		l := &a.ledger
 		before := *l
