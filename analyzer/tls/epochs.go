@@ -41,6 +41,9 @@ func (d *Decrypter) obtain12(at int64) bool {
 	if hs.derived {
 		return true
 	}
+	if !hs.server { // no suite is agreed on
+		return false
+	}
 	var secret keylog.Secret
 	defer clear(secret.Data[:])
 	if s.store.Get(&hs.master.Client, &s.secrets) && s.secrets.Has(keylog.Master) {
