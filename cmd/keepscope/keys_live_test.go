@@ -44,7 +44,7 @@ func TestRunReadsKeyLogsThatComeLater(t *testing.T) {
 	app.StartTLS()
 	defer app.Close()
 	url := "https" + strings.TrimPrefix(l.URL(8443, "/"), "http")
-	eventually(t, 20*time.Second, func() error { // it looks for new files once a second
+	eventually(t, 20*time.Second, func() error { // the sidecar may not be there yet
 		curl(t, l, "-sSk", "--http1.1", "-o", "/dev/null", url, "-o", "/dev/null", url)
 		all := linesOf(t, lines)
 		for _, line := range all {

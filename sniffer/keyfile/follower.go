@@ -19,7 +19,8 @@ const (
 	maxFiles    = 1024
 	maxPoll     = 1 << 20
 	maxWarnings = 4096
-	listEvery   = 50 // polls, for a folder that does not seem to have changed
+	listEvery   = 50                    // polls, for a folder that does not seem to have changed
+	coarse      = 50 * time.Millisecond // a folder may change again within it and keep its time
 )
 
 // A Problem is what a Warning is about.
@@ -295,7 +296,7 @@ func (d *folder) changed() bool {
 	if err != nil {
 		return false
 	}
-	if info.ModTime().Equal(d.mtime) && d.polled < listEvery {
+	if info.ModTime().Equal(d.mtime) && time.Since(d.mtime) > coarse && d.polled < listEvery {
 		return false
 	}
 	d.mtime, d.polled = info.ModTime(), 0
