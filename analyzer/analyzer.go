@@ -66,6 +66,11 @@ type Analyzer struct {
 	names      names
 	unsettled  []*unsettled // in the order in which they were judged
 	holding    []uint64     // refs of connections that hold bytes of TLS until their keys come
+	asked      int64        // when they were asked for last
+	keysSeen   uint64       // the key log's version then
+	lines      map[lineKey]*line
+	lined      int   // bytes of lines
+	late       *said // what is heard out of a line; nil: what is captured now
 	limits     limits
 	tracer     tracer
 
@@ -83,6 +88,7 @@ type limits struct {
 	pools     pool.Stats // of captures before this one
 	unsettled uint64
 	traces    uint64
+	lines     uint64
 }
 
 // New returns an Analyzer that tells each of obs what it finds.
@@ -182,7 +188,9 @@ func (a *Analyzer) Data(c *reassembly.Conn, dir reassembly.Dir, b []byte) {
 		l.segment.seq = c.Position(dir, b)
 		l.segment.ack, l.segment.known = c.Acknowledges(dir)
 	}
-	l.data(0, from, b, c.Last)
+	if len(a.holding) == 0 || !l.inLine(said{kind: saidData, from: from, b: b, at: c.Last}) {
+		l.data(0, from, b, c.Last)
+	}
 }
 
 // serverBegins notes what was lost before the server's first bytes, which are at seq.
@@ -209,7 +217,9 @@ func (a *Analyzer) Gap(c *reassembly.Conn, dir reassembly.Dir, n int64, kind rea
 		s.lastData = c.Last
 	}
 	l.segment.known = false
-	l.gap(0, from, n, kind == reassembly.Cut, c.Last)
+	if len(a.holding) == 0 || !l.inLine(said{kind: saidGap, from: from, gap: n, at: c.Last}) {
+		l.gap(0, from, n, kind == reassembly.Cut, c.Last)
+	}
 }
 
 // End implements [reassembly.Handler].
@@ -219,24 +229,42 @@ func (a *Analyzer) End(c *reassembly.Conn, dir reassembly.Dir, end reassembly.En
 	from := l.side(dir)
 	switch end {
 	case reassembly.EndFIN:
-		if from == http.Server {
-			s.set(unanswerable)
+		s.set(closingWaits)
+		if len(a.holding) == 0 || !l.inLine(said{kind: saidFIN, from: from, at: c.Last}) {
+			l.fin(from, c.Last)
 		}
-		l.traceClosing(from)
-		l.close(0, from, c.Last)
-		l.closing()
 	case reassembly.EndReset:
-		l.traceClosing(from)
-		s.set(unanswerable)
-		if from == http.Client {
-			s.set(clientReset)
+		s.set(closingWaits)
+		if len(a.holding) == 0 || !l.inLine(said{kind: saidReset, from: from, at: c.Last}) {
+			l.reset(from)
 		}
-		l.noticed(from)
-		l.closing()
 		l.left()
 	default:
 		l.finish(end)
 	}
+}
+
+// fin takes a side's FIN.
+func (l *ledger) fin(from http.Side, at int64) {
+	l.conn.unset(closingWaits)
+	if from == http.Server {
+		l.conn.set(unanswerable)
+	}
+	l.traceClosing(from)
+	l.close(0, from, at)
+	l.closing()
+}
+
+// reset takes a side's RST.
+func (l *ledger) reset(from http.Side) {
+	l.conn.unset(closingWaits)
+	l.traceClosing(from)
+	l.conn.set(unanswerable)
+	if from == http.Client {
+		l.conn.set(clientReset)
+	}
+	l.noticed(from)
+	l.closing()
 }
 
 // Datagram takes a DNS message: who asks for which name, and for which

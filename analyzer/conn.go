@@ -43,6 +43,7 @@ const (
 	headLost                       // what the last exchange agreed on may not have been captured
 	unheard                        // see Connection.Unheard
 	guessed                        // it is HTTP/2 by the lengths of TLS records
+	closingWaits                   // its closing was captured and is not heard yet
 )
 
 // A conn is what the analyzer knows of one connection. What most connections

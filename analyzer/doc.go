@@ -101,6 +101,13 @@
 // close_ignored (the client had read that the connection would close), race,
 // stale_reuse, client_abort, server_abort.
 //
+// # Keys that come late
+//
+// A connection of TLS may wait for its keys (package tls). Verdicts rest on what came
+// before, so what the other TLS connections of its client and server say waits in line
+// behind it, in the order of the capture. Keys change no verdict by coming late, but
+// where a line meets its cap.
+//
 // # What is settled late
 //
 // A reason is final when the connection is over and 2 s of packet time have brought
@@ -127,6 +134,9 @@
 //	bytes of cut header sections    Config.MaxHeaderBytes    that direction is read anew from the next message; the connection is incomplete
 //	HPACK tables and cut blocks     Config.MaxHeaderBytes    names are unknown, counts go on
 //	records that wait for keys      package tls              the connection is estimated
+//	what waits behind them          64 KiB of the first,     nothing waits in line: verdicts are in the order of the keys
+//	                                256 KiB of a pair,
+//	                                2 MiB in all
 //	handshakes that wait for a      16 384                   the oldest is told what is known
 //	cause
 //	pairs, slots and losses         Config.MaxConnections    one taken at random is forgotten (package pool)

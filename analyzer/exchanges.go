@@ -233,7 +233,7 @@ func (l *ledger) Response(stream http.Stream, m *http.Head, at int64) {
 			s.set(upgraded)
 		}
 		s.last = announced(q.outcome, m.Status, s.keptAlive > 0 || s.is(incomplete) && max(q.index, s.responses) > 1)
-		l.table.coldOf(s).announced = l.tcp.Next(l.dir(http.Server))
+		l.table.coldOf(s).announced = l.next(l.dir(http.Server))
 		l.unusable(s.last, at)
 	}
 }
@@ -247,7 +247,7 @@ func (l *ledger) unasked(m *http.Head) {
 	}
 	l.conn.set(headLost)
 	if m.Connection&http.Close != 0 {
-		l.table.coldOf(l.conn).announced = l.tcp.Next(l.dir(http.Server))
+		l.table.coldOf(l.conn).announced = l.next(l.dir(http.Server))
 	}
 }
 
@@ -365,7 +365,7 @@ func (l *ledger) Lost(from http.Side, requests uint32) {
 // responsesLost notes which requests the bytes may have answered that the server sent up
 // to here and nobody captured: not those of a client that had read them before.
 func (l *ledger) responsesLost() {
-	behind := l.tcp.Next(l.dir(http.Server))
+	behind := l.next(l.dir(http.Server))
 	for i := range l.conn.open() {
 		q := &l.conn.active.open[i]
 		q.lost = q.lost || !q.known || int32(q.ack-behind) < 0

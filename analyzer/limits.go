@@ -14,7 +14,8 @@ func (a *Analyzer) Limits() fact.Limits {
 	}
 	list = append(list, a.table.h2Limits()...)
 	if a.decryption != nil {
-		list = append(list, fact.Limit{Name: "held_tls_records", Count: a.decryption.Stats.Full, Means: "records that waited for keys, or for their end, were given up"})
+		list = append(list, fact.Limit{Name: "held_tls_records", Count: a.decryption.Stats.Full, Means: "records that waited for keys, or for their end, were given up"},
+			fact.Limit{Name: "tls_lines", Count: a.limits.lines, Means: "connections were judged out of order, for too much waited behind one without keys"})
 	}
 	if a.pools != nil {
 		p := a.limits.pools

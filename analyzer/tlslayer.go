@@ -109,11 +109,7 @@ func (l *ledger) outermostTLS() *tlsLayer {
 func (l *ledger) tlsData(layer int, from http.Side, b []byte, at int64) {
 	t := l.conn.cold.tls[layer]
 	if t.decrypter != nil {
-		t.decrypter.Data(from, b, at)
-		if t.decrypter.Holds() && !t.listed {
-			t.listed = true
-			l.holding = append(l.holding, l.conn.ref())
-		}
+		l.decrypt(t, from, b, at)
 		return
 	}
 	for {
@@ -123,6 +119,19 @@ func (l *ledger) tlsData(layer int, from http.Side, b []byte, at int64) {
 			return
 		}
 		l.record(layer, from, ev, &l.info, at)
+	}
+}
+
+// decrypt hands bytes to the layer's decrypter.
+func (l *ledger) decrypt(t *tlsLayer, from http.Side, b []byte, at int64) {
+	waited := t.decrypter.NeedsKeys()
+	t.decrypter.Data(from, b, at)
+	if t.decrypter.Holds() && !t.listed {
+		t.listed = true
+		l.holding = append(l.holding, l.conn.ref())
+	}
+	if t.decrypter.NeedsKeys() && !waited {
+		l.beginLine()
 	}
 }
 
@@ -156,17 +165,28 @@ func (l *ledger) tlsClose(layer int, from http.Side, at int64) {
 // askAgain looks for the keys of what is held: a connection that is silent, or over, has
 // no packet at which that is done.
 func (a *Analyzer) askAgain(now int64) {
-	holding := a.holding[:0]
-	for _, ref := range a.holding {
-		if s := a.table.byRef(ref); s != nil && a.on(s.tcp, s).stillHolds(now) {
-			holding = append(holding, ref)
+	a.asked, a.keysSeen = now, a.cfg.Keys.Version()
+	asking := a.holding
+	a.holding = nil
+	for _, ref := range asking {
+		s := a.table.byRef(ref)
+		if s == nil {
+			continue
+		}
+		l := a.on(s.tcp, s)
+		l.segment.known = false
+		if l.stillHolds(now) {
+			a.holding = append(a.holding, ref)
+		}
+		k := l.lineKey()
+		if w := a.lines[k]; w != nil && w.head == ref {
+			a.advance(k, w, now)
 		}
 	}
-	a.holding = holding
 }
 
 // stillHolds lets time pass for the connection's decrypters, and reports whether one of
-// them waits for keys.
+// them holds bytes.
 func (l *ledger) stillHolds(now int64) (holds bool) {
 	for _, t := range l.conn.cold.tls {
 		if t == nil || !t.listed {
@@ -197,6 +217,7 @@ func (l *ledger) endTLS() {
 	if l.conn.cold == nil {
 		return
 	}
+	l.leaveLine()
 	for _, t := range l.conn.cold.tls {
 		if t != nil && t.decrypter != nil {
 			t.decrypter.End(l.now())
@@ -273,7 +294,7 @@ func (l *ledger) notTLS(layer int) {
 // noticeOf returns where a side stands that may have sent its last.
 func (l *ledger) noticeOf(from http.Side, at int64) notice {
 	dir := l.dir(from)
-	n := notice{at: at, seq: l.tcp.Next(dir)}
+	n := notice{at: at, seq: l.next(dir)}
 	n.ack, n.hasAck = l.tcp.Acknowledges(dir)
 	return n
 }

@@ -67,6 +67,9 @@ func (a *Analyzer) Frames(r *reassembly.Assembler) { a.tracer.assembler = r }
 
 // frame returns the number of the frame that is being read.
 func (l *ledger) frame() uint32 {
+	if l.late != nil {
+		return l.late.segment.frame
+	}
 	if l.tracer.assembler == nil {
 		return 0
 	}

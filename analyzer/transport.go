@@ -66,9 +66,6 @@ func (t transport) established() bool {
 	return t.tcp.SYNSeen() && t.tcp.SYNACKSeen() && t.tcp.ACKSeen()
 }
 
-// isClosed says whether a closing was captured.
-func (t transport) isClosed() bool { return t.tcp.ClosedWith != reassembly.NotClosed }
-
 // handshake says how much of the handshake was captured.
 func (t transport) handshake() fact.Handshake {
 	c := t.tcp
@@ -122,7 +119,7 @@ type closing struct {
 // that; with is WithNothing where there is none.
 func (l *ledger) closingOf(side http.Side) closing {
 	k := l.tcp.Closing(l.dir(side))
-	if k.With == reassembly.NotClosed {
+	if k.With == reassembly.NotClosed || l.conn.is(closingWaits) {
 		return closing{}
 	}
 	c := closing{at: k.At, seq: k.Seq, ack: k.Ack, hasAck: k.HasAck, with: fact.ClosedWith(k.With)}
@@ -134,10 +131,15 @@ func (l *ledger) closingOf(side http.Side) closing {
 	return c
 }
 
+// isClosed says whether a closing was captured, and heard.
+func (l *ledger) isClosed() bool {
+	return l.tcp.ClosedWith != reassembly.NotClosed && !l.conn.is(closingWaits)
+}
+
 // closer returns which side's closing was captured first, when and what it was.
 func (l *ledger) closer() (by http.Side, at int64, with fact.ClosedWith, closed bool) {
 	c := l.tcp
-	if c.ClosedWith == reassembly.NotClosed {
+	if !l.isClosed() {
 		return 0, 0, fact.WithNothing, false
 	}
 	by, at, with = l.side(c.ClosedBy), c.ClosedAt, fact.ClosedWith(c.ClosedWith)

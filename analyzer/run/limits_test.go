@@ -3,6 +3,7 @@ package run
 import (
 	"crypto/tls"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,19 @@ func TestLimits(t *testing.T) {
 					c.Send(sniffertest.Message{At: at, From: sniffertest.Side(m.from), Payload: []byte(m.text)})
 				}
 			})
+		}},
+		"tls_lines": {analyzer: analyzer.Config{Keys: keylog.New(0)}, n: 1, play: func(w *Worker, _ int) {
+			conns := []keyedConn{{host: 1}, {host: 1}}
+			for i := range conns {
+				conns[i].heard = encrypted(t, slices.Repeat(someTalks[0], 400*i), tls.VersionTLS13, false, &logWriter{})
+				conns[i].gaps = make([]time.Duration, len(conns[i].heard))
+			}
+			for _, f := range keyedFrames(t, conns) {
+				var s sniffer.Segment
+				if sniffer.NewDecoder(sniffer.DecoderConfig{}).Decode(&f, &s) {
+					w.Process(s)
+				}
+			}
 		}},
 		"pool_pairs": {analyzer: analyzer.Config{MaxConnections: 10}, n: 20, play: asked("a%d.example")},
 		"pool_slots": {analyzer: analyzer.Config{MaxConnections: 2}, n: 20, play: many(func(int) string { return request11 })},

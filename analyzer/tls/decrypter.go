@@ -66,6 +66,9 @@ func (d *Decrypter) State() State { return d.state }
 // Holds reports whether bytes are held that wait for their keys.
 func (d *Decrypter) Holds() bool { return d.wait != nil && len(d.wait.log) > 0 }
 
+// NeedsKeys reports whether nothing goes on until its keys come.
+func (d *Decrypter) NeedsKeys() bool { return d.wait != nil && d.wait.keys }
+
 // Position returns, during a call of Data, Gap or Skip of the http.Conn, how many bytes of the
 // direction came before the record that is told.
 func (d *Decrypter) Position(from Dir) int64 { return d.half[from].start }
@@ -80,7 +83,7 @@ func (d *Decrypter) Midstream(at int64) {
 // Data takes the bytes that a side sent next, captured at a time. They are not
 // kept, but for those of a record that is not whole and those that wait for keys.
 func (d *Decrypter) Data(from Dir, b []byte, at int64) {
-	d.retry(at)
+	d.retry(at, false)
 	d.observe(from, b, at)
 	if d.reading() {
 		d.feed(from, b, at)
@@ -93,7 +96,7 @@ func (d *Decrypter) Gap(from Dir, n int64, at int64) {
 	if n <= 0 {
 		return
 	}
-	d.retry(at)
+	d.retry(at, false)
 	d.observeGap(from, n, at)
 	if d.reading() {
 		d.skip(from, n, at)
@@ -102,14 +105,17 @@ func (d *Decrypter) Gap(from Dir, n int64, at int64) {
 
 // Close says that a side sends no more.
 func (d *Decrypter) Close(from Dir, at int64) {
-	d.retry(at)
+	d.retry(at, false)
 	if d.reading() {
 		d.finish(from, at)
 	}
 }
 
 // Tick tells the time of packets: after 2 s of it held bytes are given up.
-func (d *Decrypter) Tick(at int64) { d.retry(at) }
+func (d *Decrypter) Tick(at int64) { d.retry(at, false) }
+
+// Settle gives up the wait for keys that are not there yet.
+func (d *Decrypter) Settle(at int64) { d.retry(at, true) }
 
 // End says that the connection is over. Everything that it holds is told or
 // dropped, and wiped. The Decrypter must not be used afterwards.
@@ -117,7 +123,7 @@ func (d *Decrypter) End(at int64) {
 	if d.ended {
 		return
 	}
-	d.retry(at)
+	d.retry(at, false)
 	if d.state == Waiting {
 		d.giveUp(d.unread(), Client, at)
 	}
@@ -269,13 +275,13 @@ func (d *Decrypter) keep(kind byte, from Dir, b []byte, n int64, at int64) bool 
 }
 
 // retry asks for keys again where a connection waits for them, and gives it up
-// where it has waited too long.
-func (d *Decrypter) retry(at int64) {
+// where it has waited too long, or is to wait no longer.
+func (d *Decrypter) retry(at int64, last bool) {
 	w := d.wait
 	if w == nil || len(w.log) == 0 || d.ended {
 		return
 	}
-	late := at-w.since > maxPatience || w.keys && d.shared.store.Sealed()
+	late := last || at-w.since > maxPatience || w.keys && d.shared.store.Sealed()
 	if w.keys && (late || w.version != d.shared.store.Version()) {
 		w.version = d.shared.store.Version()
 		if d.obtain(late, at) {

@@ -64,11 +64,11 @@ var tlsTests = slices.Concat([]causeTest{
 		want: inTurn(6, 2, "client_discard"), check: decrypted("http/1.1"),
 	},
 	{
-		name: "Go, a key log that rotates", handler: marked, tls: goTLS(rotating), client: spaced(3, curlsInsideTLS(2)),
+		name: "Go, a key log that rotates", handler: marked, tls: goTLS(rotating), client: repeat(3, curlsInsideTLS(2)),
 		want: inTurn(6, 3, "client_discard"), check: decrypted("h2"),
 	},
 	{
-		name: "openssl s_server", serve: sServer, client: spaced(3, openSSLCurl), want: inTurn(3, 3, "http10_declined"), check: decrypted("http/1.1"),
+		name: "openssl s_server", serve: sServer, client: repeat(3, openSSLCurl), want: inTurn(3, 3, "http10_declined"), check: decrypted("http/1.1"),
 	},
 	{
 		name: "Go, Java", needs: "javac", handler: marked, tls: goTLS(appendTo), client: java, want: inTurn(4, 1, "client_discard"), check: decrypted("h2"),
@@ -172,16 +172,6 @@ func loggedSecrets(t *testing.T, l *lab.Lab) (secrets [][]byte) {
 		t.Errorf("%d secrets in the key logs", len(secrets))
 	}
 	return secrets
-}
-
-// spaced does one thing after the other, with more than a second between: a connection
-// whose keys come late is then judged before the next one, for keepscope looks again
-// each second.
-func spaced(n int, do causeClient) causeClient {
-	return repeat(n, func(ctx context.Context, s *causeSite) error {
-		defer pause(ctx, 1200*time.Millisecond)
-		return do(ctx, s)
-	})
 }
 
 // keyDir is the folder of key logs.
