@@ -112,7 +112,7 @@ func (l *ledger) http1(layer int, from http.Side, b []byte, at int64) {
 func (l *ledger) sight() http1.Sight {
 	server := l.dir(http.Server)
 	if g := &l.segment; g.known {
-		return http1.Sight{Read: g.ack, Beyond: l.tcp.Behind(server) && int32(g.ack-l.tcp.Next(server)) > 0}
+		return http1.Sight{Read: g.ack, Beyond: l.tcp.Behind(server) && int32(g.ack-l.next(server)) > 0}
 	}
 	return http1.Sight{Read: l.tcp.Known(server), Beyond: l.tcp.Behind(server)}
 }
