@@ -130,19 +130,16 @@ func (s scope) rates(over string) window {
 
 func (s scope) increases(over string) window {
 	return func(metric string, matchers ...string) string {
-		if slices.Contains(bornWithEvents, metric) {
+		if metric == exporter.HandshakeAttempts {
 			return s.grown(over, metric, matchers...)
 		}
 		return s.increase(over, metric, matchers...)
 	}
 }
 
-// bornWithEvents are counters that are not exported before they count something.
-var bornWithEvents = []string{exporter.FailedRequests, exporter.EstimatedFailed, exporter.HandshakeAttempts, exporter.PathDrops}
-
-// grown is increase for a counter that is born with its first event, which
-// increase does not see: of series that were not there before the window, of
-// a sidecar that was, all has happened within it.
+// grown is increase for a counter that is born with its first event, as of a server
+// that was never reached: increase does not see that. Of series that were not there
+// before the window, of a sidecar that was, all has happened within it.
 func (s scope) grown(over, metric string, matchers ...string) string {
 	last := func(selector, offset string) string {
 		return "last_over_time(" + selector + "[" + over + "]" + offset + ")"

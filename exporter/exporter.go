@@ -19,6 +19,8 @@ import (
 type Config struct {
 	// ByNetwork adds LabelClient, which the tally must keep apart, too.
 	ByNetwork bool
+	// ExemplarAddresses tells the addresses and ports of exemplars' connections, too.
+	ExemplarAddresses bool
 	// NoClassic leaves classic buckets out, NoNative native ones.
 	NoClassic, NoNative bool
 	// Stages tells what the stages before the workers, and these, counted.

@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -82,18 +83,19 @@ func (b *builder) gauge(name string, v float64, labels ...string) {
 	b.add(name, &dto.Metric{Gauge: &dto.Gauge{Value: &v}}, labels...)
 }
 
-// exemplar tells by which connection a counter was increased last: with its
-// endpoints and the time it is found in the log of connections. OpenMetrics
-// allows 128 characters, more than two endpoints take.
+// exemplar tells by which connection a counter was increased last, by the id that it
+// has in the log of connections and on the page. OpenMetrics allows 128 characters,
+// more than an id and two endpoints take.
 func (b *builder) exemplar(x *tally.Example) *dto.Exemplar {
 	if x == nil || x.Time == 0 {
 		return nil
 	}
-	one := 1.0
-	return &dto.Exemplar{
-		Label: []*dto.LabelPair{pair(LabelClient, x.Client.String()), pair(LabelServer, x.Server.String())},
-		Value: &one, Timestamp: timestamp(x.Time),
+	labels := []*dto.LabelPair{pair(LabelID, fmt.Sprintf("%016x", x.ID))}
+	if b.cfg.ExemplarAddresses {
+		labels = append(labels, pair(LabelClient, x.Client.String()), pair(LabelServer, x.Server.String()))
 	}
+	one := 1.0
+	return &dto.Exemplar{Label: labels, Value: &one, Timestamp: timestamp(x.Time)}
 }
 
 func pair(name, value string) *dto.LabelPair { return &dto.LabelPair{Name: &name, Value: &value} }
@@ -168,8 +170,8 @@ func (b *builder) connections(t *server) {
 	for kind, name := range handshakeKinds {
 		b.histogram(HandshakeSeconds, tally.Seconds, &t.HandshakeTimes[kind], tally.HandshakeBounds, LabelKind, name)
 	}
-	b.some(HandshakeAttempts, t.Handshakes[fact.HandshakeRefused], LabelResult, "refused")
-	b.some(HandshakeAttempts, t.Handshakes[fact.HandshakeUnanswered], LabelResult, "unanswered")
+	b.counter(HandshakeAttempts, t.Handshakes[fact.HandshakeRefused], LabelResult, "refused")
+	b.counter(HandshakeAttempts, t.Handshakes[fact.HandshakeUnanswered], LabelResult, "unanswered")
 	b.some(HandshakeAttempts, t.Repeated.N, LabelResult, "repeated")
 	for k, n := range t.Keys {
 		b.some(TLSConnections, n, LabelKeys, fact.Keys(k).String())
@@ -178,7 +180,7 @@ func (b *builder) connections(t *server) {
 }
 
 func (b *builder) path(t *server) {
-	b.some(PathDrops, t.Ended(fact.ReasonPathDropped))
+	b.counter(PathDrops, t.Ended(fact.ReasonPathDropped))
 	survived, dropped, ok := t.PathTimeout()
 	if ok {
 		b.gauge(PathTimeout, float64(survived)/1e9, LabelBound, "survived")
@@ -195,6 +197,9 @@ func (b *builder) exchanges(t *server) {
 			continue
 		}
 		for reuse, n := range t.Counted.Requests[v] {
+			if n == 0 && fact.Reuse(reuse) == fact.UnknownReuse {
+				continue // of most servers every connection is seen from its beginning
+			}
 			b.parts(Requests, n, t.probed().Traffic.Requests[v][reuse], nil, LabelProtocol, protocols[v], LabelReused, fact.Reuse(reuse).String())
 		}
 	}
@@ -206,9 +211,7 @@ func (b *builder) exchanges(t *server) {
 	b.some(Unsolicited, t.Unsolicited)
 	b.number(Races, float64(t.Counted.Races), &t.Counted.Raced)
 	b.some(StaleReuses, t.Counted.StaleReuses)
-	for how := range t.Counted.Failed {
-		b.some(FailedRequests, t.Counted.Failed[how].N, LabelHow, fact.Failure(how).String())
-	}
+	b.failed(FailedRequests, &t.Counted, t.HTTP2 != nil)
 	if t.HTTP2 != nil {
 		b.http2(t.HTTP2)
 	}
@@ -258,6 +261,9 @@ func (b *builder) judged(t *server) {
 		}
 	}
 	for kind, name := range costKinds {
+		if v.CostNS[kind] == 0 && (kind == tally.CostConnect || kind == tally.CostTLS && !t.Encrypted) {
+			continue // it has no tunnels, or no TLS
+		}
 		b.seconds(WastedSeconds, v.CostNS[kind]-probed.CostNS[kind], LabelKind, name, LabelTraffic, traffics[application])
 		if probed.CostNS[kind] > 0 {
 			b.seconds(WastedSeconds, probed.CostNS[kind], LabelKind, name, LabelTraffic, traffics[probe])
@@ -268,7 +274,7 @@ func (b *builder) judged(t *server) {
 func (b *builder) idle(t *server) {
 	b.histogram(ReuseIdle, tally.Seconds, &t.Counted.ReuseIdle, tally.IdleBounds)
 	for side, name := range sides {
-		b.histogram(CloseIdle, tally.Seconds, &t.CloseIdle[side], tally.IdleBounds, LabelClosedBy, name)
+		b.histogram(CloseIdle, tally.Seconds, &t.CloseIdle[side], tally.CloseBounds, LabelClosedBy, name)
 		if ns, ok := t.IdleClosings[side].Timeout(); ok {
 			b.gauge(ObservedTimeout, float64(ns)/1e9, LabelSide, name)
 		}
@@ -297,8 +303,15 @@ func (b *builder) estimates(t *server) {
 	}
 	b.number(EstimatedRaces, float64(e.Races), &e.Raced)
 	b.some(EstimatedStaleReuses, e.StaleReuses)
-	for how := range e.Failed {
-		b.some(EstimatedFailed, e.Failed[how].N, LabelHow, fact.Failure(how).String())
+	b.failed(EstimatedFailed, e, false)
+}
+
+// failed adds requests that failed, by how. Streams are refused by HTTP/2 alone.
+func (b *builder) failed(name string, t *tally.Traffic, streams bool) {
+	for how := fact.NotFailed + 1; how < fact.NumFailures; how++ {
+		if n := t.Failed[how].N; n > 0 || streams || how != fact.FailRefusedStream {
+			b.counter(name, n, LabelHow, how.String())
+		}
 	}
 }
 

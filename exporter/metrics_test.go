@@ -123,10 +123,10 @@ func TestServersAreBounded(t *testing.T) {
 		{"addresses and ports of servers", tally.Config{}, false,
 			func(int) string { return "10.0.0.1:40000" }, func(i int) string { return fmt.Sprintf("10.%d.%d.%d:%d", 1+i>>16, i>>8&255, i&255, i&0xffff) }, 201},
 		{"client networks", tally.Config{ByNetwork: true}, false,
-			func(i int) string { return fmt.Sprintf("[2001:db8:%x:%x::1]:40000", i>>16, i&0xffff) }, func(int) string { return "10.0.0.1:80" }, 802},
+			func(i int) string { return fmt.Sprintf("[2001:db8:%x:%x::1]:40000", i>>16, i&0xffff) }, func(int) string { return "10.0.0.1:80" }, 202},
 		{"client networks and servers", tally.Config{ByNetwork: true}, false,
 			func(i int) string { return fmt.Sprintf("192.%d.%d.1:40000", i>>8&255, i&255) },
-			func(i int) string { return fmt.Sprintf("10.%d.%d.%d:%d", 1+i>>16, i>>8&255, i&255, i&0xffff) }, 1001},
+			func(i int) string { return fmt.Sprintf("10.%d.%d.%d:%d", 1+i>>16, i>>8&255, i&255, i&0xffff) }, 401},
 		{"names that inbound clients send", tally.Config{}, true,
 			func(i int) string { return fmt.Sprintf("192.0.2.1:%d", i&0xffff) }, func(int) string { return "10.0.0.1:80" }, 1},
 	}
@@ -327,8 +327,10 @@ func TestFirstEventIsAnIncrease(t *testing.T) {
 	f := factsOf("10.0.0.1:1", "10.0.0.2:1", "a.example", 1e18)
 	r.Opened(&f.opened)
 	for name, want := range map[string]int{
-		ConnectionsOpened: 1, Exchanges: 1, Requests: 3, WastedHandshakes: 6, ConnectionsClosed: 0, WastedSeconds: 4,
-		NeededHandshakes: 1, Races: 1, CloseIdle: 0, HandshakeSeconds: 1, FailedRequests: 0, StaleReuses: 0,
+		ConnectionsOpened: 1, Exchanges: 1, Requests: 2, WastedHandshakes: 6, ConnectionsClosed: 0, WastedSeconds: 2,
+		NeededHandshakes: 1, Races: 1, CloseIdle: 0, HandshakeSeconds: 1, StaleReuses: 0,
+		FailedRequests: 6, HandshakeAttempts: 2, PathDrops: 1, // of HTTP/1: it refuses no streams
+		EstimatedFailed: 0, EstimatedRaces: 0,
 	} {
 		if got := len(series(t, e, name)); got != want {
 			t.Errorf("%s has %d series, want %d", name, got, want)
@@ -359,6 +361,25 @@ func TestProbesAreLabelled(t *testing.T) {
 	// Five connections tell it.
 	if diff := cmp.Diff(map[string]float64{"application": 6, "probe": 5}, byTraffic); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestExemplarAddresses: an exemplar has the addresses of its connection where they
+// were asked for, and is never longer than OpenMetrics allows.
+func TestExemplarAddresses(t *testing.T) {
+	for _, asked := range []bool{false, true} {
+		e, r := attached(Config{ExemplarAddresses: asked}, tally.Config{})
+		const client = "[2001:db8:1111:2222:3333:4444:5555:6666]:40000"
+		f := factsOf(client, "[2001:db8:1111:2222:3333:4444:5555:7777]:40000", "a.example", 1e18)
+		f.judged.ID = 0xabc
+		f.tell(r)
+		all := page(t, e, openMetrics)
+		if !strings.Contains(all, ` # {id="0000000000000abc"`) || strings.Contains(all, client) != asked {
+			t.Errorf("asked for %t:\n%s", asked, all)
+		}
+		if _, err := (prometheus.Gatherers{e}).Gather(); err != nil { // checks lengths
+			t.Error(err)
+		}
 	}
 }
 

@@ -99,6 +99,7 @@ const (
 	LabelBound      = "bound"
 	LabelKeys       = "keys"
 	LabelCap        = "cap"
+	LabelID         = "id" // of an exemplar's connection
 	LabelVersion    = "version"
 	LabelCommit     = "commit"
 	LabelGoVersion  = "goversion"

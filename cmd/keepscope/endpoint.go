@@ -51,6 +51,7 @@ type endpointConfig struct {
 	page      http.Handler
 	ready     func() error
 	pprof     bool
+	created   bool // lines that say since when counters count
 }
 
 // listenEndpoint opens the endpoint's ports; serve answers.
@@ -213,7 +214,7 @@ func handler(cfg endpointConfig, log *slog.Logger) http.Handler {
 	mux.Handle("GET /metrics", &pages{handler: promhttp.HandlerFor(cfg.metrics, promhttp.HandlerOpts{
 		ErrorLog:                            slog.NewLogLogger(log.Handler(), slog.LevelError),
 		EnableOpenMetrics:                   true,
-		EnableOpenMetricsTextCreatedSamples: true,
+		EnableOpenMetricsTextCreatedSamples: cfg.created,
 		OfferedCompressions:                 []promhttp.Compression{promhttp.Gzip},
 	})})
 	healthChecks(mux, cfg.ready)

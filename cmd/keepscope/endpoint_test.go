@@ -133,6 +133,19 @@ func TestEndpoint(t *testing.T) {
 	}
 }
 
+// TestCreatedLines: they are there where they were asked for.
+func TestCreatedLines(t *testing.T) {
+	set := tally.New(tally.Config{})
+	set.Worker(nil).Exchange(exchangeTo(1, 2e9))
+	for _, created := range []bool{false, true} {
+		address := serveTest(t, endpointConfig{created: created, metrics: exporter.New(set, exporter.Config{})})
+		_, body := fetch(t, http.DefaultClient, http.MethodGet, "http://"+address+"/metrics", http.Header{"Accept": {"application/openmetrics-text;version=1.0.0"}}, nil)
+		if got := strings.Contains(body, "_created{"); got != created || !strings.Contains(body, exporter.Requests) {
+			t.Errorf("asked for %t: there %t", created, got)
+		}
+	}
+}
+
 func TestEndpointProfiles(t *testing.T) {
 	address := serveTest(t, endpointConfig{pprof: true})
 	if resp, _ := fetch(t, http.DefaultClient, "GET", "http://"+address+"/debug/pprof/heap?debug=1", nil, nil); resp.StatusCode != http.StatusOK {

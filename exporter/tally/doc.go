@@ -53,7 +53,7 @@
 //	servers called by their name            Config.MaxServers              1000     the idlest make room, else "other"
 //	servers counted apart, by a worker      8 × Config.MaxServers, half    8000     a name is counted for its address and port,
 //	                                        of them with names                      an address for "other"; counted
-//	networks of clients, where told apart   4 × Config.MaxServers          4000     client "other"
+//	networks of clients, where told apart   Config.MaxServers              1000     client "other"
 //	client-server pairs                     Config.MaxPairs                16384    the pairs with the highest hash are not watched; counted
 //	bins of 5 s per pair                    256                                     the oldest fold into the pair's peak
 //	closings that tell a timeout            64 a side and server                    the oldest goes

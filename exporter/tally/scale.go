@@ -13,12 +13,14 @@ const NativeSchema = 3
 const perOctave = 1 << NativeSchema
 
 // The upper bounds of classic buckets. Those of idle times hold the timeouts
-// that servers and balancers come with.
+// that servers and balancers come with; there are fewer before closings, for which a
+// server has two histograms, and whose timeouts are told by themselves.
 var (
-	RequestBounds   = []float64{1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 10000}
-	DurationBounds  = []float64{0.001, 0.01, 0.1, 1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 21600, 86400}
+	RequestBounds   = []float64{1, 2, 3, 5, 10, 20, 50, 100, 500, 1000, 10000}
+	DurationBounds  = []float64{0.1, 1, 5, 10, 30, 60, 300, 600, 3600, 21600, 86400}
 	HandshakeBounds = []float64{0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 3, 10}
-	IdleBounds      = []float64{0.001, 0.01, 0.1, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 90, 120, 300, 600}
+	IdleBounds      = []float64{0.01, 0.1, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 90, 120, 300, 600}
+	CloseBounds     = []float64{1, 10, 60, 300}
 )
 
 // A Unit is what the values of a histogram are exported in.

@@ -88,8 +88,7 @@ func New(cfg Config) *Set {
 }
 
 // rowsPerLabel is how many servers a worker counts apart, for each of those that
-// can have a name: with names, and as many without. Networks of clients have as
-// many.
+// can have a name: with names, and as many without.
 const rowsPerLabel = 4
 
 // Worker returns what counts for one worker. Each time that figures are wanted do
@@ -273,7 +272,7 @@ func (s *Set) named() (keys []Key) {
 
 // admitNetwork says whether a client's network is told apart.
 func (s *Set) admitNetwork(k Key) bool {
-	if !s.pairs[k] && len(s.pairs) < rowsPerLabel*s.cfg.MaxServers {
+	if !s.pairs[k] && len(s.pairs) < s.cfg.MaxServers {
 		s.pairs[k] = true
 	}
 	return s.pairs[k]
