@@ -16,12 +16,9 @@ import (
 	"github.com/keepscope/keepscope/analyzer/fact"
 
 	"github.com/prometheus/client_golang/prometheus"
-	bridge "go.opentelemetry.io/contrib/bridges/prometheus"
 	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
 	"go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/resource"
 	"golang.org/x/sys/unix"
 
 	"github.com/keepscope/keepscope/sniffer"
@@ -30,28 +27,27 @@ import (
 // pushTimeout bounds one push.
 const pushTimeout = 10 * time.Second
 
-// startPush pushes what g gathers to an OTLP endpoint every interval. stop
-// pushes once more and ends it.
-func startPush(endpoint string, interval time.Duration, g prometheus.Gatherer, own *ownTraffic, log *slog.Logger) (stop func(context.Context), err error) {
-	u, err := otlpURL(endpoint)
+// startPush pushes what g gathers to the OTLP endpoint every interval. stop pushes
+// once more and ends it.
+func (r *runCmd) startPush(g prometheus.Gatherer, own *ownTraffic, log *slog.Logger) (stop func(context.Context), err error) {
+	u, err := otlpURL(r.OTLPEndpoint)
 	if err != nil {
 		return nil, err
 	}
 	exp, err := otlpmetrichttp.New(context.Background(),
 		otlpmetrichttp.WithEndpointURL(u.String()),
 		otlpmetrichttp.WithTimeout(pushTimeout),
+		otlpmetrichttp.WithCompression(otlpmetrichttp.GzipCompression),
 		otlpmetrichttp.WithHTTPClient(&http.Client{Transport: own.transport(), Timeout: pushTimeout}))
 	if err != nil {
 		return nil, fmt.Errorf("--otlp-endpoint: %w", err)
 	}
-	v, _, _ := buildVersion()
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("OTLP push", "error", err) }))
 	provider := metric.NewMeterProvider(
-		metric.WithResource(resource.NewSchemaless(
-			attribute.String("service.name", "keepscope"), attribute.String("service.version", v))),
+		metric.WithResource(pushResource(r.Listen)),
 		metric.WithReader(metric.NewPeriodicReader(exp,
-			metric.WithInterval(interval), metric.WithTimeout(pushTimeout),
-			metric.WithProducer(bridge.NewMetricProducer(bridge.WithGatherer(g))))))
+			metric.WithInterval(r.OTLPInterval), metric.WithTimeout(pushTimeout),
+			metric.WithProducer(newPushed(g, r.OTLPNames == "opentelemetry")))))
 	return func(ctx context.Context) {
 		if err := provider.Shutdown(ctx); err != nil {
 			log.Warn("OTLP push", "error", err)

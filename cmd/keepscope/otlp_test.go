@@ -3,11 +3,13 @@ package main
 import (
 	"compress/gzip"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +17,8 @@ import (
 	"github.com/keepscope/keepscope/analyzer/fact"
 
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/resource"
 	collector "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	metrics "go.opentelemetry.io/proto/otlp/metrics/v1"
 	"google.golang.org/protobuf/proto"
@@ -32,7 +36,7 @@ func TestPush(t *testing.T) {
 		r.Exchange(exchangeTo(1, 2e9))
 	}
 	var mu sync.Mutex
-	got := map[string]float64{}
+	got, attributes, units := map[string]float64{}, map[string]string{}, map[string]string{}
 	var from []netip.AddrPort
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body := io.Reader(req.Body)
@@ -52,17 +56,27 @@ func TestPush(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		from = append(from, netip.MustParseAddrPort(req.RemoteAddr))
+		if req.Header.Get("Content-Encoding") != "gzip" {
+			t.Error("the push is not compressed")
+		}
 		for _, rm := range pushed.ResourceMetrics {
+			for _, a := range rm.Resource.Attributes {
+				attributes[a.Key] = a.Value.GetStringValue()
+			}
 			for _, sm := range rm.ScopeMetrics {
+				if sm.Scope.Name == "" || sm.Scope.Version == "" {
+					t.Errorf("the scope is %v", sm.Scope)
+				}
 				for _, m := range sm.Metrics {
 					add(got, m)
+					units[m.Name] = m.Unit
 				}
 			}
 		}
 	}))
 	defer server.Close()
 	own := &ownTraffic{local: func(a sniffer.Addr) bool { return a.Netip().IsLoopback() }}
-	stop, err := startPush(server.URL, time.Hour, e, own, quiet)
+	stop, err := (&runCmd{OTLPEndpoint: server.URL, OTLPInterval: time.Hour}).startPush(e, own, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +89,14 @@ func TestPush(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	for _, key := range []string{"service.name", "service.version", "service.instance.id", "host.name"} {
+		if attributes[key] == "" {
+			t.Errorf("the resource has no %s: %v", key, attributes)
+		}
+	}
+	if units[exporter.Requests] != "" || units[exporter.ReuseIdle] != "s" || units[exporter.BufferedBytes] != "By" {
+		t.Errorf("units: %v", units)
 	}
 	for _, a := range from {
 		client := sniffer.Endpoint{Addr: sniffer.Addr(a.Addr().As16()), Port: a.Port()}
@@ -113,6 +135,81 @@ func add(sum map[string]float64, m *metrics.Metric) {
 	}
 }
 
+// TestInstances holds that each process that pushes has an id of its own, the same
+// after a restart where that can be.
+func TestInstances(t *testing.T) {
+	id := func(listen, attributes string) string {
+		t.Setenv("OTEL_RESOURCE_ATTRIBUTES", attributes)
+		merged, err := resource.Merge(resource.Environment(), pushResource(listen))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, _ := merged.Set().Value("service.instance.id")
+		return v.AsString()
+	}
+	pod := "k8s.pod.name=web-1,k8s.namespace.name=shop"
+	for attributes, want := range map[string]string{
+		pod: "shop.web-1", pod + ",k8s.pod.uid=u-1": "u-1", pod + ",service.instance.id=mine": "mine",
+	} {
+		if got := id(":1", attributes); got != want {
+			t.Errorf("%s: %q, want %q", attributes, got, want)
+		}
+	}
+	one, other := id(":1", ""), id(":2", "")
+	if one == other || len(one) < 16 {
+		t.Errorf("two processes of a host are %q and %q", one, other)
+	}
+	if machine, err := os.ReadFile(machineID); err == nil && len(machine) >= 32 && id(":1", "") != one {
+		t.Error("a process is another after a restart")
+	}
+}
+
+// TestConventionalNames compares what is pushed by the names of OpenTelemetry.
+func TestConventionalNames(t *testing.T) {
+	set := tally.New(tally.Config{})
+	e, r := exporter.New(set, exporter.Config{}), set.Worker(nil)
+	x := exchangeTo(1, 2e9)
+	x.ServerName = "shop.example:8080"
+	r.Exchange(x)
+	before, err := e.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprint(before)
+	list, err := newPushed(e, true).Produce(t.Context())
+	if err != nil || len(list) != 1 {
+		t.Fatal(list, err)
+	}
+	found := map[string]string{}
+	for _, m := range list[0].Metrics {
+		found[m.Name] = m.Unit
+		if sum, ok := m.Data.(metricdata.Sum[float64]); ok && m.Name == "keepscope.requests" {
+			got := map[string]string{}
+			for _, a := range sum.DataPoints[len(sum.DataPoints)-1].Attributes.ToSlice() { // the newest version of HTTP
+				got[string(a.Key)] = a.Value.AsString()
+			}
+			for key, want := range map[string]string{
+				"server.address": "shop.example", "server.port": "8080", "network.protocol.name": "http", "network.protocol.version": "1.1",
+			} {
+				if got[key] != want {
+					t.Errorf("%s is %q, want %q", key, got[key], want)
+				}
+			}
+		}
+		if sum, ok := m.Data.(metricdata.Sum[float64]); m.Name == "http.client.open_connections" && (!ok || sum.IsMonotonic) {
+			t.Errorf("%s is no sum of what comes and goes: %T", m.Name, m.Data)
+		}
+	}
+	for name, unit := range map[string]string{"keepscope.requests": "", "http.client.open_connections": "", "keepscope.reuse_idle": "s"} {
+		if got, ok := found[name]; !ok || got != unit {
+			t.Errorf("%s: there %t, unit %q", name, ok, got)
+		}
+	}
+	if after, _ := e.Gather(); fmt.Sprint(after) != text {
+		t.Error("what others scrape has changed")
+	}
+}
+
 // TestRefusedPushIsOwn checks that a connection that never came about is known
 // as well, and so is not among the server's failed handshakes.
 func TestRefusedPushIsOwn(t *testing.T) {
@@ -135,7 +232,7 @@ func TestRefusedPushIsOwn(t *testing.T) {
 
 func TestPushUsage(t *testing.T) {
 	for _, endpoint := range []string{"collector:4318", "ftp://collector", "http://", "::"} {
-		if _, err := startPush(endpoint, time.Second, nil, nil, quiet); err == nil {
+		if _, err := (&runCmd{OTLPEndpoint: endpoint, OTLPInterval: time.Second}).startPush(nil, nil, quiet); err == nil {
 			t.Errorf("%q is taken", endpoint)
 		}
 	}

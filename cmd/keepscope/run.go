@@ -51,8 +51,9 @@ type runCmd struct {
 	LogFormat      string `group:"Log of connections:" name:"connections-format" enum:"ndjson,parquet" default:"ndjson" help:"What the log is written as: ${enum}; parquet takes a folder."`
 	LogKeep        int    `group:"Log of connections:" default:"3" help:"Rotated files that are kept, as FILE.1 and so on."`
 
-	OTLPEndpoint string        `group:"Metrics:" name:"otlp-endpoint" placeholder:"URL" help:"Push the metrics to this OTLP endpoint, too, e.g. http://collector:4318."`
+	OTLPEndpoint string        `group:"Metrics:" name:"otlp-endpoint" placeholder:"URL" help:"Push the metrics to this OTLP endpoint, too, e.g. http://collector:4318, or whole where it has a path: http://prometheus:9090/api/v1/otlp/v1/metrics."`
 	OTLPInterval time.Duration `group:"Metrics:" name:"otlp-interval" default:"30s" help:"Time between two pushes."`
+	OTLPNames    string        `group:"Metrics:" name:"otlp-names" enum:"prometheus,opentelemetry" default:"prometheus" help:"What pushed metrics are called: ${enum}. The dashboards and rules want prometheus; opentelemetry takes the names of its conventions, where these have one."`
 
 	CreatedLines      bool `group:"Metrics:" help:"Say when each counter and histogram began (_created), to scrapers that ask for OpenMetrics: nearly half as many lines again."`
 	ExemplarAddresses bool `group:"Metrics:" help:"Tell both addresses of the connections that exemplars name by their id."`
@@ -235,7 +236,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		name: func(i int) string { return s.live.Interfaces()[i] },
 	}
 	if r.OTLPEndpoint != "" {
-		stop, err := startPush(r.OTLPEndpoint, r.OTLPInterval, s.exporter, &s.own, log)
+		stop, err := r.startPush(s.exporter, &s.own, log)
 		if err != nil {
 			return err
 		}
@@ -390,7 +391,7 @@ func (s *sidecar) confine() confinement {
 		c.Read = append(c.Read, webFiles(r.WebConfigFile)...)
 	}
 	if r.OTLPEndpoint != "" {
-		c.Read = append(c.Read, "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services",
+		c.Read = append(c.Read, "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", machineID,
 			"/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates")
 	}
 	return c
