@@ -122,6 +122,7 @@ func (l *ledger) giveUp(reason fact.Reason) {
 			s.cold.streams.Refused++
 		}
 		if q.failure == fact.FailServerAbort && q.reuse == fact.ReusedRequest && !q.answered && reason == fact.ReasonServerAbort {
+			q.unheard = !s.is(unheard)
 			s.set(unheard)
 		}
 		if (reason == fact.ReasonRace || reason == fact.ReasonStaleReuse) && s.raceIdle == fact.Absent {

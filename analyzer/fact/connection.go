@@ -84,6 +84,30 @@ type Connection struct {
 	BodyUnread bool // the client closed before a response was complete after which the connection could be reused
 }
 
+// Answer answers the open question of Unheard.
+func (c *Connection) Answer(race bool) {
+	if c.Reason, c.Race = ReasonServerAbort, race; race {
+		c.Reason, c.RaceIdle = ReasonRace, c.CloseIdle
+	}
+}
+
+// AnswerCause answers that of the connection which the wasted handshake could have
+// been saved with.
+func (c *Connection) AnswerCause(race bool) {
+	could := *c.CouldReuse // which others may point at
+	if could.Reason = ReasonServerAbort; race {
+		could.Reason = ReasonRace
+	}
+	c.Cause, c.CouldReuse = Cause(could.Reason), &could
+}
+
+// Answer answers the open question of Unheard.
+func (e *Exchange) Answer(race bool) {
+	if e.Failure = FailServerAbort; race {
+		e.Failure = FailRace
+	}
+}
+
 // A CouldReuse is the connection that a wasted handshake could have been saved
 // with.
 type CouldReuse struct {
@@ -167,6 +191,7 @@ type Exchange struct {
 	Status         uint16 // 0 without a response
 	Outcome        Outcome
 	Failure        Failure
+	Unheard        bool  // Failure is the open question of its connection
 	GivenUp        int64 // request's first byte to the closing that left it unanswered; Absent otherwise
 	Reuse          Reuse
 	Idle           int64 // response end before to this start; Absent on the first, or beside others

@@ -62,6 +62,7 @@ func TestMetricsOfCases(t *testing.T) {
 var knownLater = map[string]string{
 	"outcome_upgraded_connect": "a later exchange than the first upgraded the connection, so its verdict was told before",
 	"handshake_fast_open":      "the request came before the handshake was complete",
+	"race_by_timer":            "the server's other connections, which came later, tell that aborts were races",
 	"handshake_after_data":     "the SYN was captured after the request",
 }
 

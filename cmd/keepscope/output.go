@@ -50,6 +50,7 @@ type output struct {
 	to        io.Writer
 	maxMemory int64 // for lines that wait to be sorted
 	workers   int
+	part      bool // a shard's: what other shards' connections tell stays open
 	sorters   []*events.Sorter
 	live      *liveLines // where lines are not to wait
 	rows      *liveRows  // where rows are not to
@@ -102,6 +103,7 @@ func (o *output) listen() listen {
 		if o.Output == "parquet" {
 			s.Line = connectionRows().Append
 		}
+		s.Open = o.part
 		o.sorters = append(o.sorters, s)
 		return &lines{sorter: s, exchanges: o.Exchanges}
 	}}}
@@ -113,12 +115,12 @@ func (o *output) print(p *pipeline, capture report.Capture) error {
 	case o.rows != nil:
 		return o.rows.Close()
 	case o.Output == "parquet":
-		return writeRows(o.to, o.sorters)
+		return writeRows(o.to, p.answers(), o.sorters)
 	case o.Output == "ndjson" && o.live != nil:
 		return o.live.Flush()
 	case o.Output == "ndjson":
 		w := bufio.NewWriterSize(o.to, 64<<10)
-		if err := events.WriteSorted(w, o.sorters...); err != nil {
+		if err := events.WriteSorted(w, p.answers(), o.sorters...); err != nil {
 			return err
 		}
 		return w.Flush()

@@ -8,6 +8,7 @@ import (
 	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/analyzer/fact"
 	analyzerrun "github.com/keepscope/keepscope/analyzer/run"
+	"github.com/keepscope/keepscope/exporter/events"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/exporter/tally"
 	"github.com/keepscope/keepscope/reassembly"
@@ -119,6 +120,12 @@ func (p *pipeline) mergeable(capture report.Capture) (r *report.Report, err erro
 	r = p.build(capture, true)
 	r.Mergeable = m
 	return r, err
+}
+
+// answers is what a final report answers to open questions.
+func (p *pipeline) answers() (a events.Answers) {
+	p.tally.Detail(func(s *tally.Sum) { a = s.Answers() })
+	return a
 }
 
 // reportLive is report while packets are still read: it takes the decoder's

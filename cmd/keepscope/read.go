@@ -56,9 +56,11 @@ func (r *readCmd) print(ctx context.Context, con console, log *slog.Logger) erro
 		return err
 	}
 	out := r.output(con, int64(r.MaxMemory)/4, r.Workers)
+	out.part = r.Shard.Of > 0
 	defer out.close()
 	l := r.listen(out)
 	records := outputFlags{Output: "parquet"}.output(con, int64(r.MaxMemory)/4, r.Workers)
+	records.part = out.part
 	defer records.close()
 	if r.Records != "" {
 		more := records.listen()
@@ -69,15 +71,15 @@ func (r *readCmd) print(ctx context.Context, con console, log *slog.Logger) erro
 		return readErr
 	}
 	// None of them takes the others with it.
-	return errors.Join(metrics.write(p, capture), r.writeRecords(records), out.print(p, capture), readErr)
+	return errors.Join(metrics.write(p, capture), r.writeRecords(records, p), out.print(p, capture), readErr)
 }
 
 // writeRecords writes the file that --records names.
-func (r *readCmd) writeRecords(records *output) error {
+func (r *readCmd) writeRecords(records *output, p *pipeline) error {
 	if r.Records == "" {
 		return nil
 	}
-	return wholeFile(r.Records, nil, func(to console) error { return writeRows(to.out, records.sorters) })
+	return wholeFile(r.Records, nil, func(to console) error { return writeRows(to.out, p.answers(), records.sorters) })
 }
 
 // listen says how facts are counted, and what hears them beside.

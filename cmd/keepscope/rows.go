@@ -49,11 +49,11 @@ func newRows(w io.Writer, from columnar.Place) *columnar.Writer {
 	return connectionRows().NewWriter(w, from, v)
 }
 
-// writeRows writes the rows of all sorters in order.
-func writeRows(to io.Writer, sorters []*events.Sorter) error {
+// writeRows writes the rows of all sorters in order, as a final report answers.
+func writeRows(to io.Writer, answers events.Answers, sorters []*events.Sorter) error {
 	w := bufio.NewWriterSize(to, 64<<10)
 	rows := newRows(w, place())
-	if err := events.EachSorted(rows.Write, sorters...); err != nil {
+	if err := events.EachSorted(rows.Write, answers, sorters...); err != nil {
 		return err
 	}
 	if err := rows.Close(); err != nil {

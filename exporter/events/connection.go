@@ -75,6 +75,7 @@ var Connections = Table[connection]{
 	word("closed_by", func(c *connection) fact.ClosedBy { return c.ClosedBy }),
 	word("closed_with", func(c *connection) fact.ClosedWith { return c.ClosedWith }),
 	word("reason", func(c *connection) fact.Reason { return c.Reason }),
+	flagIf("unsettled", func(c *connection) bool { return c.Unheard }),
 	word("verdict", func(c *connection) fact.Verdict { return c.Verdict }),
 	{Name: "cause", Kind: Word, Get: func(c *connection, v *Value) bool {
 		v.Word = c.Cause.String()
@@ -141,6 +142,7 @@ var Exchanges = Table[exchange]{
 		v.Word = x.Failure.String()
 		return x.Failure != fact.NotFailed
 	}},
+	flagIf("unsettled", func(x *exchange) bool { return x.Unheard }),
 	secondsIf("given_up_seconds", func(x *exchange) int64 { return x.GivenUp }),
 	{Name: "reused", Kind: Flag, Get: always(func(x *exchange, v *Value) {
 		v.Flag, v.Null = x.Reuse == fact.ReusedRequest, x.Reuse > fact.ReusedRequest

@@ -5,6 +5,11 @@
 // there is no second list of fields: NDJSON ([Table.AppendJSON], [Encoder]), and
 // whatever else stores columns or attributes.
 //
+// A record that is written before all of a server's connections were seen, live or of
+// a shard, is "unsettled" where they may show its server_abort to be a race
+// ([fact.Connection].Unheard). Those that a [Sorter] keeps to the end say what the
+// report says ([Answers]).
+//
 // No column holds a path, a query, a header's value or a body.
 //
 // # Caps

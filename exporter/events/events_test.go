@@ -218,7 +218,7 @@ func TestSorter(t *testing.T) {
 			}
 		}
 		var out bytes.Buffer
-		if err := WriteSorted(&out, all...); err != nil {
+		if err := WriteSorted(&out, nil, all...); err != nil {
 			t.Fatal(err)
 		}
 		if maxBytes > 0 && len(all[0].runs) < 5 {
@@ -249,6 +249,64 @@ func TestSorter(t *testing.T) {
 	}
 }
 
+// TestAnswers: of the lines of a connection, of what replaced it, and of its request
+// those are written that fit the answer, also from disk.
+func TestAnswers(t *testing.T) {
+	for _, maxBytes := range []int{0, 3000} {
+		for _, tt := range []struct {
+			answers Answers
+			want    fact.Reason
+		}{
+			{nil, fact.ReasonServerAbort}, // as told
+			{Answers{1: false}, fact.ReasonServerAbort},
+			{Answers{1: true, 2: false}, fact.ReasonRace},
+		} {
+			s := NewSorter(maxBytes, t.TempDir())
+			defer s.Close()
+			c := sample()
+			c.ID, c.Reason, c.Unheard = 1, fact.ReasonServerAbort, true
+			s.Connection(c)
+			x := exchangeOf(c, 2)
+			x.Connection, x.Failure, x.Unheard = 1, fact.FailServerAbort, true
+			s.Exchange(x)
+			next := sample()
+			next.ID, next.Start, next.Reason, next.Unheard = 2, c.Start+1, fact.ReasonServerAbort, true
+			next.Verdict, next.Cause = fact.VerdictWasted, fact.Cause(fact.ReasonServerAbort)
+			next.CouldReuse = &fact.CouldReuse{ID: 1, Reason: fact.ReasonServerAbort}
+			s.Connection(next)
+			if c.Reason != fact.ReasonServerAbort || next.CouldReuse.Reason != fact.ReasonServerAbort {
+				t.Error("what was told has changed")
+			}
+			var out strings.Builder
+			if err := WriteSorted(&out, tt.answers, s); err != nil {
+				t.Fatal(err)
+			}
+			type line struct {
+				ID, Reason, Cause, Failure string
+				Race, Unsettled            bool
+				Could                      struct{ Reason string } `json:"could_reuse"`
+			}
+			var got []line // by their starts
+			for text := range strings.Lines(out.String()) {
+				var l line
+				if err := json.Unmarshal([]byte(text), &l); err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, l)
+			}
+			want := tt.want.String()
+			lines := []line{
+				{ID: "0000000000000001", Reason: want, Race: tt.want == fact.ReasonRace, Cause: got[0].Cause, Could: got[0].Could},
+				{ID: "0000000000000002", Reason: "server_abort", Cause: want, Could: struct{ Reason string }{want}},
+				{Failure: want},
+			}
+			if diff := cmp.Diff(lines, got); diff != "" {
+				t.Errorf("%d bytes, %v (-want +got):\n%s", maxBytes, tt.answers, diff)
+			}
+		}
+	}
+}
+
 func TestSorterLineLongerThanItsMemory(t *testing.T) {
 	s := NewSorter(1000, t.TempDir())
 	defer s.Close()
@@ -259,7 +317,7 @@ func TestSorterLineLongerThanItsMemory(t *testing.T) {
 		}
 	}
 	var out strings.Builder
-	if err := WriteSorted(&out, s); err != nil {
+	if err := WriteSorted(&out, nil, s); err != nil {
 		t.Fatal(err)
 	}
 	if out.String() != "a\n"+long+"b\n" {
@@ -272,7 +330,7 @@ func TestSorterWithoutDirectory(t *testing.T) {
 	for range 10 {
 		s.Connection(sample())
 	}
-	if err := WriteSorted(io.Discard, s); err == nil {
+	if err := WriteSorted(io.Discard, nil, s); err == nil {
 		t.Error("no error where nothing can be spilled")
 	}
 }
@@ -296,7 +354,7 @@ func BenchmarkSorter(b *testing.B) {
 		c.Start = epoch + r.Int64N(1e12)
 		s.Connection(c)
 	}
-	if err := WriteSorted(io.Discard, s); err != nil {
+	if err := WriteSorted(io.Discard, nil, s); err != nil {
 		b.Fatal(err)
 	}
 }

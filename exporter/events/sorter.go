@@ -37,8 +37,8 @@ func (k Key) compare(o Key) int {
 
 const (
 	blockBytes  = 256 << 10
-	entryBytes  = 48 // of a line besides its bytes
-	headerBytes = 8 + 16 + 2 + 4 + 4
+	entryBytes  = 88 // of a line besides its bytes
+	headerBytes = 8 + 16 + 2 + 4 + 2*9 + 4
 )
 
 // A Sorter brings one worker's lines into order. It holds at most about
@@ -50,6 +50,8 @@ type Sorter struct {
 	// Line appends the line of a connection, with its newline if it is text, to b.
 	// NewSorter sets it to NDJSON's.
 	Line func(b []byte, c *fact.Connection) []byte
+	// Open leaves questions open, and marks the lines that have one.
+	Open bool
 
 	dir      string
 	maxBytes int
@@ -66,6 +68,7 @@ type Sorter struct {
 
 type line struct {
 	key  Key
+	ifs  conditions
 	text []byte
 }
 
@@ -90,14 +93,30 @@ func appendLine(b []byte, c *fact.Connection) []byte { return append(AppendConne
 // Connection adds the line of a connection. The first error is kept, and
 // returned by WriteSorted.
 func (s *Sorter) Connection(c *fact.Connection) {
+	if !s.Open && (c.Unheard || mayChange(c)) {
+		s.answers(c)
+		return
+	}
+	s.connection(c, conditions{})
+}
+
+func (s *Sorter) connection(c *fact.Connection, ifs conditions) {
 	s.buf = s.Line(s.buf[:0], c)
-	s.keep(s.Add(Key{c.Start, c.Client, 0}, s.buf))
+	s.keep(s.add(Key{c.Start, c.Client, 0}, ifs, s.buf))
 }
 
 // Exchange adds the line of an exchange.
 func (s *Sorter) Exchange(x *fact.Exchange) {
+	if !s.Open && x.Unheard {
+		s.exchangeAnswers(x)
+		return
+	}
+	s.exchange(x, conditions{})
+}
+
+func (s *Sorter) exchange(x *fact.Exchange, ifs conditions) {
 	s.buf = append(AppendExchange(s.buf[:0], x), '\n')
-	s.keep(s.Add(Key{x.Start, x.Client, x.Index}, s.buf))
+	s.keep(s.add(Key{x.Start, x.Client, x.Index}, ifs, s.buf))
 }
 
 func (s *Sorter) keep(err error) {
@@ -107,14 +126,16 @@ func (s *Sorter) keep(err error) {
 }
 
 // Add adds a line, with its newline; text is copied.
-func (s *Sorter) Add(k Key, text []byte) error {
+func (s *Sorter) Add(k Key, text []byte) error { return s.add(k, conditions{}, text) }
+
+func (s *Sorter) add(k Key, ifs conditions, text []byte) error {
 	if s.used > 0 && s.used+len(text)+entryBytes > s.maxBytes {
 		if err := s.spill(); err != nil {
 			return err
 		}
 	}
 	s.used += len(text) + entryBytes
-	s.lines = append(s.lines, line{k, s.store(text)})
+	s.lines = append(s.lines, line{k, ifs, s.store(text)})
 	return nil
 }
 
@@ -194,7 +215,8 @@ func putHeader(h *[headerBytes]byte, l *line) {
 	copy(h[8:24], l.key.Client.Addr[:])
 	binary.BigEndian.PutUint16(h[24:], l.key.Client.Port)
 	binary.BigEndian.PutUint32(h[26:], l.key.Seq)
-	binary.BigEndian.PutUint32(h[30:], uint32(len(l.text)))
+	l.ifs.put(h[30:48])
+	binary.BigEndian.PutUint32(h[48:], uint32(len(l.text)))
 }
 
 // Close gives up the temporary file.
@@ -232,7 +254,8 @@ func (r *run) next() error {
 	copy(r.key.Client.Addr[:], h[8:24])
 	r.key.Client.Port = binary.BigEndian.Uint16(h[24:])
 	r.key.Seq = binary.BigEndian.Uint32(h[26:])
-	n := int(binary.BigEndian.Uint32(h[30:]))
+	r.ifs.get(h[30:48])
+	n := int(binary.BigEndian.Uint32(h[48:]))
 	r.text = slices.Grow(r.text[:0], n)[:n]
 	if _, err := io.ReadFull(r.r, r.text); err != nil {
 		return io.ErrUnexpectedEOF // the header promised a line
@@ -258,14 +281,14 @@ func (h *runs) Pop() any {
 	return r
 }
 
-// WriteSorted writes the lines of all sorters in order. They stay usable for
-// Close only.
-func WriteSorted(w io.Writer, sorters ...*Sorter) error {
+// WriteSorted writes the lines of all sorters in order, of those that differ by an
+// answer the one that fits. They stay usable for Close only.
+func WriteSorted(w io.Writer, answers Answers, sorters ...*Sorter) error {
 	out := bufio.NewWriterSize(w, 64<<10)
 	err := EachSorted(func(line []byte) error {
 		_, err := out.Write(line)
 		return err
-	}, sorters...)
+	}, answers, sorters...)
 	if err == nil {
 		err = out.Flush()
 	}
@@ -275,9 +298,9 @@ func WriteSorted(w io.Writer, sorters ...*Sorter) error {
 	return nil
 }
 
-// EachSorted calls f with the lines of all sorters in order, each valid during the
-// call, until it returns an error. They stay usable for Close only.
-func EachSorted(f func(line []byte) error, sorters ...*Sorter) error {
+// EachSorted calls f with the lines that WriteSorted writes, each valid during the
+// call, until it returns an error.
+func EachSorted(f func(line []byte) error, answers Answers, sorters ...*Sorter) error {
 	var all []*run
 	for _, s := range sorters {
 		if s.err != nil {
@@ -292,10 +315,10 @@ func EachSorted(f func(line []byte) error, sorters ...*Sorter) error {
 			from = to
 		}
 	}
-	return mergeRuns(f, all)
+	return mergeRuns(f, answers, all)
 }
 
-func mergeRuns(f func([]byte) error, all []*run) error {
+func mergeRuns(f func([]byte) error, answers Answers, all []*run) error {
 	var left runs
 	for _, r := range all {
 		if err := r.next(); err == nil {
@@ -306,8 +329,10 @@ func mergeRuns(f func([]byte) error, all []*run) error {
 	}
 	heap.Init(&left)
 	for len(left) > 0 {
-		if err := f(left[0].text); err != nil {
-			return err
+		if left[0].ifs.hold(answers) {
+			if err := f(left[0].text); err != nil {
+				return err
+			}
 		}
 		switch err := left[0].next(); {
 		case err == nil:

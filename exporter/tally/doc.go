@@ -45,7 +45,8 @@
 // the worker knows then, and that is what metrics count. [Sum.Endpoints] answers all of
 // them anew for a report that is final, and changes the sum's figures: the reason, the
 // failed request, the count of races and the cause of the handshake that it made.
-// [Sum.Resettled] says how many differ.
+// [Sum.Resettled] says how many differ, and [Sum.Answers] which it gives, for records
+// that are written at the end.
 //
 // # Caps
 //

@@ -2,6 +2,7 @@ package tally
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/software"
@@ -82,6 +83,11 @@ func (n *Newest) merge(o *Newest) {
 	for r := range o.each {
 		n.add(r, true)
 	}
+}
+
+// raced says whether a connection is remembered, and was told as a race.
+func (n *Newest) raced(id uint64) bool {
+	return slices.ContainsFunc(n.list, func(k Record) bool { return k.ID == id && k.Raced })
 }
 
 // Records returns the records, the oldest closing first.

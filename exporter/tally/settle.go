@@ -65,6 +65,24 @@ func (s *Sum) Endpoints(settle bool) (endpoints []*Endpoint, changed uint64) {
 	return endpoints, changed
 }
 
+// Answers returns what a final report answers to the open questions that are
+// remembered, by connection: whether it is a race. The others keep the answers that
+// they got when they were told. The sum must have details, and its figures change.
+func (s *Sum) Answers() map[uint64]bool {
+	answers := map[uint64]bool{}
+	endpoints, _ := s.Endpoints(true)
+	for _, e := range endpoints {
+		for _, r := range e.Rows {
+			for i := range r.Newest.list {
+				if k := &r.Newest.list[i]; k.Unheard {
+					answers[k.ID] = k.Reason == fact.ReasonRace
+				}
+			}
+		}
+	}
+	return answers
+}
+
 func (e *Endpoint) join() {
 	var closings Recent
 	for _, r := range e.Rows {
@@ -72,7 +90,7 @@ func (e *Endpoint) join() {
 		closings.merge(&r.IdleClosings[fact.ByServer])
 	}
 	slices.SortFunc(e.records, (*Record).compare)
-	e.timeout, _ = closings.Timeout()
+	e.timeout = closings.applied()
 	e.masses()
 }
 

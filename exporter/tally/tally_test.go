@@ -495,6 +495,50 @@ func TestCellsAreMonotonic(t *testing.T) {
 	}
 }
 
+// TestAnswers: a server's abort is a race where its other closings tell a timer, and
+// not by itself. What is told as a race is so for who hears of it next.
+func TestAnswers(t *testing.T) {
+	for _, closings := range []int{0, 4, 5} {
+		set := New(Config{})
+		w := set.Worker(nil)
+		aborted := func(id uint64) *fact.Connection {
+			c := sample()
+			c.ID, c.Reason, c.ClosedBy, c.CloseIdle, c.Unheard = id, fact.ReasonServerAbort, fact.ByServer, 5e9, true
+			return c
+		}
+		first := aborted(1)
+		w.Connection(first)
+		if first.Reason != fact.ReasonServerAbort {
+			t.Errorf("%d closings: the first is told as %v", closings, first.Reason)
+		}
+		for range closings {
+			c := sample()
+			c.Reason, c.ClosedBy, c.CloseIdle = fact.ReasonServerIdle, fact.ByServer, 5e9
+			w.Connection(c)
+		}
+		last := aborted(2)
+		last.Cause, last.CouldReuse = fact.Cause(fact.ReasonServerAbort), &fact.CouldReuse{ID: 1, Reason: fact.ReasonServerAbort}
+		w.Connection(last)
+		// The aborts themselves are closings that a timer can have made, and the first
+		// was told when there were too few.
+		if race := last.Race && last.Reason == fact.ReasonRace; race != (closings+1 >= minIdleClosings) {
+			t.Errorf("%d closings: the last is told as %v", closings, last.Reason)
+		}
+		want := closings+2 >= minIdleClosings
+		set.Detail(func(s *Sum) {
+			if diff := cmp.Diff(map[uint64]bool{1: want, 2: want}, s.Answers()); diff != "" {
+				t.Errorf("%d closings: %s", closings, diff)
+			}
+		})
+		next := sample()
+		next.Cause, next.CouldReuse = fact.Cause(fact.ReasonServerAbort), &fact.CouldReuse{ID: 2, Reason: fact.ReasonServerAbort}
+		w.Connection(next)
+		if got := next.CouldReuse.Reason; got != last.Reason || next.Cause != fact.Cause(got) {
+			t.Errorf("%d closings: what replaced a %v is told as wasted for %v, %v", closings, last.Reason, next.Cause, got)
+		}
+	}
+}
+
 func TestTimeout(t *testing.T) {
 	const s = int64(1e9)
 	many := func(n int, v int64) []int64 { return slices.Repeat([]int64{v}, n) }

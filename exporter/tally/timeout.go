@@ -28,11 +28,11 @@ func (f *Figures) asRace(k *Record, c *fact.Connection) *fact.Connection {
 	if !k.Unheard || k.Reason != fact.ReasonServerAbort {
 		return nil
 	}
-	if observed, _ := f.IdleClosings[fact.ByServer].Timeout(); !k.byTimer(observed) {
+	if !k.byTimer(f.IdleClosings[fact.ByServer].applied()) {
 		return nil
 	}
 	race := *c
-	race.Reason, race.Race, race.RaceIdle = fact.ReasonRace, true, c.CloseIdle
+	race.Answer(true)
 	return &race
 }
 
@@ -112,6 +112,14 @@ const minIdleClosings = 5
 func (r *Recent) Timeout() (ns int64, ok bool) {
 	m, near := r.near(10)
 	return m, near >= max(minIdleClosings, (len(r.list)+1)/2)
+}
+
+// applied is Timeout, 0 where it is not known.
+func (r *Recent) applied() int64 {
+	if ns, ok := r.Timeout(); ok {
+		return ns
+	}
+	return 0
 }
 
 // near returns the median and how many lie within a part of it: one tenth for 10.

@@ -271,7 +271,9 @@ func (w *Worker) Exchange(e *fact.Exchange) {
 }
 
 // Connection implements fact.Observer. A connection of which Opened was not told
-// is opened and judged now.
+// is opened and judged now. What is answered of its open question, and of that of the
+// connection that its handshake replaced, is written into c: who hears of it next
+// says what metrics say.
 func (w *Worker) Connection(c *fact.Connection) {
 	if c.Mark == 0 {
 		w.Opened(c)
@@ -304,5 +306,11 @@ func (w *Worker) Connection(c *fact.Connection) {
 	}
 	if c.Handshake != fact.HandshakeMidstream {
 		w.pairs.add(c)
+	}
+	if record.Raced {
+		c.Answer(true)
+	}
+	if record.Cause == fact.Cause(fact.ReasonServerAbort) && r.Newest.raced(record.Could) {
+		c.AnswerCause(true)
 	}
 }
