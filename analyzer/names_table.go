@@ -1,6 +1,10 @@
 package analyzer
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/keepscope/keepscope/sniffer/printable"
+)
 
 // maxNames bounds the host names that names keeps apart, and maxName the length
 // of one.
@@ -66,9 +70,8 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 func isHex(c byte) bool { return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'f' }
 
-// intern returns b as a name fit to be shown: lower case, at most maxName bytes
-// of the characters that RFC 3986 §3.2 allows in an authority, the others
-// replaced by '_'.
+// intern returns b as a name fit to be shown: in lower case, cut to maxName bytes, and
+// what is no byte of an authority encoded, so that names of other scripts stay apart.
 func (t *names) intern(b []byte) *string {
 	recent := t.place(b)
 	if s := *recent; s != nil && *s == string(b) {
@@ -88,18 +91,15 @@ func (t *names) place(b []byte) **string {
 }
 
 func (t *names) clean(b []byte) *string {
-	var buf [maxName]byte
-	n := copy(buf[:], b)
-	for i, c := range buf[:n] {
-		switch {
-		case 'A' <= c && c <= 'Z':
-			buf[i] = c + 'a' - 'A'
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '.', c == '-', c == ':', c == '[', c == ']':
-		default:
-			buf[i] = '_'
+	var lower, buf [maxName]byte
+	n := copy(lower[:], b)
+	for i, c := range lower[:n] {
+		if 'A' <= c && c <= 'Z' {
+			lower[i] = c + 'a' - 'A'
 		}
 	}
-	if s, ok := t.known[string(buf[:n])]; ok {
+	name := printable.AppendHost(buf[:0], lower[:n], maxName)
+	if s, ok := t.known[string(name)]; ok {
 		return s
 	}
 	if len(t.known) >= maxNames {
@@ -107,7 +107,7 @@ func (t *names) clean(b []byte) *string {
 		clear(t.known)
 		clear(t.recent[:])
 	}
-	s := string(buf[:n])
+	s := string(name)
 	t.known[s] = &s
 	return &s
 }

@@ -78,13 +78,13 @@ func pointerAt(msg []byte, at int) (to int, ok bool) {
 	return int(msg[at]&0x3f)<<8 | int(msg[at+1]), true
 }
 
-// hostBytes folds the bytes of a label.
+// hostBytes folds the bytes of a label. Those of other scripts stay.
 var hostBytes = func() (table [256]byte) {
 	for i := range table {
 		switch b := byte(i); {
 		case 'A' <= b && b <= 'Z':
 			table[i] = b + 'a' - 'A'
-		case 'a' <= b && b <= 'z', '0' <= b && b <= '9', b == '-', b == '_':
+		case 'a' <= b && b <= 'z', '0' <= b && b <= '9', b == '-', b == '_', b >= 0x80:
 			table[i] = b
 		default:
 			table[i] = '?'

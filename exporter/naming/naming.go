@@ -12,9 +12,7 @@
 //	what                cap         when full
 //	length of a name    128 bytes   the rest is cut
 //
-// Bytes that no authority has (RFC 3986 §3.2) are percent-encoded, as that
-// section asks for names of other scripts: so they stay apart, and nothing that a
-// client sent can steer a terminal or a page.
+// Bytes that no authority has are percent-encoded ([printable.AppendHost]).
 package naming
 
 import (
@@ -23,6 +21,7 @@ import (
 	"slices"
 
 	"github.com/keepscope/keepscope/sniffer"
+	"github.com/keepscope/keepscope/sniffer/printable"
 )
 
 // Other is the name of all servers, or client networks, that are beyond a cap.
@@ -122,31 +121,13 @@ func CompareEndpoints(a, b sniffer.Endpoint) int {
 	return cmp.Or(slices.Compare(a.Addr[:], b.Addr[:]), cmp.Compare(a.Port, b.Port))
 }
 
-// hostByte says whether a byte can stand in an authority (RFC 3986 §3.2), apart
-// from user information.
-var hostByte = func() (ok [256]bool) {
-	for _, c := range []byte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]%") {
-		ok[c] = true
-	}
-	return ok
-}()
-
 // Clean returns a name as it may stand in any view. It returns the argument, in
 // the same memory, where that is clean: nearly always.
 func Clean(name string) string {
-	if len(name) <= MaxName && name != Other && isClean(name) {
+	if len(name) <= MaxName && name != Other && printable.IsHost(name) {
 		return name
 	}
 	return clean(name)
-}
-
-func isClean(name string) bool {
-	for i := range len(name) {
-		if !hostByte[name[i]] {
-			return false
-		}
-	}
-	return true
 }
 
 // clean encodes what is not an authority's, and writes a host that is called
@@ -155,20 +136,7 @@ func clean(name string) string {
 	if name == Other {
 		return Other + "."
 	}
-	const hex = "0123456789ABCDEF"
-	out := make([]byte, 0, MaxName)
-	for i := range len(name) {
-		c := name[i]
-		switch {
-		case hostByte[c] && len(out) < MaxName:
-			out = append(out, c)
-		case !hostByte[c] && len(out)+3 <= MaxName:
-			out = append(out, '%', hex[c>>4], hex[c&15])
-		default:
-			return string(out)
-		}
-	}
-	return string(out)
+	return string(printable.AppendHost(make([]byte, 0, MaxName), name, MaxName))
 }
 
 // The networks by which clients are told apart where their addresses are not to

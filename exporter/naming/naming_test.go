@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/keepscope/keepscope/sniffer"
+	"github.com/keepscope/keepscope/sniffer/printable"
 )
 
 func TestClean(t *testing.T) {
@@ -42,7 +43,7 @@ func FuzzClean(f *testing.F) {
 	f.Add("\x1b]0;x\a")
 	f.Fuzz(func(t *testing.T, in string) {
 		got := Clean(in)
-		if len(got) > MaxName || got == Other || !isClean(got) || Clean(got) != got {
+		if len(got) > MaxName || got == Other || !printable.IsHost(got) || Clean(got) != got {
 			t.Errorf("%q becomes %q", in, got)
 		}
 	})
