@@ -21,7 +21,7 @@ import (
 type compareCmd struct {
 	Before string `arg:"" help:"A capture, or a report saved with --output json, plain or compressed by gzip or zstd; '-' is standard input."`
 	After  string `arg:"" help:"The same, of what is to be compared with it."`
-	Output string `short:"o" enum:"text,json" default:"text" help:"What to print: ${enum}."`
+	Output string `short:"o" enum:"text,markdown,json" default:"text" help:"What to print: ${enum}; markdown is for a ticket."`
 	Filter string `placeholder:"BPF" help:"Of captures, analyse only frames that match, in tcpdump's language."`
 	analysis
 }
@@ -43,8 +43,11 @@ func (c *compareCmd) Run(ctx context.Context, con console, log *slog.Logger) err
 		return err
 	}
 	cmp := report.Compare(before, after)
-	if c.Output == "json" {
+	switch c.Output {
+	case "json":
 		return cmp.WriteJSON(con.out)
+	case "markdown":
+		return cmp.WriteMarkdown(con.out)
 	}
 	return cmp.WriteText(con.out, textOptions(con.out))
 }

@@ -18,9 +18,9 @@ type mergeCmd struct {
 	Reports    []string      `arg:"" name:"report" help:"Reports saved with --output json, plain or compressed by gzip or zstd, or a folder of them (*.json, *.json.gz, *.json.zst)."`
 	Wait       int           `placeholder:"N" help:"Wait until there are so many reports."`
 	Timeout    time.Duration `default:"1h" help:"With --wait: how long at most."`
-	Output     string        `short:"o" enum:"text,json" default:"text" help:"What to print: ${enum}; json can be merged again."`
+	Output     string        `short:"o" enum:"text,markdown,json" default:"text" help:"What to print: ${enum}; markdown is a report for a ticket, json can be merged again."`
 	MaxServers int           `default:"1000" help:"Servers that are called by their name; beyond, they are counted as 'other'."`
-	Findings   whole         `default:"3" placeholder:"N" help:"With --output text: tell so many findings with their whole advice, or 'all'."`
+	Findings   whole         `default:"3" placeholder:"N" help:"With --output text or markdown: tell so many findings with their whole advice, or 'all'."`
 	Save       string        `placeholder:"FILE" help:"Write to this file, which is replaced once all is written, in place of standard output."`
 }
 
@@ -57,9 +57,7 @@ func (m *mergeCmd) Run(ctx context.Context, con console) error {
 		if m.Output == "json" {
 			return r.WriteJSON(con.out)
 		}
-		options := textOptions(con.out)
-		options.Findings = int(m.Findings)
-		return r.WriteText(con.out, options)
+		return writeReport(r, con.out, m.Output, m.Findings)
 	})
 }
 

@@ -19,9 +19,9 @@ import (
 
 // outputFlags are the flags of the commands that end with a report.
 type outputFlags struct {
-	Output    string `short:"o" enum:"text,json,ndjson,parquet" default:"text" help:"What to print: ${enum}; parquet is a file with a row for each connection."`
+	Output    string `short:"o" enum:"text,markdown,json,ndjson,parquet" default:"text" help:"What to print: ${enum}; markdown is a report for a ticket, parquet is a file with a row for each connection."`
 	Exchanges bool   `help:"With --output ndjson: a line for each exchange, too."`
-	Findings  whole  `default:"3" placeholder:"N" help:"With --output text: tell so many findings with their whole advice, or 'all'."`
+	Findings  whole  `default:"3" placeholder:"N" help:"With --output text or markdown: tell so many findings with their whole advice, or 'all'."`
 }
 
 // whole is how many findings are told with their whole advice; below 0 all are.
@@ -128,9 +128,17 @@ func (o *output) print(p *pipeline, capture report.Capture) error {
 		r, err := p.mergeable(capture)
 		return errors.Join(r.WriteJSON(o.to), err)
 	}
-	options := textOptions(o.to)
-	options.Findings = int(o.Findings)
-	return p.report(capture).WriteText(o.to, options)
+	return writeReport(p.report(capture), o.to, o.Output, o.Findings)
+}
+
+// writeReport writes a report for people, as text or Markdown.
+func writeReport(r *report.Report, to io.Writer, output string, told whole) error {
+	options := textOptions(to)
+	options.Findings = int(told)
+	if output == "markdown" {
+		return r.WriteMarkdown(to, options)
+	}
+	return r.WriteText(to, options)
 }
 
 // close removes what the output kept on disk.

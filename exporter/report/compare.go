@@ -298,19 +298,33 @@ func (c *Comparison) WriteText(w io.Writer, o TextOptions) error {
 func (p *page) changes(title string, list []Change) {
 	p.line(p.in(dim, prose.Pad(title, 38)+prose.PadLeft("BEFORE", 12)+prose.PadLeft("AFTER", 12)))
 	under := false
+	for _, l := range compared(list) {
+		if l.estimated && !under {
+			p.line(p.in(dim, "ENCRYPTED, ESTIMATED"))
+			under = true
+		}
+		p.line(prose.Pad(l.name, 38), prose.PadLeft(l.before, 12), prose.PadLeft(l.after, 12), "  ", p.judgement(l.Change))
+	}
+}
+
+// A comparedLine is a figure before and after, in words.
+type comparedLine struct {
+	Change
+	name, before, after string
+	estimated           bool
+}
+
+// compared words the figures that have a value.
+func compared(list []Change) (lines []comparedLine) {
 	for _, f := range slices.Concat(figures, estimatedFigures) {
 		c := find(list, f.name)
 		if c.Before == nil && c.After == nil {
 			continue
 		}
 		name, estimated := strings.CutPrefix(f.name, estimatedPrefix)
-		if estimated && !under {
-			p.line(p.in(dim, "ENCRYPTED, ESTIMATED"))
-			under = true
-		}
-		p.line(prose.Pad(words(name), 38), prose.PadLeft(valueText(c.Before, f.text), 12),
-			prose.PadLeft(valueText(c.After, f.text), 12), "  ", p.judgement(c))
+		lines = append(lines, comparedLine{c, words(name), valueText(c.Before, f.text), valueText(c.After, f.text), estimated})
 	}
+	return lines
 }
 
 // words is the figure's name for people, to whom the value says its unit.
@@ -326,32 +340,46 @@ func valueText(v *float64, text func(float64) string) string {
 }
 
 func (p *page) judgement(c Change) string {
+	s := red
+	if c.Better != nil && *c.Better {
+		s = green
+	}
+	return p.in(s, c.judgement())
+}
+
+// judgement says whether a change is for the better; empty where neither.
+func (c *Change) judgement() string {
 	switch {
 	case c.Better == nil:
 		return ""
 	case *c.Better:
-		return p.in(green, "better")
+		return "better"
 	}
-	return p.in(red, "worse")
+	return "worse"
 }
 
 const maxCompared = 20
+
+// figures are a server's effectiveness and waste before and after, and the change by
+// which it is judged.
+func (d *ServerDelta) figures() (effect, waste string, judged Change) {
+	prefix, mark := d.prefix(), ""
+	if prefix != "" {
+		mark = "~"
+	}
+	e, w := find(d.Changes, prefix+"effectiveness"), find(d.Changes, prefix+perRequest)
+	return mark + valueText(e.Before, prose.Percent) + " → " + valueText(e.After, prose.Percent),
+		mark + valueText(w.Before, perText) + " → " + valueText(w.After, perText), w
+}
 
 func (p *page) deltas(list []ServerDelta) {
 	nameWidth := p.width - 1 - 48
 	p.line(p.in(dim, prose.Pad("SERVER", nameWidth)+prose.PadLeft("EFFECTIVENESS", 20)+prose.PadLeft("WASTED/1000 REQ.", 20)))
 	for i := range list[:min(len(list), maxCompared)] {
 		d := &list[i]
-		prefix := d.prefix()
-		mark := ""
-		if prefix != "" {
-			mark = "~"
-		}
-		e, w := find(d.Changes, prefix+"effectiveness"), find(d.Changes, prefix+perRequest)
+		effect, waste, judged := d.figures()
 		p.line(prose.Pad(prose.Shorten(printable.Text(d.Name), nameWidth-1), nameWidth),
-			prose.PadLeft(mark+valueText(e.Before, prose.Percent)+" → "+valueText(e.After, prose.Percent), 20),
-			prose.PadLeft(mark+valueText(w.Before, perText)+" → "+valueText(w.After, perText), 20),
-			"  ", p.judgement(w))
+			prose.PadLeft(effect, 20), prose.PadLeft(waste, 20), "  ", p.judgement(judged))
 	}
 	if more := len(list) - maxCompared; more > 0 {
 		p.line(p.in(dim, "and "+prose.Plural(uint64(more), "more server")))

@@ -46,6 +46,8 @@ type Capture struct {
 	Interfaces        []string          `json:"interfaces,omitempty"`
 	LinkTypes         []string          `json:"link_types,omitempty"`
 	Filter            string            `json:"filter,omitempty"`
+	Server            string            `json:"server,omitempty"` // the report is of this one only, as naming.IsCalled has it
+	Span              *Span             `json:"span,omitempty"`   // nil where the whole capture was read
 	ReuseWindow       float64           `json:"reuse_window_seconds,omitempty"`
 	FirstPacket       time.Time         `json:"first_packet,omitzero"`
 	LastPacket        time.Time         `json:"last_packet,omitzero"`
@@ -62,6 +64,13 @@ type Capture struct {
 	Shard             *Shard            `json:"shard,omitempty"`                      // nil where it is all of the capture
 	UnwatchedPairs    uint64            `json:"unwatched_pair_connections,omitempty"` // Build sets it
 	FoldedConnections uint64            `json:"folded_connections,omitempty"`         // in "other"; Build sets it
+}
+
+// A Span is the part of a capture's time that was read.
+type Span struct {
+	Since   time.Time `json:"since,omitzero"` // zero: from the first packet
+	Until   time.Time `json:"until,omitzero"` // zero: to the last one; its own packets are left out
+	LeftOut uint64    `json:"packets_left_out"`
 }
 
 // Dropped counts the packets that were lost before they were analysed.

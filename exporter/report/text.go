@@ -33,6 +33,9 @@ const (
 func (r *Report) WriteText(w io.Writer, o TextOptions) error {
 	p := newPage(o)
 	p.source(&r.Capture)
+	if chosen := r.Capture.Chosen(); chosen != "" {
+		p.wrapped(dim, "", plain, chosen)
+	}
 	p.blank()
 	p.headline(&r.Capture, &r.Totals)
 	p.honesty(&r.Capture, &r.Totals)
@@ -110,22 +113,7 @@ func (p *page) wrapped(s style, lead string, leadStyle style, text string) {
 }
 
 func (p *page) source(c *Capture) {
-	names := c.Files
-	if len(names) == 0 {
-		names = c.Interfaces
-	}
-	from := "capture"
-	if len(names) > 0 {
-		from = prose.Shorten(printable.Text(names[0]), 32)
-	}
-	if len(names) > 1 {
-		from += fmt.Sprintf(" and %d more", len(names)-1)
-	}
-	parts := []string{from}
-	if !c.FirstPacket.IsZero() {
-		parts = append(parts, c.FirstPacket.UTC().Format(time.DateTime), prose.Seconds(c.LastPacket.Sub(c.FirstPacket).Seconds()))
-	}
-	parts = append(parts, prose.Plural(c.Packets, "packet"), prose.Bytes(c.Bytes))
+	parts := append([]string{c.name()}, c.facts()...)
 	text := strings.Join(parts, " · ")
 	for len(parts) > 2 && utf8.RuneCountInString(text) > p.width-12 {
 		parts = slices.Delete(parts, 1, 2) // the date first
@@ -134,50 +122,124 @@ func (p *page) source(c *Capture) {
 	p.line(p.in(bold, "keepscope"), p.in(dim, "  "+text))
 }
 
+// name is that of the first file or interface, and how many others there are.
+func (c *Capture) name() string {
+	names := c.Files
+	if len(names) == 0 {
+		names = c.Interfaces
+	}
+	switch len(names) {
+	case 0:
+		return "capture"
+	case 1:
+		return prose.Shorten(printable.Text(names[0]), 32)
+	}
+	return prose.Shorten(printable.Text(names[0]), 32) + fmt.Sprintf(" and %d more", len(names)-1)
+}
+
+// facts are when the capture began, how long it is, and of how much.
+func (c *Capture) facts() (list []string) {
+	if !c.FirstPacket.IsZero() {
+		list = append(list, moment(c.FirstPacket), prose.Seconds(c.LastPacket.Sub(c.FirstPacket).Seconds()))
+	}
+	return append(list, prose.Plural(c.Packets, "packet"), prose.Bytes(c.Bytes))
+}
+
+// moment writes a time as every output has it.
+func moment(t time.Time) string { return t.UTC().Format(time.DateTime) + " UTC" }
+
+// Chosen says which part of a capture the figures are of. It is empty where they are of
+// all of it.
+func (c *Capture) Chosen() string {
+	var parts []string
+	if c.Server != "" {
+		parts = append(parts, "of server "+printable.Text(c.Server))
+	}
+	if c.Filter != "" {
+		parts = append(parts, "of frames that match "+printable.Text(c.Filter))
+	}
+	if s := c.Span; s != nil {
+		if !s.Since.IsZero() {
+			parts = append(parts, "since "+moment(s.Since))
+		}
+		if !s.Until.IsZero() {
+			parts = append(parts, "until "+moment(s.Until))
+		}
+		parts = append(parts, prose.Plural(s.LeftOut, "packet")+" before or after are left out")
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "Only " + strings.Join(parts, ", ") + "."
+}
+
 // headline says the two figures that matter, and what they rest on.
 func (p *page) headline(c *Capture, t *Summary) {
+	if t.Connections > 0 {
+		for i, q := range t.Parts() {
+			label := "Keep-alive effectiveness"
+			if i > 0 {
+				label = " of encrypted, estimated"
+			}
+			p.effectiveness(label, &q)
+		}
+	}
+	for _, s := range headline(c, t) {
+		if s.strong != "" {
+			p.line(p.in(bold, s.strong), s.text)
+			continue
+		}
+		p.wrapped(dim, "", s.style, s.text)
+	}
+}
+
+// A claim is a sentence that may begin with what is strong in it.
+type claim struct {
+	strong, text string
+	style        style
+}
+
+// headline says what was wasted, and of how much.
+func headline(c *Capture, t *Summary) (list []claim) {
+	say := func(s style, text string) { list = append(list, claim{text: text, style: s}) }
 	if t.Connections == 0 {
-		p.line("No TCP connection was seen.")
-		return
+		say(plain, "No TCP connection was seen.")
+		return list
 	}
 	parts := t.Parts()
-	for i, q := range parts {
-		label := "Keep-alive effectiveness"
-		if i > 0 {
-			label = " of encrypted, estimated"
-		}
-		p.effectiveness(label, &q)
-	}
 	first := &parts[0]
 	if n := first.Wasted.Total; n > 0 {
-		p.line(p.in(bold, first.Mark()+prose.PluralWere(n, "handshake")+" wasted"), ": ", prose.Seconds(first.Wasted.Seconds),
-			" of waiting that was not needed.")
+		list = append(list, claim{
+			strong: first.Mark() + prose.PluralWere(n, "handshake") + " wasted",
+			text:   ": " + prose.Seconds(first.Wasted.Seconds) + " of waiting that was not needed.",
+		})
 	} else if m := missingShare(c, t); m > maxMissing {
-		p.line("Too much is missing to judge: ", prose.Percent(m), " of the traffic was not captured.")
+		say(plain, "Too much is missing to judge: "+prose.Percent(m)+" of the traffic was not captured.")
 	} else {
-		p.line("No handshake was wasted.")
+		say(plain, "No handshake was wasted.")
 	}
 	text := requestsText(first) + ", " + first.Mark() + prose.Count(first.ReusedRequests) + " of them on a used one"
 	if first.IsEstimated {
 		text += "; estimated"
 	}
-	p.wrapped(dim, "", plain, text+".")
+	say(plain, text+".")
 	for _, q := range parts[1:] {
 		text := fmt.Sprintf("Encrypted, estimated: %s, ~%s on a used one; ~%s wasted", requestsText(&q), prose.Count(q.ReusedRequests), prose.Plural(q.Wasted.Total, "handshake"))
 		if q.Wasted.Total > 0 {
 			text += ", " + prose.Seconds(q.Wasted.Seconds)
 		}
-		p.wrapped(dim, "", plain, text+".")
+		say(plain, text+".")
 	}
 	for i := range parts {
 		if text := parts[i].failedText(); text != "" {
-			p.wrapped(red, "", plain, text)
+			say(red, text)
 		}
 	}
 	if n := t.Probes.Connections; n > 0 {
-		p.wrapped(dim, "", plain, fmt.Sprintf("Of these %s by health checks, which are left out of effectiveness: %s, %s wasted.",
+		say(dim, fmt.Sprintf("Of these %s by health checks, which are left out of effectiveness: %s, %s wasted.",
 			prose.PluralWere(n, "connection"), prose.Plural(t.Probes.Requests, "request"), prose.Plural(t.Probes.Wasted, "handshake")))
 	}
+	return list
 }
 
 // failedText says how many requests failed, and how; empty where none did.
@@ -347,13 +409,10 @@ func (s *Server) title(width int) string {
 }
 
 func (p *page) server(name string, q *Part, cause bool) {
-	effect, effectStyle := "–", dim
+	effect, per, top := q.figures()
+	effectStyle := dim
 	if v := q.Effectiveness; v != nil {
-		effect, effectStyle = q.Mark()+prose.Percent(*v), grade(*v)
-	}
-	per := "–"
-	if q.RequestsPerConn.Max > 0 {
-		per = q.Mark() + perText(q.RequestsPerConn.Mean)
+		effectStyle = grade(*v)
 	}
 	row := []string{
 		name,
@@ -364,11 +423,25 @@ func (p *page) server(name string, q *Part, cause bool) {
 		prose.PadLeft(q.Mark()+prose.Count(q.Wasted.Total), 9),
 	}
 	if cause {
-		if top := q.causes(); len(top) > 0 {
-			row = append(row, "  ", p.in(dim, top[0].name))
-		}
+		row = append(row, "  ", p.in(dim, top))
 	}
 	p.line(row...)
+}
+
+// figures are a row's effectiveness and requests per connection, – where they have no
+// value, and the cause that wasted most.
+func (q *Part) figures() (effect, per, cause string) {
+	effect, per = "–", "–"
+	if v := q.Effectiveness; v != nil {
+		effect = q.Mark() + prose.Percent(*v)
+	}
+	if q.RequestsPerConn.Max > 0 {
+		per = q.Mark() + perText(q.RequestsPerConn.Mean)
+	}
+	if top := q.causes(); len(top) > 0 {
+		cause = top[0].name
+	}
+	return effect, per, cause
 }
 
 // perText writes a mean with one digit behind the point where that tells.
@@ -553,12 +626,19 @@ func leastBalanced(list []Server) (worst *Server) {
 	return worst
 }
 
-func (p *page) findings(r *Report, whole int) {
-	if whole == 0 {
-		whole = findings.Whole
-	} else if whole < 0 {
-		whole = len(r.Findings)
+// wholeFindings is how many findings are told with their whole advice.
+func wholeFindings(r *Report, asked int) int {
+	switch {
+	case asked == 0:
+		return findings.Whole
+	case asked < 0:
+		return len(r.Findings)
 	}
+	return asked
+}
+
+func (p *page) findings(r *Report, whole int) {
+	whole = wholeFindings(r, whole)
 	for _, e := range r.Explained {
 		p.wrapped(plain, "", plain, e)
 	}

@@ -51,9 +51,14 @@ func Text(list []Finding, width, whole int) (lines []Line) {
 	return lines
 }
 
-// line tells a finding in one line: its code, where, and what it lost.
+// line tells a finding in one line.
 func (f *Finding) line(number, width int) Line {
 	lead := fmt.Sprintf("%d. ", number)
+	return Line{lead, cut(f.brief(), max(width-len(lead), narrowest)), styles[f.Severity]}
+}
+
+// brief is a finding's code, where it holds, and what it lost.
+func (f *Finding) brief() string {
 	text := f.Code
 	if where := f.where(); where != "" {
 		text += ", " + where
@@ -61,7 +66,7 @@ func (f *Finding) line(number, width int) Line {
 	if lost := f.lost(); lost != "" {
 		text += ": " + lost
 	}
-	return Line{lead, cut(text, max(width-len(lead), narrowest)), styles[f.Severity]}
+	return text
 }
 
 // whole tells a finding with its advice, who has the habit, and one example.
