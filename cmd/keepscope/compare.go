@@ -19,11 +19,12 @@ import (
 
 // compareCmd is 'keepscope compare'.
 type compareCmd struct {
-	Before string `arg:"" help:"A capture, or a report saved with --output json, plain or compressed by gzip or zstd; '-' is standard input."`
-	After  string `arg:"" help:"The same, of what is to be compared with it."`
-	Output string `short:"o" enum:"text,markdown,json" default:"text" help:"What to print: ${enum}; markdown is for a ticket."`
-	Filter string `placeholder:"BPF" help:"Of captures, analyse only frames that match, in tcpdump's language."`
-	analysis
+	Before   string `arg:"" help:"A capture, or a report saved with --output json, plain or compressed by gzip or zstd; '-' is standard input."`
+	After    string `arg:"" help:"The same, of what is to be compared with it."`
+	Output   string `group:"Output:" short:"o" enum:"text,markdown,json" default:"text" help:"What to print: ${enum}; markdown is for a ticket."`
+	Server   string `group:"Output:" placeholder:"NAME|ADDR" help:"Of captures, compare only what is said of this server: its name, its address or address:port."`
+	part     `group:"Analysis:"`
+	analysis `group:"Analysis:"`
 }
 
 // Run prints how the figures of two captures differ.
@@ -55,7 +56,7 @@ func (c *compareCmd) Run(ctx context.Context, con console, log *slog.Logger) err
 // load returns the report of a file: the one that it is, or that of the
 // capture that it is. "-" is standard input.
 func (c *compareCmd) load(ctx context.Context, con console, log *slog.Logger, path string) (*report.Report, error) {
-	r := readCmd{Files: []string{path}, Filter: c.Filter, analysis: c.analysis}
+	r := readCmd{Files: []string{path}, Server: c.Server, part: c.part, analysis: c.analysis}
 	if path == "-" {
 		from := con.in
 		if f, ok := from.(*os.File); ok {
@@ -78,6 +79,9 @@ func (c *compareCmd) load(ctx context.Context, con console, log *slog.Logger, pa
 	p, capture, err := r.analyse(ctx, con, log, listen{})
 	if err != nil {
 		return nil, err
+	}
+	if err := p.checkServer(c.Server); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return p.report(capture), nil
 }

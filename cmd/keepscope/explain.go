@@ -20,13 +20,13 @@ import (
 // explainCmd is 'keepscope explain'.
 type explainCmd struct {
 	Files      []string `arg:"" name:"file" help:"Capture files, as for 'keepscope read'."`
-	Server     string   `group:"Which:" placeholder:"NAME" help:"Only connections to this server: its name, or address:port."`
+	Server     string   `group:"Which:" placeholder:"NAME|ADDR" help:"Only connections to this server: its name, its address or address:port."`
 	Cause      string   `group:"Which:" placeholder:"CAUSE" help:"Only handshakes wasted by this cause, server_idle say, or connections lost by this reason."`
 	Connection string   `group:"Which:" placeholder:"ID" help:"The connection with this id, as other outputs name it."`
 	Client     string   `group:"Which:" placeholder:"ADDR[:PORT]" help:"Only connections of this client."`
 	Limit      int      `group:"Which:" default:"1" help:"How many stories at most."`
 	Output     string   `group:"Output:" short:"o" enum:"text,svg,html,json" default:"text" help:"What to print: ${enum}. svg draws one story."`
-	Filter     string   `group:"Analysis:" placeholder:"BPF" help:"Analyse only frames that match, in tcpdump's language."`
+	part       `group:"Analysis:"`
 	analysis   `group:"Analysis:"`
 }
 
@@ -46,7 +46,7 @@ func (e *explainCmd) Run(ctx context.Context, con console, log *slog.Logger) err
 	if err := errors.Join(e.analysis.check(), err); err != nil {
 		return err
 	}
-	r := readCmd{Files: e.Files, Filter: e.Filter, analysis: e.analysis}
+	r := readCmd{Files: e.Files, part: e.part, analysis: e.analysis}
 	var stores story.Stores
 	traced := max(int(e.MaxMemory)/storyMemory/traceBytes, e.Workers)
 	l := listen{traces: tracedExchanges, maxTraced: traced, each: []func(int) fact.Observer{func(int) fact.Observer {

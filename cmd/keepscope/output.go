@@ -14,7 +14,9 @@ import (
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter/events"
+	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/sniffer"
 )
 
 // outputFlags are the flags of the commands that end with a report.
@@ -52,6 +54,7 @@ type output struct {
 	workers   int
 	part      bool // a shard's: what other shards' connections tell stays open
 	sorters   []*events.Sorter
+	server    string     // whose connections are listed; empty for all
 	live      *liveLines // where lines are not to wait
 	rows      *liveRows  // where rows are not to
 }
@@ -105,7 +108,7 @@ func (o *output) listen() listen {
 		}
 		s.Open = o.part
 		o.sorters = append(o.sorters, s)
-		return &lines{sorter: s, exchanges: o.Exchanges}
+		return &lines{sorter: s, exchanges: o.Exchanges, server: o.server}
 	}}}
 }
 
@@ -168,15 +171,24 @@ func colorAllowed() bool { return os.Getenv("NO_COLOR") == "" }
 type lines struct {
 	sorter    *events.Sorter
 	exchanges bool
+	server    string // that is listed; empty for all
 }
 
 func (l *lines) Exchange(e *fact.Exchange) {
-	if l.exchanges {
+	if l.exchanges && l.lists(e.ServerName, e.Server) {
 		l.sorter.Exchange(e)
 	}
 }
 
-func (l *lines) Connection(c *fact.Connection) { l.sorter.Connection(c) }
+func (l *lines) Connection(c *fact.Connection) {
+	if l.lists(c.ServerName, c.Server) {
+		l.sorter.Connection(c)
+	}
+}
+
+func (l *lines) lists(name string, server sniffer.Endpoint) bool {
+	return l.server == "" || naming.IsCalled(l.server, naming.Clean(name), server)
+}
 
 // flushAfter is how long a line may wait for others.
 const flushAfter = 200 * time.Millisecond

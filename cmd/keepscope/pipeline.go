@@ -1,14 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/analyzer/fact"
 	analyzerrun "github.com/keepscope/keepscope/analyzer/run"
 	"github.com/keepscope/keepscope/exporter/events"
+	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/exporter/tally"
 	"github.com/keepscope/keepscope/reassembly"
@@ -116,7 +121,9 @@ func (p *pipeline) report(capture report.Capture) *report.Report {
 func (p *pipeline) mergeable(capture report.Capture) (r *report.Report, err error) {
 	p.complete(&capture, p.reader.Decoder.Stats())
 	var m *report.Mergeable
-	p.tally.Detail(func(s *tally.Sum) { m, err = report.NewMergeable(s, &capture) })
+	if capture.Server == "" { // else it would be merged with the others
+		p.tally.Detail(func(s *tally.Sum) { m, err = report.NewMergeable(s, &capture) })
+	}
 	r = p.build(capture, true)
 	r.Mergeable = m
 	return r, err
@@ -147,6 +154,34 @@ func (p *pipeline) build(capture report.Capture, final bool) (r *report.Report) 
 	p.tally.Detail(func(s *tally.Sum) { r = report.Build(s, capture, final) })
 	return r
 }
+
+// checkServer says that there is no such server, and which there are.
+func (p *pipeline) checkServer(asked string) error {
+	if asked == "" {
+		return nil
+	}
+	var known []string
+	found := false
+	p.tally.View(func(s *tally.Sum) {
+		for _, r := range s.Rows {
+			found = found || naming.IsCalled(asked, r.Label(), r.Endpoint)
+			known = append(known, r.Label())
+		}
+	})
+	if found {
+		return nil
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	there := strings.Join(known[:min(len(known), maxKnown)], ", ")
+	if more := len(known) - maxKnown; more > 0 {
+		there += fmt.Sprintf(" and %d more", more)
+	}
+	return fmt.Errorf("--server=%s: there is no such server; there is %s", asked, cmp.Or(there, "none"))
+}
+
+// maxKnown is how many servers are named where another is asked for.
+const maxKnown = 8
 
 // reassembly sums up what the workers' assemblers counted, each between two of
 // its batches.

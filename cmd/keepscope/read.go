@@ -28,11 +28,12 @@ type readCmd struct {
 	Shard   shard    `group:"Analysis:" placeholder:"I/N" help:"Analyse only one in N of the pairs of hosts, I being from 0: 'keepscope merge' adds the N reports up to what one run says."`
 	Save    string   `group:"Output:" placeholder:"FILE" help:"Write to this file, which is replaced once all is written, in place of standard output."`
 	Records string   `group:"Output:" placeholder:"FILE" help:"Write a row for each connection to this Parquet file, too, which is replaced once all is written."`
-	Filter  string   `group:"Analysis:" placeholder:"BPF" help:"Analyse only frames that match, in tcpdump's language."`
+	Server  string   `group:"Output:" placeholder:"NAME|ADDR" help:"Report on this server only, and list only its connections: its name, its address or address:port. All is analysed, so that what is said of it is the same."`
 
 	MetricsFile string `group:"Metrics:" placeholder:"FILE" help:"Write the metrics that 'keepscope run' would have shown to this file, too, for node_exporter's textfile collector. The file is replaced at once, also behind a symbolic link; a pipe is written to."`
 	metricFlags `embed:"" group:"Metrics:" set:"max_servers=1000"`
 	outputFlags `group:"Output:"`
+	part        `group:"Analysis:"`
 	analysis    `group:"Analysis:"`
 
 	opened *capfile.File // in place of Files, where it is set
@@ -56,11 +57,11 @@ func (r *readCmd) print(ctx context.Context, con console, log *slog.Logger) erro
 		return err
 	}
 	out := r.output(con, int64(r.MaxMemory)/4, r.Workers)
-	out.part = r.Shard.Of > 0
+	out.part, out.server = r.Shard.Of > 0, r.Server
 	defer out.close()
 	l := r.listen(out)
 	records := outputFlags{Output: "parquet"}.output(con, int64(r.MaxMemory)/4, r.Workers)
-	records.part = out.part
+	records.part, records.server = out.part, r.Server
 	defer records.close()
 	if r.Records != "" {
 		more := records.listen()
@@ -69,6 +70,9 @@ func (r *readCmd) print(ctx context.Context, con console, log *slog.Logger) erro
 	p, capture, readErr := r.analyse(ctx, con, log, l)
 	if p == nil {
 		return readErr
+	}
+	if err := p.checkServer(r.Server); err != nil {
+		return errors.Join(err, readErr)
 	}
 	// None of them takes the others with it.
 	return errors.Join(metrics.write(p, capture), r.writeRecords(records, p), out.print(p, capture), readErr)
@@ -112,10 +116,11 @@ func (r *readCmd) analyse(ctx context.Context, con console, log *slog.Logger, l 
 	collectSeldom()
 	merged := capfile.Merge(files...)
 	defer func() { _ = merged.Close() }() // it was only read
-	var src sniffer.Source = merged
+	span := &span{Source: merged, part: r.part}
+	var src sniffer.Source = span
 	var left uint64 // packets of link types that are not supported
 	if r.Filter != "" {
-		if src, err = pcap.NewFilter(supportedLinks(merged, &left), r.Filter); err != nil {
+		if src, err = pcap.NewFilter(supportedLinks(span, &left), r.Filter); err != nil {
 			return nil, c, usageError{err}
 		}
 	}
@@ -139,7 +144,15 @@ func (r *readCmd) analyse(ctx context.Context, con console, log *slog.Logger, l 
 	case left > 0:
 		log.Warn("packets of a link type that is not supported were left out", "packets", left, "link_types", strings.Join(links, ", "))
 	}
-	return p, r.capture(merged), err
+	if err := span.check(); err != nil {
+		return nil, c, err
+	}
+	c = r.capture(merged)
+	if !span.whole() {
+		c.Span = &span.Span
+		log.Info("packets outside of --since and --until were left out", "packets", span.LeftOut)
+	}
+	return p, c, err
 }
 
 // supportedLinks leaves out and counts the frames whose link type is not decoded.
@@ -236,7 +249,7 @@ func inFolders(paths []string) (files []string, err error) {
 
 // capture describes the files for the report.
 func (r *readCmd) capture(m *capfile.Merged) report.Capture {
-	c := report.Capture{Files: r.read, Filter: r.Filter, CutShort: errors.Is(m.Warning(), capfile.ErrTruncated)}
+	c := report.Capture{Files: r.read, Filter: r.Filter, Server: r.Server, CutShort: errors.Is(m.Warning(), capfile.ErrTruncated)}
 	for _, i := range m.Interfaces() {
 		if i.Name != "" && !slices.Contains(c.Interfaces, i.Name) {
 			c.Interfaces = append(c.Interfaces, i.Name)

@@ -19,6 +19,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/printable"
@@ -109,6 +110,13 @@ func (s *Server) Label() string {
 		return s.Name
 	}
 	return s.Endpoint.String()
+}
+
+// IsCalled says whether a server is who somebody asks for: by its name, with or without
+// the port in it, by its address and port, or by its address.
+func IsCalled(asked, name string, server sniffer.Endpoint) bool {
+	host := strings.TrimRight(name, "0123456789")
+	return asked == name || asked+":" == host || asked == server.String() || asked == server.Addr.Netip().String()
 }
 
 // Compare orders servers by direction, name, address and port.

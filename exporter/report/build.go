@@ -12,7 +12,7 @@ import (
 
 // Build makes the report of what was counted. A final one settles the reasons that a
 // server's other connections tell; while packets are still read a reason counts as it
-// was told.
+// was told. Of one server it says what the report of all says of it.
 func Build(sum *tally.Sum, c Capture, final bool) *Report {
 	endpoints, resettled := sum.Endpoints(final)
 	list := groups(sum.Rows)
@@ -24,9 +24,13 @@ func Build(sum *tally.Sum, c Capture, final bool) *Report {
 	all := habits(list)
 	r := &Report{Schema: Schema, Capture: c, Servers: []Server{}, Limits: met(slices.Concat(c.Limits, sum.Limits())), Resettled: resettled}
 	r.Capture.UnwatchedPairs = unwatched
+	w := newWeigher(&c, list, endpoints) // what it weighs may rest on other servers
+	if c.Server != "" {
+		w.list = slices.DeleteFunc(slices.Clone(list), func(g *group) bool { return !g.is(c.Server) })
+	}
 	var total tally.Figures
 	var probers []prober
-	for _, g := range list {
+	for _, g := range w.list {
 		g.findProbers(all)
 		total.Merge(&g.sum)
 		probers = append(probers, g.probers...)
@@ -39,7 +43,7 @@ func Build(sum *tally.Sum, c Capture, final bool) *Report {
 			r.Totals.Ports = s.Ports
 		}
 	}
-	f := newWeigher(&c, list, endpoints).figures(&total, probers)
+	f := w.figures(&total, probers)
 	r.Findings = append([]findings.Finding{}, findings.Evaluate(f)...)
 	r.Explained, r.Undecided = findings.Explain(f, r.Findings), findings.Undecided(f)
 	return r

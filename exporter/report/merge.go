@@ -83,7 +83,7 @@ func (m *Merger) Add(r *Report) error {
 	case r.Schema < Schema:
 		return errors.New("it is a report of schema 1, which has no histograms: read its capture again with this version")
 	case r.Mergeable == nil:
-		return errors.New("it has no histograms (\"mergeable\"): give what 'keepscope read --output json' wrote")
+		return errors.New("it has no histograms (\"mergeable\"): give what 'keepscope read --output json' wrote without --server")
 	}
 	c := &r.Capture
 	if m.captures > 0 && c.ReuseWindow != m.capture.ReuseWindow {

@@ -95,6 +95,11 @@ func hops(name string, rows []*tally.Row) (list []*group) {
 	return list
 }
 
+// is says whether the group is the server that somebody asks for.
+func (g *group) is(asked string) bool {
+	return slices.ContainsFunc(g.all, func(m *member) bool { return naming.IsCalled(asked, m.rows[0].Label(), m.Endpoint) })
+}
+
 func (g *group) add(r *tally.Row) {
 	g.sum.Merge(&r.Figures)
 	g.sum.MergeDetail(&r.Figures)

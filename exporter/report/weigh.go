@@ -59,6 +59,9 @@ func newWeigher(c *Capture, list []*group, endpoints []*tally.Endpoint) *weigher
 func (w *weigher) figures(total *tally.Figures, probers []prober) *findings.Figures {
 	f := &findings.Figures{Scans: w.scans(), Totals: w.server(&group{sum: *total, probers: probers})}
 	f.Totals.Clients = nil
+	if w.capture.Server != "" {
+		f.Scans = nil // they are of no one server
+	}
 	f.Capture = findings.Capture{
 		Seconds: w.seconds(), Packets: w.capture.Packets, Dropped: w.capture.Dropped.Total(),
 		Bytes: total.Bytes[0] + total.Bytes[1], Missing: max(w.capture.Reassembly.MissingBytes, total.Missing),
@@ -505,7 +508,7 @@ func (w *weigher) singles() (list []findings.Single) {
 	for _, known := range w.records {
 		for _, k := range known {
 			byID[k.ID] = k.Record
-			if k.Cause != fact.NoCause {
+			if k.Cause != fact.NoCause && slices.Contains(w.list, k.group) {
 				wasted = append(wasted, k)
 			}
 		}

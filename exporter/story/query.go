@@ -6,11 +6,12 @@ import (
 	"slices"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/exporter/naming"
 )
 
 // A Query chooses stories. What is zero does not matter.
 type Query struct {
-	Server     string     // what it is called, or its address and port
+	Server     string     // as naming.IsCalled has it
 	Cause      fact.Cause // of a wasted handshake, or the reason by which a connection was lost
 	Connection uint64
 	Client     netip.AddrPort // port 0 is any
@@ -19,7 +20,7 @@ type Query struct {
 
 // matches says whether a connection is what is asked for.
 func (q *Query) matches(l *lane, cause fact.Cause) bool {
-	if q.Server != "" && q.Server != l.name && q.Server != l.server.String() ||
+	if q.Server != "" && !naming.IsCalled(q.Server, l.name, l.server) ||
 		q.Cause != fact.NoCause && q.Cause != cause ||
 		q.Connection != 0 && q.Connection != l.id {
 		return false
