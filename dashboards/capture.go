@@ -271,7 +271,7 @@ func connectionLog() *timeseries.PanelBuilder {
 	return paint(lines(text{
 		title: "Log of connections",
 		unit:  unitRate,
-		about: "Lines written to the log of connections (--log-connections), and lines that it lost because its disk was slow. Good: none lost; no figure of the dashboards depends on it. 0 where no log is written.",
+		about: "Lines written to the log of connections (--log-connections) and events pushed (--otlp-logs-endpoint), and those that were lost because the disk or the endpoint was slow. Good: none lost; no figure of the dashboards depends on it. 0 where no log is written.",
 		empty: noSidecar,
 	},
 		query{expr: sum(nil, s.rate(rateInterval, exporter.LogLines)), legend: "written"},

@@ -203,8 +203,8 @@ var Metrics = []Metric{
 
 	{Servers, Gauge, "Values of the server label in use. At the limit, further servers are counted as other.", false, nil},
 	{ServerLimit, Gauge, "Cap on the values of the server label (--max-servers).", false, nil},
-	{LogLines, Counter, "Lines written to the log of connections.", false, nil},
-	{LogDropped, Counter, "Lines that the log of connections lost because its disk was slow or failed.", false, nil},
+	{LogLines, Counter, "Lines written to the log of connections, and events of connections that an OTLP endpoint took.", false, nil},
+	{LogDropped, Counter, "Lines that the log of connections lost because its disk was slow or failed, and events that the OTLP endpoint did not take.", false, nil},
 	{ReuseWindow, Gauge, "How long the ideal pool keeps an idle connection (--reuse-window).", false, nil},
 	{BuildInfo, Gauge, "1, with what the program was built from.", false, []string{LabelVersion, LabelCommit, LabelGoVersion}},
 }

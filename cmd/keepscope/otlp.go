@@ -30,7 +30,7 @@ const pushTimeout = 10 * time.Second
 // startPush pushes what g gathers to the OTLP endpoint every interval. stop pushes
 // once more and ends it.
 func (r *runCmd) startPush(g prometheus.Gatherer, own *ownTraffic, log *slog.Logger) (stop func(context.Context), err error) {
-	u, err := otlpURL(r.OTLPEndpoint)
+	u, err := otlpURL("otlp-endpoint", r.OTLPEndpoint, "/v1/metrics")
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func (r *runCmd) startPush(g prometheus.Gatherer, own *ownTraffic, log *slog.Log
 		otlpmetrichttp.WithEndpointURL(u.String()),
 		otlpmetrichttp.WithTimeout(pushTimeout),
 		otlpmetrichttp.WithCompression(otlpmetrichttp.GzipCompression),
-		otlpmetrichttp.WithHTTPClient(&http.Client{Transport: own.transport(), Timeout: pushTimeout}))
+		otlpmetrichttp.WithHTTPClient(own.client()))
 	if err != nil {
 		return nil, fmt.Errorf("--otlp-endpoint: %w", err)
 	}
@@ -55,15 +55,15 @@ func (r *runCmd) startPush(g prometheus.Gatherer, own *ownTraffic, log *slog.Log
 	}, nil
 }
 
-// otlpURL completes the URL of an OTLP endpoint.
-func otlpURL(endpoint string) (*url.URL, error) {
+// otlpURL completes the URL of an OTLP endpoint by the path of what is pushed.
+func otlpURL(flag, endpoint, path string) (*url.URL, error) {
 	u, err := url.Parse(endpoint)
 	if err := takes(err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https"),
-		"otlp-endpoint", endpoint, "a URL such as http://collector:4318"); err != nil {
+		flag, endpoint, "a URL such as http://collector:4318"); err != nil {
 		return nil, err
 	}
 	if u.Path == "" || u.Path == "/" {
-		u.Path = "/v1/metrics"
+		u.Path = path
 	}
 	return u, nil
 }
@@ -160,6 +160,11 @@ func (o *ownTraffic) opened(client sniffer.Endpoint, start int64) bool {
 		}
 	}
 	return false
+}
+
+// client returns a client whose connections are known.
+func (o *ownTraffic) client() *http.Client {
+	return &http.Client{Transport: o.transport(), Timeout: pushTimeout}
 }
 
 // transport returns a transport whose connections are known.

@@ -51,6 +51,8 @@ type runCmd struct {
 	LogFormat      string `group:"Log of connections:" name:"connections-format" enum:"ndjson,parquet" default:"ndjson" help:"What the log is written as: ${enum}; parquet takes a folder."`
 	LogKeep        int    `group:"Log of connections:" default:"3" help:"Rotated files that are kept, as FILE.1 and so on."`
 
+	OTLPLogsEndpoint string `group:"Log of connections:" name:"otlp-logs-endpoint" placeholder:"URL" help:"Push an event for each connection that ends to this OTLP endpoint, e.g. http://collector:4318."`
+
 	OTLPEndpoint string        `group:"Metrics:" name:"otlp-endpoint" placeholder:"URL" help:"Push the metrics to this OTLP endpoint, too, e.g. http://collector:4318, or whole where it has a path: http://prometheus:9090/api/v1/otlp/v1/metrics."`
 	OTLPInterval time.Duration `group:"Metrics:" name:"otlp-interval" default:"30s" help:"Time between two pushes."`
 	OTLPNames    string        `group:"Metrics:" name:"otlp-names" enum:"prometheus,opentelemetry" default:"prometheus" help:"What pushed metrics are called: ${enum}. The dashboards and rules want prometheus; opentelemetry takes the names of its conventions, where these have one."`
@@ -109,6 +111,9 @@ func (m *metricFlags) local(a sniffer.Addr) bool {
 // minSnaplen is the least that pcap.Open takes.
 const minSnaplen = 64
 
+// pushes says whether the program opens connections of its own.
+func (r *runCmd) pushes() bool { return r.OTLPEndpoint != "" || r.OTLPLogsEndpoint != "" }
+
 // check says what is wrong with the flags as far as they alone tell.
 func (r *runCmd) check(ctx context.Context) error {
 	list := []error{
@@ -129,7 +134,11 @@ func (r *runCmd) check(ctx context.Context) error {
 		list = append(list, wrong("filter", err))
 	}
 	if r.OTLPEndpoint != "" {
-		_, err := otlpURL(r.OTLPEndpoint)
+		_, err := otlpURL("otlp-endpoint", r.OTLPEndpoint, "")
+		list = append(list, err)
+	}
+	if r.OTLPLogsEndpoint != "" {
+		_, err := otlpURL("otlp-logs-endpoint", r.OTLPLogsEndpoint, "")
 		list = append(list, err)
 	}
 	if r.User != "" {
@@ -156,7 +165,7 @@ type sidecar struct {
 	pipeline *pipeline
 	exporter *exporter.Exporter
 	process  *prometheus.Registry // metrics of the process itself
-	lines    connectionLog        // nil without
+	logs     []connectionLog
 	own      ownTraffic
 	live     *live
 	tap      *tap
@@ -207,8 +216,16 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		s.lines = lines
+		s.logs = append(s.logs, lines)
 		last = append(last, lines.close)
+	}
+	if r.OTLPLogsEndpoint != "" {
+		events, err := openOTLPLog(r.OTLPLogsEndpoint, r.Listen, &s.own, log)
+		if err != nil {
+			return err
+		}
+		s.logs = append(s.logs, events)
+		last = append(last, events.close)
 	}
 	r.limitMemory()
 	follow := r.followKeys(log)
@@ -255,8 +272,10 @@ func (s *sidecar) reopenAt(ctx context.Context, signals <-chan os.Signal) {
 		case <-ctx.Done():
 			return
 		case <-signals:
-			if s.lines != nil {
-				s.lines.reopen()
+			for _, l := range s.logs {
+				l.reopen()
+			}
+			if s.cmd.LogConnections != "" {
 				s.log.Info("connection log: reopened")
 			}
 		}
@@ -344,13 +363,13 @@ func (s *sidecar) build() {
 	s.process.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	cfg.Also = s.process
 	l := listen{tally: s.cmd.metricFlags.tally(local)}
-	if s.cmd.OTLPEndpoint != "" {
+	if s.cmd.pushes() {
 		s.own.local = local
 		l.wrap = s.own.leftOut
 	}
-	if s.lines != nil {
+	for _, log := range s.logs {
 		l.reuseIdle = logIdle
-		l.each = append(l.each, func(int) fact.Observer { return s.lines.observer() })
+		l.each = append(l.each, func(int) fact.Observer { return log.observer() })
 	}
 	s.pipeline = s.cmd.analysis.pipeline(l)
 	s.exporter = exporter.New(s.pipeline.tally, cfg)
@@ -360,8 +379,9 @@ func (s *sidecar) build() {
 func (s *sidecar) stages() exporter.Stages {
 	out := s.tap.stages(len(s.live.Interfaces()))
 	out.Reassembly, out.Limits, out.KeylogLines = s.pipeline.reassembly(), s.pipeline.limits(), s.cmd.keylogLines()
-	if s.lines != nil {
-		out.LogLines, out.LogDropped = s.lines.counts()
+	for _, l := range s.logs {
+		written, dropped := l.counts()
+		out.LogLines, out.LogDropped = out.LogLines+written, out.LogDropped+dropped
 	}
 	return out
 }
@@ -384,13 +404,15 @@ func (s *sidecar) report() *report.Report {
 func (s *sidecar) confine() confinement {
 	r := s.cmd
 	c := confinement{Read: r.keyFolders()}
-	if s.lines != nil && s.lines.folder() != "" {
-		c.Write = append(c.Write, s.lines.folder())
+	for _, l := range s.logs {
+		if l.folder() != "" {
+			c.Write = append(c.Write, l.folder())
+		}
 	}
 	if r.WebConfigFile != "" {
 		c.Read = append(c.Read, webFiles(r.WebConfigFile)...)
 	}
-	if r.OTLPEndpoint != "" {
+	if r.pushes() {
 		c.Read = append(c.Read, "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", machineID,
 			"/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates")
 	}

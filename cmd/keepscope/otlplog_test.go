@@ -1,0 +1,295 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	collector "go.opentelemetry.io/proto/otlp/collector/logs/v1"
+	common "go.opentelemetry.io/proto/otlp/common/v1"
+	logs "go.opentelemetry.io/proto/otlp/logs/v1"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/sniffer"
+)
+
+// An eventServer is a collector that keeps what is pushed to it.
+type eventServer struct {
+	*httptest.Server
+	mu        sync.Mutex
+	resource  map[string]string
+	scope     string
+	events    []*logs.LogRecord
+	answer    int   // a status in place of 200
+	rejects   int64 // of each request's events
+	exhausted chan struct{}
+}
+
+func newEventServer(t *testing.T) *eventServer {
+	s := &eventServer{}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if s.exhausted != nil {
+			<-s.exhausted
+		}
+		z, err := gzip.NewReader(req.Body)
+		if err != nil || req.URL.Path != "/v1/logs" || req.Header.Get("Content-Type") != "application/x-protobuf" {
+			t.Error(req.URL, req.Header, err)
+			return
+		}
+		text, err := io.ReadAll(z)
+		var pushed collector.ExportLogsServiceRequest
+		if err != nil || proto.Unmarshal(text, &pushed) != nil {
+			t.Error("no request of the protocol:", err)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.answer != 0 {
+			w.WriteHeader(s.answer)
+			return
+		}
+		for _, r := range pushed.ResourceLogs {
+			s.resource = plain(r.Resource.Attributes)
+			for _, sc := range r.ScopeLogs {
+				s.scope = sc.Scope.Name
+				s.events = append(s.events, sc.LogRecords...)
+			}
+		}
+		var answer collector.ExportLogsServiceResponse
+		if s.rejects > 0 {
+			answer.PartialSuccess = &collector.ExportLogsPartialSuccess{RejectedLogRecords: s.rejects, ErrorMessage: "too old"}
+		}
+		out, err := proto.Marshal(&answer)
+		w.Header().Set("Content-Type", "application/x-protobuf")
+		if _, failed := w.Write(out); err != nil || failed != nil {
+			t.Error(err, failed)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// plain writes attributes as text, by their names.
+func plain(list []*common.KeyValue) map[string]string {
+	m := map[string]string{}
+	for _, kv := range list {
+		m[kv.Key] = plainValue(kv.Value)
+	}
+	return m
+}
+
+func plainValue(v *common.AnyValue) string {
+	switch v := v.Value.(type) {
+	case *common.AnyValue_StringValue:
+		return v.StringValue
+	case *common.AnyValue_BoolValue:
+		return fmt.Sprint(v.BoolValue)
+	case *common.AnyValue_IntValue:
+		return fmt.Sprint(v.IntValue)
+	case *common.AnyValue_DoubleValue:
+		return strconv.FormatFloat(v.DoubleValue, 'f', -1, 64)
+	case *common.AnyValue_ArrayValue:
+		list := []string{}
+		for _, e := range v.ArrayValue.Values {
+			list = append(list, plainValue(e))
+		}
+		return fmt.Sprint(list)
+	case *common.AnyValue_KvlistValue:
+		return fmt.Sprint(plain(v.KvlistValue.Values))
+	}
+	return "none"
+}
+
+// push reads a file, gives its connections to an OTLP log and ends it.
+func push(t *testing.T, s *eventServer, args readCmd) (written, dropped uint64) {
+	t.Helper()
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=web-1")
+	l, err := openOTLPLog(s.URL, "", &ownTraffic{local: func(sniffer.Addr) bool { return false }}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if args.MaxConnections == 0 {
+		args.analysis = analysis{ReuseWindow: time.Minute, MaxConnections: 1 << 16, MaxMemory: 64 << 20, Workers: 1, Keylog: args.Keylog}
+	}
+	var con bytes.Buffer
+	p, _, err := args.analyse(t.Context(), console{out: &con, err: &con}, quiet, listen{reuseIdle: maxReuseIdle, each: []func(int) fact.Observer{
+		func(int) fact.Observer { return l.observer() },
+	}})
+	if err != nil || p == nil {
+		t.Fatal(err)
+	}
+	l.close(t.Context())
+	return l.counts()
+}
+
+// TestOTLPEvents holds every event, field by field, to the connection's line.
+func TestOTLPEvents(t *testing.T) {
+	s := newEventServer(t)
+	path := demoFile(t)
+	written, dropped := push(t, s, readCmd{Files: []string{path}})
+	conventions := map[string]string{
+		"client.ip": "client.address", "client.port": "client.port", "server.ip": "network.peer.address", "server.port": "network.peer.port",
+	}
+	var want []map[string]string
+	for line := range bytes.Lines(printed(t, "read", "--output=ndjson", path)) {
+		var fields map[string]any
+		d := json.NewDecoder(bytes.NewReader(line))
+		d.UseNumber()
+		if err := d.Decode(&fields); err != nil {
+			t.Fatal(err)
+		}
+		m := map[string]string{"network.transport": "tcp", "network.type": "ipv4"}
+		flat(m, conventions, "", fields)
+		m["server.port"], m["server.address"] = m["network.peer.port"], m["network.peer.address"]
+		if name := m["keepscope.server_name"]; name != "" {
+			m["server.address"] = name
+		}
+		if v, ok := map[string]string{"http/1.0": "1.0", "http/1.1": "1.1"}[m["keepscope.protocol"]]; ok {
+			m["network.protocol.name"], m["network.protocol.version"] = "http", v
+		}
+		delete(m, "keepscope.type")
+		want = append(want, m)
+	}
+	got := map[string]map[string]string{}
+	for _, e := range s.events {
+		m := plain(e.Attributes)
+		m["keepscope.end"] = time.Unix(0, int64(e.TimeUnixNano)).UTC().Format(time.RFC3339Nano)
+		got[m["keepscope.id"]] = m
+		if e.EventName != "keepscope.connection" || e.SeverityNumber != logs.SeverityNumber_SEVERITY_NUMBER_INFO || e.ObservedTimeUnixNano == 0 || e.DroppedAttributesCount > 0 {
+			t.Errorf("%+v", e)
+		}
+	}
+	if len(s.events) != len(want) || len(got) != len(want) || written != uint64(len(want)) || dropped != 0 || len(want) < 1000 {
+		t.Errorf("%d events of %d connections; %d taken, %d dropped; want %d", len(s.events), len(got), written, dropped, len(want))
+	}
+	for _, w := range want {
+		if diff := cmp.Diff(w, got[w["keepscope.id"]]); diff != "" {
+			t.Fatalf("(-line +event):\n%s", diff)
+		}
+	}
+	if s.resource["service.name"] != "keepscope" || s.resource["k8s.pod.name"] != "web-1" || s.scope != "github.com/keepscope/keepscope" {
+		t.Errorf("resource %v, scope %s", s.resource, s.scope)
+	}
+}
+
+// flat writes the fields of an object as text by their names in an event.
+func flat(m, conventions map[string]string, path string, fields map[string]any) {
+	for name, v := range fields {
+		name = path + name
+		if object, ok := v.(map[string]any); ok {
+			flat(m, conventions, name+".", object)
+			continue
+		}
+		if c := conventions[name]; c != "" {
+			m[c] = fmt.Sprint(v)
+			continue
+		}
+		m["keepscope."+name] = fmt.Sprint(v)
+	}
+}
+
+// TestOTLPEventByHand holds one event of TLS, HTTP/2 and a proxy's habits to what it
+// should say.
+func TestOTLPEventByHand(t *testing.T) {
+	const line = `{"type":"connection","id":"00000000000000ab","client":{"ip":"10.0.0.7","port":40112},"server":{"ip":"2001:db8::9","port":8443},
+"server_name":"shop.example:8443","start":"2026-11-22T10:00:00.000000001Z","end":"2026-11-22T10:00:05.1Z","handshake_seconds":0.00031,
+"tls":{"version":"1.3","sni":"shop.example","alpn":"h2","resumed":false,"handshake_seconds":0.0021},"protocol":"h2","requests":3,
+"negotiated":{"keep_alive":2,"client_close":1},"reuse_idle_seconds":[0.5,2],"goaway":[{"by":"server","last_stream":5}],"reason":"client_close","cause":"server_close"}`
+	var fields map[string]any
+	d := json.NewDecoder(bytes.NewReader([]byte(line)))
+	d.UseNumber()
+	if err := d.Decode(&fields); err != nil {
+		t.Fatal(err)
+	}
+	r := connectionEvent(fields)
+	got := map[string]string{"at": r.Timestamp().Format(time.RFC3339Nano), "body": r.Body().AsString()}
+	for kv := range r.WalkAttributes {
+		got[string(kv.Key)] = kv.Value.String()
+	}
+	want := map[string]string{
+		"at": "2026-11-22T10:00:05.1Z", "body": "shop.example: 3 requests, ended by client_close; its handshake was wasted by server_close",
+		"client.address": "10.0.0.7", "client.port": "40112",
+		"server.address": "shop.example", "server.port": "8443", "network.peer.address": "2001:db8::9", "network.peer.port": "8443",
+		"network.transport": "tcp", "network.type": "ipv6", "network.protocol.name": "http", "network.protocol.version": "2",
+		"tls.protocol.version": "1.3", "tls.next_protocol": "h2", "tls.resumed": "false", "keepscope.tls.sni": "shop.example", "keepscope.tls.handshake_seconds": "0.0021",
+		"keepscope.id": "00000000000000ab", "keepscope.server_name": "shop.example:8443", "keepscope.start": "2026-11-22T10:00:00.000000001Z",
+		"keepscope.handshake_seconds": "0.00031", "keepscope.protocol": "h2", "keepscope.requests": "3",
+		"keepscope.negotiated.keep_alive": "2", "keepscope.negotiated.client_close": "1", "keepscope.reuse_idle_seconds": "[0.5,2]",
+		"keepscope.goaway": `[{"by":"server","last_stream":5}]`, "keepscope.reason": "client_close", "keepscope.cause": "server_close",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestOTLPDrops has endpoints that take nothing, or not all: each event is taken or
+// counted.
+func TestOTLPDrops(t *testing.T) {
+	path := demoFile(t)
+	all := uint64(bytes.Count(printed(t, "read", "--output=ndjson", path), []byte("\n")))
+	refuses := newEventServer(t)
+	refuses.answer = http.StatusBadRequest
+	if written, dropped := push(t, refuses, readCmd{Files: []string{path}}); written != 0 || dropped != all {
+		t.Errorf("refused: %d taken and %d dropped of %d", written, dropped, all)
+	}
+	part := newEventServer(t)
+	part.rejects = 2
+	written, dropped := push(t, part, readCmd{Files: []string{path}})
+	if pushes := (all + maxEvents - 1) / maxEvents; dropped < 2*pushes || dropped > 6*pushes || written+dropped != all {
+		t.Errorf("in part: %d taken and %d dropped of %d", written, dropped, all)
+	}
+}
+
+// TestOTLPQueueIsBounded has an endpoint that does not answer: what has no room is
+// dropped, counted, and keeps nobody waiting.
+func TestOTLPQueueIsBounded(t *testing.T) {
+	s := newEventServer(t)
+	s.exhausted = make(chan struct{})
+	l, err := openOTLPLog(s.URL, "", &ownTraffic{local: func(sniffer.Addr) bool { return false }}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const offered = maxQueued + 4*maxEvents
+	o := l.observer()
+	for i := range offered {
+		o.Connection(&fact.Connection{ID: uint64(i + 1), Start: 1e18, End: 2e18})
+	}
+	if _, dropped := l.counts(); dropped < offered-maxQueued-2*maxEvents {
+		t.Errorf("%d dropped of %d", dropped, offered)
+	}
+	close(s.exhausted)
+	l.close(context.Background())
+	if written, dropped := l.counts(); written+dropped != offered || written < maxQueued {
+		t.Errorf("%d taken and %d dropped of %d", written, dropped, offered)
+	}
+}
+
+// BenchmarkOTLPEvent is what an event costs from its line to the endpoint, without the
+// endpoint's own work.
+func BenchmarkOTLPEvent(b *testing.B) {
+	taken := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}))
+	defer taken.Close()
+	l, err := openOTLPLog(taken.URL, "", &ownTraffic{local: func(sniffer.Addr) bool { return false }}, quiet)
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := &fact.Connection{ID: 7, ServerName: "shop.example", Start: 1e18, End: 2e18, Requests: 3, Responses: 3, ReuseIdle: []int64{5e8, 6e8}}
+	line := appendConnectionLine(nil, c)
+	b.SetBytes(int64(len(line)))
+	for b.Loop() {
+		l.queue <- append([]byte(nil), line...)
+	}
+	l.close(b.Context())
+}
