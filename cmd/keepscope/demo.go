@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/exporter/story"
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/capfile"
 	"github.com/keepscope/keepscope/sniffer/pcap"
@@ -120,7 +121,7 @@ func (d *demoCmd) serve(ctx context.Context, con console, log *slog.Logger, stag
 	}()
 	r := runCmd{liveFlags: flags, Listen: d.Listen, analysis: d.analysis}
 	r.LogMaxSize, r.LogKeep, r.OTLPInterval = 100<<20, 1, 30*time.Second
-	r.MaxServers, r.NativeHistograms, r.ClassicHistograms = 200, true, true
+	r.MaxServers, r.MaxStories, r.NativeHistograms, r.ClassicHistograms = 200, story.LiveStories, true, true
 	fmt.Fprintf(con.err, "The page is at http://%s/ until you press Ctrl-C.\n", d.Listen)
 	err := r.Run(ctx, con, log)
 	if ctx.Err() != nil {

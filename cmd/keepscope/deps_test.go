@@ -43,7 +43,7 @@ func TestDependencies(t *testing.T) {
 		{"exporter/events/columnar", []string{"sniffer", "analyzer/fact", "analyzer/http", "analyzer/software", "exporter/naming", "exporter/events", "exporter/communityid"}, []string{"github.com/prometheus/"}}, // parquet-go reaches net/http
 		{"exporter/report", []string{"sniffer", "reassembly", "analyzer", "exporter"}, []string{"net/http", "github.com/prometheus/"}},
 		{"exporter/communityid", []string{"sniffer"}, noCgo},
-		{"exporter/story", []string{"sniffer", "analyzer/", "exporter/communityid", "exporter/prose"}, []string{"net/http", "log", "github.com/prometheus/"}},
+		{"exporter/story", []string{"sniffer", "analyzer/", "exporter/communityid", "exporter/naming", "exporter/prose"}, []string{"net/http", "log", "github.com/prometheus/"}},
 		{"dashboards", []string{"sniffer", "reassembly", "analyzer", "exporter"}, nil},
 	} {
 		t.Run(c.pkg, func(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 
 	"golang.org/x/term"
@@ -47,18 +46,14 @@ func (e *explainCmd) Run(ctx context.Context, con console, log *slog.Logger) err
 		return err
 	}
 	r := readCmd{Files: e.Files, part: e.part, analysis: e.analysis}
-	var stores story.Stores
-	traced := max(int(e.MaxMemory)/storyMemory/traceBytes, e.Workers)
-	l := listen{traces: tracedExchanges, maxTraced: traced, each: []func(int) fact.Observer{func(int) fact.Observer {
-		s := story.New(story.Config{Query: q, MaxPairs: e.MaxConnections / e.Workers, MaxBytes: int(e.MaxMemory) / storyMemory / e.Workers})
-		stores = append(stores, s)
-		return s
-	}}}
-	p, _, readErr := r.analyse(ctx, con, log, l)
+	p, _, readErr := r.analyse(ctx, con, log, listen{stories: &stories{
+		Config:    story.Config{Query: q, MaxPairs: e.MaxConnections / e.Workers, MaxBytes: int(e.MaxMemory) / storyMemory / e.Workers},
+		exchanges: tracedExchanges, traced: max(int(e.MaxMemory)/storyMemory/traceBytes, e.Workers),
+	}})
 	if p == nil {
 		return readErr
 	}
-	stories := stores.Pick(q)
+	stories := p.stories.Pick(q)
 	if len(stories) == 0 {
 		return errors.Join(e.none(), readErr)
 	}
@@ -83,11 +78,11 @@ func (e *explainCmd) query() (q story.Query, err error) {
 		q.Limit = 1
 	}
 	if e.Connection != "" {
-		id, err := strconv.ParseUint(e.Connection, 16, 64)
-		if err != nil || len(e.Connection) != 16 {
+		id, ok := story.ParseID(e.Connection)
+		if !ok {
 			return q, takes(false, "connection", e.Connection, "an id: 16 hexadecimal digits")
 		}
-		q.Connection = id
+		q.Connection = uint64(id)
 	}
 	if e.Client != "" {
 		if q.Client, err = parseClient(e.Client); err != nil {

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/keepscope/keepscope/exporter/story"
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/pcap"
 	"github.com/keepscope/keepscope/sniffer/printable"
@@ -25,6 +26,27 @@ type liveFlags struct {
 	BufferSize  size     `default:"64MiB" help:"Memory of the kernel for packets not analysed yet, for each interface."`
 	Promiscuous bool     `help:"Capture also what is not for this host."`
 	User        string   `placeholder:"NAME" help:"User to become once capture has begun, where started as root. By default nobody."`
+}
+
+// storyFlags are the flags of the commands that show single connections while they
+// capture.
+type storyFlags struct {
+	MaxStories int `default:"${max_stories}" placeholder:"N" help:"Connections that are kept so that they can be drawn: the newest of each server and cause. They and those that are being looked at take 4 MiB with the default; more take 6 KiB each. 0 keeps none."`
+}
+
+func (f *storyFlags) check() error {
+	return takes(f.MaxStories >= 0 && f.MaxStories <= 1000000, "max-stories", f.MaxStories, "0 to 1000000")
+}
+
+// stories is what the flags have a number of workers keep; nil for nothing.
+func (f *storyFlags) stories(workers int) *stories {
+	if f.MaxStories == 0 {
+		return nil
+	}
+	return &stories{
+		Config:    story.Live(f.MaxStories, workers),
+		exchanges: story.LiveTraces, traced: story.LiveMaxTraced, rate: story.LiveTraceRate,
+	}
 }
 
 // A liveConfig is what a command says about its capture beside the flags.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/keepscope/keepscope/exporter/story"
 	"github.com/keepscope/keepscope/sniffer/pcap"
 	"github.com/keepscope/keepscope/sniffer/printable"
 )
@@ -95,7 +96,7 @@ func (c *cli) parser(ctx context.Context, con console, options ...kong.Option) (
 		kong.Name("keepscope"),
 		kong.Description("Measures how well HTTP keep-alive works, from packets alone."),
 		kong.DefaultEnvars("KEEPSCOPE"),
-		kong.Vars{"tunnels": "true", "snaplen": strconv.Itoa(pcap.DefaultSnaplen)},
+		kong.Vars{"tunnels": "true", "snaplen": strconv.Itoa(pcap.DefaultSnaplen), "max_stories": strconv.Itoa(story.LiveStories)},
 		kong.Writers(con.out, con.err),
 		kong.UsageOnError(),
 		kong.BindTo(ctx, (*context.Context)(nil)),

@@ -15,6 +15,7 @@ import (
 	"github.com/keepscope/keepscope/exporter/events"
 	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/exporter/story"
 	"github.com/keepscope/keepscope/exporter/tally"
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
@@ -23,9 +24,10 @@ import (
 // A pipeline takes frames to facts: a decoder, the workers, and who listens to
 // each of them.
 type pipeline struct {
-	reader analyzerrun.Reader
-	tally  *tally.Set
-	window time.Duration
+	reader  analyzerrun.Reader
+	tally   *tally.Set
+	stories story.Stores // empty where none are kept
+	window  time.Duration
 }
 
 // idleTimeout is the silence after which a connection is given up. It is never
@@ -36,13 +38,20 @@ const idleTimeout = 10 * time.Minute
 // listen says how a pipeline's facts are counted, and who hears them beside.
 type listen struct {
 	tally     tally.Config
-	reuseIdle int // idle times to list for each connection
-	traces    int // exchanges to keep of each connection, for who draws it
-	maxTraced int // open connections that they are kept of
+	reuseIdle int      // idle times to list for each connection
+	stories   *stories // nil for none
 	// each of them returns a worker's own listener.
 	each []func(worker int) fact.Observer
 	// wrap stands between a worker and who listens to it; nil for nothing.
 	wrap func(fact.Observer) fact.Observer
+}
+
+// stories says what is kept of single connections, so that they can be drawn.
+type stories struct {
+	story.Config     // of each worker
+	exchanges    int // of a connection
+	traced       int // connections at once, before they have ended
+	rate         int // connections a second; 0 for each
 }
 
 func (a *analysis) pipeline(l listen) *pipeline {
@@ -58,6 +67,12 @@ func (a *analysis) pipeline(l listen) *pipeline {
 	for i := range n {
 		var w *analyzerrun.Worker
 		observers := []fact.Observer{p.tally.Worker(func(f func()) { w.Do(f) })}
+		if l.stories != nil {
+			l.stories.Desk = l.tally.Desk
+			s := story.New(l.stories.Config)
+			p.stories = append(p.stories, s)
+			observers = append(observers, s)
+		}
 		for _, listener := range l.each {
 			observers = append(observers, listener(i))
 		}
@@ -79,8 +94,13 @@ func (a *analysis) pipeline(l listen) *pipeline {
 func (a *analysis) analyzer(n int, l listen) analyzer.Config {
 	c := analyzer.Config{
 		ReuseWindow: a.ReuseWindow, IdleLimit: max(idleTimeout, a.ReuseWindow), SharedClients: a.SharedClients,
-		Traces: l.traces, MaxTraced: max(l.maxTraced/n, 1),
 		MaxReuseIdle: l.reuseIdle, MaxHeaderBytes: a.share(n) / 4, MaxConnections: max(a.MaxConnections/n, 1),
+	}
+	if s := l.stories; s != nil {
+		c.Traces, c.MaxTraced = s.exchanges, max(s.traced/n, 1)
+		if s.rate > 0 {
+			c.TraceRate = max(s.rate/n, 1)
+		}
 	}
 	if a.keys != nil {
 		c.Keys = a.keys.store
@@ -192,11 +212,12 @@ func (p *pipeline) reassembly() (sum reassembly.Stats) {
 	return sum
 }
 
-// limits sums up the caps of the workers' stages.
+// limits sums up the caps of the workers' stages, and that on stories.
 func (p *pipeline) limits() (sum fact.Limits) {
 	for _, w := range p.reader.Workers {
 		w.Do(func() { sum.Add(w.Limits()) })
 	}
+	sum.Add(p.stories.Limits())
 	return sum
 }
 

@@ -1,6 +1,15 @@
 package main
 
-import "testing"
+import (
+	"bytes"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/exporter/story"
+	"github.com/keepscope/keepscope/sniffer/capfile"
+)
 
 // TestSeed: where a connection lies in the flow table must be another guess in
 // each run, and for each worker.
@@ -13,5 +22,38 @@ func TestSeed(t *testing.T) {
 			t.Errorf("seed %#x is no secret", seed)
 		}
 		seen[seed] = true
+	}
+}
+
+// TestStoriesWhilePacketsArrive reads the demo as a live capture: with some of its
+// connections kept, shared out to the workers, and with none.
+func TestStoriesWhilePacketsArrive(t *testing.T) {
+	for _, most := range []int{512, 6, 0} {
+		for _, workers := range []int{1, 3} {
+			a := analysis{Workers: workers, ReuseWindow: time.Minute, MaxConnections: 10000, MaxMemory: 64 << 20}
+			f := storyFlags{MaxStories: most}
+			p := a.pipeline(listen{stories: f.stories(workers)})
+			src, err := capfile.NewReader(bytes.NewReader(demoCapture), "demo")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.run(t.Context(), src); err != nil {
+				t.Fatal(err)
+			}
+			p.finish()
+			list := p.stories.List(story.Query{})
+			if len(list) > most || len(list) < min(most/workers, 20) { // the pairs may all be one worker's
+				t.Errorf("%d of %d with %d workers", len(list), most, workers)
+			}
+			evicted := slices.ContainsFunc(p.limits(), func(l fact.Limit) bool { return l.Name == "stories" && l.Count > 0 })
+			if evicted != (most == 6) {
+				t.Errorf("%d stories at most: evicted %t", most, evicted)
+			}
+			for _, e := range list {
+				if p.stories.Connection(uint64(e.ID)) == nil {
+					t.Errorf("%v is listed and not there", e.ID)
+				}
+			}
+		}
 	}
 }

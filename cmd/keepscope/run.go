@@ -61,6 +61,7 @@ type runCmd struct {
 	ExemplarAddresses bool `group:"Metrics:" help:"Tell both addresses of the connections that exemplars name by their id."`
 	metricFlags       `embed:"" group:"Metrics:" set:"max_servers=200"`
 	analysis          `group:"Analysis:"`
+	storyFlags        `group:"Analysis:"`
 }
 
 // metricFlags say how metrics are labelled.
@@ -117,7 +118,7 @@ func (r *runCmd) pushes() bool { return r.OTLPEndpoint != "" || r.OTLPLogsEndpoi
 // check says what is wrong with the flags as far as they alone tell.
 func (r *runCmd) check(ctx context.Context) error {
 	list := []error{
-		r.analysis.check(), r.metricFlags.check(),
+		r.analysis.check(), r.metricFlags.check(), r.storyFlags.check(),
 		takes(r.Snaplen >= minSnaplen && r.Snaplen <= pcap.MaxSnaplen, "snaplen", r.Snaplen, fmt.Sprintf("%d to %d", minSnaplen, pcap.MaxSnaplen)),
 		takes(r.BufferSize >= 1 && r.BufferSize <= math.MaxInt32, "buffer-size", r.BufferSize, "1 to 2147483647"),
 		takes(r.MemoryLimit == 0 || r.MemoryLimit >= minMemoryLimit+r.rings(), "memory-limit", r.MemoryLimit, fmt.Sprintf("at least %v, with these buffers", minMemoryLimit+r.rings())),
@@ -362,7 +363,7 @@ func (s *sidecar) build() {
 	s.process = prometheus.NewRegistry()
 	s.process.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	cfg.Also = s.process
-	l := listen{tally: s.cmd.metricFlags.tally(local)}
+	l := listen{tally: s.cmd.metricFlags.tally(local), stories: s.cmd.stories(s.cmd.Workers)}
 	if s.cmd.pushes() {
 		s.own.local = local
 		l.wrap = s.own.leftOut

@@ -32,11 +32,12 @@ type watchCmd struct {
 
 	outputFlags `group:"Output:"`
 	analysis    `group:"Analysis:"`
+	storyFlags  `group:"Analysis:"`
 }
 
 // Run captures until it is told to stop, and prints the report.
 func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
-	if err := w.check(); err != nil {
+	if err := errors.Join(w.analysis.check(), w.storyFlags.check()); err != nil {
 		return err
 	}
 	if w.Duration != nil && *w.Duration <= 0 {
@@ -49,7 +50,9 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 	defer cancel()
 	out := w.liveOutput(con, cancel)
 	go w.followKeys(log)(ctx)
-	s := newSession(out.listen(), &w.analysis, w.Requests, cancel)
+	listen := out.listen()
+	listen.stories = w.stories(w.Workers)
+	s := newSession(listen, &w.analysis, w.Requests, cancel)
 	file, err := createFile(w.Write)
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ func (h *held) story() *Story {
 	slices.SortFunc(lanes, func(a, b *lane) int { return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.id, b.id)) })
 	s := &Story{
 		Client: f.asked().Addr.Netip().String(), Server: f.server.String(), Name: f.name, Connection: ID(f.id),
-		Connections: h.pair.connections, Wasted: h.pair.wasted, Alike: uint64(h.pair.by[h.key.cause]),
+		Who: f.who, Connections: h.pair.connections, Wasted: h.pair.wasted, Alike: uint64(h.pair.by[h.key.cause]),
 		focus: f.id, subject: h.key.cause,
 	}
 	if h.key.cause != fact.NoCause {
@@ -98,7 +98,7 @@ func (l *lane) drawn(start, storyEnd int64, label string) Lane {
 		Start: at(l.start), End: at(l.end), Frame: l.trace.Frame, Protocol: l.protocol.String(), Target: l.tunnel,
 		Before: l.handshake == fact.HandshakeMidstream || l.handshake == fact.HandshakePartial,
 		Reason: l.reason.String(), Verdict: l.verdict.String(), reason: l.reason,
-		Cost: Moment(l.cost.TCP + l.cost.TLS + l.cost.DNS + l.cost.Connect), Requests: l.requests, Reused: l.reused, More: l.trace.More,
+		Cost: Moment(l.opened()), Requests: l.requests, Reused: l.reused, More: l.trace.More,
 		unread: l.hasTLS && l.keys != fact.KeysDecrypted && l.requests == 0 && l.reason != fact.ReasonNeverUsed, lane: l,
 	}
 	if l.verdict == fact.VerdictWasted {

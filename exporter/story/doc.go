@@ -17,5 +17,8 @@
 //	connections of a story      maxLanes                      6           the others are counted
 //	exchanges of a connection   analyzer.Config.Traces        8, live     those in the middle are counted
 //	pairs remembered            Config.MaxPairs               2048        the one not used for longest is forgotten
-//	bytes of all that           Config.MaxBytes               4 MiB       the same, and then the oldest story goes (Evicted)
+//	stories                     Config.MaxStories             by bytes    the oldest one goes, of a cause that has others where there is one (Evicted)
+//	bytes of all that           Config.MaxBytes               4 MiB       a pair is forgotten, and then a story goes
+//
+// [Live] is what is kept while packets arrive, of all workers together.
 package story

@@ -5,6 +5,7 @@ import (
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
+	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -13,6 +14,7 @@ type lane struct {
 	id             uint64
 	client, server sniffer.Endpoint
 	proxied        sniffer.Endpoint
+	who            naming.Server // what the server is called in other views
 	name           string
 	start, end     int64
 	handshake      fact.Handshake
@@ -74,6 +76,9 @@ func (l *lane) set(c *fact.Connection) {
 		l.pings = s.Pings[http.Client] + s.Pings[http.Server]
 	}
 }
+
+// opened is what it took to open the connection, in nanoseconds.
+func (l *lane) opened() int64 { return l.cost.TCP + l.cost.TLS + l.cost.DNS + l.cost.Connect }
 
 // size is what a lane takes, in bytes.
 func (l *lane) size() int {

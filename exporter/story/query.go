@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter/naming"
@@ -11,8 +12,9 @@ import (
 
 // A Query chooses stories. What is zero does not matter.
 type Query struct {
-	Server     string     // as naming.IsCalled has it
-	Cause      fact.Cause // of a wasted handshake, or the reason by which a connection was lost
+	Server     string                   // as naming.IsCalled has it
+	Of         func(naming.Server) bool // says whether it is one of those wanted
+	Cause      fact.Cause               // of a wasted handshake, or the reason by which a connection was lost
 	Connection uint64
 	Client     netip.AddrPort // port 0 is any
 	Limit      int            // how many stories at most
@@ -21,6 +23,7 @@ type Query struct {
 // matches says whether a connection is what is asked for.
 func (q *Query) matches(l *lane, cause fact.Cause) bool {
 	if q.Server != "" && !naming.IsCalled(q.Server, l.name, l.server) ||
+		q.Of != nil && !q.Of(l.who) ||
 		q.Cause != fact.NoCause && q.Cause != cause ||
 		q.Connection != 0 && q.Connection != l.id {
 		return false
@@ -148,14 +151,70 @@ func (s *Store) with(id uint64) *Story {
 	return in.story()
 }
 
-// Server returns the stories of a server.
-func (s Stores) Server(name string) []*Story { return s.Pick(Query{Server: name}) }
+// An Entry is a connection of which a story is kept, as a list shows it.
+type Entry struct {
+	ID        ID            `json:"id"`
+	Who       naming.Server `json:"-"`
+	Client    string        `json:"client"` // address and port
+	Start     time.Time     `json:"start"`
+	Length    Moment        `json:"seconds"`
+	Protocol  string        `json:"protocol"`
+	Requests  uint32        `json:"requests"`
+	Reused    uint32        `json:"reused_requests"`
+	Verdict   string        `json:"verdict"`
+	Subject   string        `json:"subject"` // the cause or the reason that it shows; "" for an ordinary one
+	Cost      Moment        `json:"cost"`
+	Estimated bool          `json:"estimated,omitempty"`
+}
 
-// Connections returns which connections stories are kept of, those of a server alone
-// unless its name is "": what Connection can show.
-func (s Stores) Connections(server string) (ids []uint64) {
-	for _, st := range s.Pick(Query{Server: server}) {
-		ids = append(ids, st.focus)
+// List returns the connections that answer a query and of which stories are kept, the
+// newest first. It is much cheaper than Pick.
+func (s Stores) List(q Query) []Entry {
+	list := []Entry{}
+	for _, st := range s {
+		st.mu.Lock()
+		for e := st.order.Front(); e != nil; e = e.Next() {
+			if h := e.Value.(*held); q.matches(h.focus, h.key.cause) {
+				list = append(list, h.entry())
+			}
+		}
+		st.mu.Unlock()
 	}
-	return ids
+	slices.SortFunc(list, func(a, b Entry) int { return cmp.Or(b.Start.Compare(a.Start), cmp.Compare(a.ID, b.ID)) })
+	if q.Limit > 0 {
+		list = list[:min(len(list), q.Limit)]
+	}
+	return list
+}
+
+func (h *held) entry() Entry {
+	l := h.focus
+	e := Entry{
+		ID: ID(l.id), Who: l.who, Client: l.asked().String(), Start: time.Unix(0, l.start).UTC(), Length: Moment(l.end - l.start),
+		Protocol: l.protocol.String(), Requests: l.requests, Reused: l.reused, Verdict: l.verdict.String(),
+		Cost: Moment(l.opened()), Estimated: l.estimated,
+	}
+	if h.key.cause != fact.NoCause {
+		e.Subject = h.key.cause.String()
+	}
+	return e
+}
+
+// Usage sums up what all hold.
+func (s Stores) Usage() (sum Usage) {
+	for _, st := range s {
+		u := st.Usage()
+		sum.Stories += u.Stories
+		sum.Bytes += u.Bytes
+		sum.Evicted += u.Evicted
+	}
+	return sum
+}
+
+// Limits returns the cap on stories, with how often it was met.
+func (s Stores) Limits() fact.Limits {
+	if len(s) == 0 {
+		return nil
+	}
+	return fact.Limits{{Name: "stories", Count: s.Usage().Evicted, Means: "a connection that could be drawn cannot any more"}}
 }

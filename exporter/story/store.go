@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -16,7 +17,10 @@ import (
 type Config struct {
 	PerCause, Ordinary int
 	MaxPairs           int
+	MaxStories         int
 	MaxBytes           int
+	// Desk says what servers are called: as in the other views of the same capture.
+	Desk naming.Desk
 	// Newest keeps the newest of a server and cause, as somebody who looks at what
 	// happens now wants; else those stay that show it best.
 	Newest bool
@@ -32,6 +36,20 @@ const (
 	LiveTraceRate = 20
 	LiveMaxTraced = 1024
 )
+
+// LiveStories is how many stories are kept while packets arrive, and LiveBytes what one
+// may take on average, with its part of the pairs: 3 MiB in all.
+const (
+	LiveStories = 512
+	LiveBytes   = 6 << 10
+)
+
+// Live is what each of some stores keeps while packets arrive, so that they have so many
+// stories together: the newest of each server and cause.
+func Live(stories, stores int) Config {
+	n := max(stories/stores, 1)
+	return Config{Newest: true, MaxStories: n, MaxPairs: max(n/2, 1), MaxBytes: n * LiveBytes}
+}
 
 const (
 	// maxLanes is how many connections a story has.
@@ -143,6 +161,7 @@ func New(cfg Config) *Store {
 	def(&cfg.Ordinary, 2)
 	def(&cfg.MaxPairs, 2048)
 	def(&cfg.MaxBytes, 4<<20)
+	def(&cfg.MaxStories, cfg.MaxBytes/heldBytes)
 	return &Store{cfg: cfg, pairs: map[pairKey]*pair{}, shelves: map[shelfKey]*shelf{}}
 }
 
@@ -167,6 +186,7 @@ func (s *Store) Connection(c *fact.Connection) {
 	p.by[cause]++
 	l := s.newLane()
 	l.set(c)
+	l.who = s.cfg.Desk.Server(s.cfg.Desk.IsLocal(c.Client.Addr), &c.Server, c.ServerName)
 	s.bytes += l.size()
 	s.hold(l)
 	s.answer(p, l)
@@ -235,14 +255,14 @@ func (s *Store) tell(p *pair, l *lane, cause fact.Cause) {
 		return
 	}
 	most := s.most(cause)
-	key := shelfKey{s.serverName(l), cause}
+	key := shelfKey{l.who.Label(), cause}
 	sh := s.shelves[key]
 	if sh == nil {
 		sh = &shelf{}
 		s.shelves[key] = sh
 	}
 	sh.total++
-	sh.cost += l.cost.TCP + l.cost.TLS + l.cost.DNS + l.cost.Connect
+	sh.cost += l.opened()
 	r := rank{lossy: l.lossy || l.handshake != fact.HandshakeComplete && cause != fact.Cause(fact.ReasonHandshakeFailed), lost: l.verdict != fact.VerdictWasted, connections: p.connections, start: l.start, id: l.id}
 	if cause == fact.NoCause && l.reused == 0 {
 		r.connections += 1 << 32 // there is more to see on one that was used again
@@ -331,17 +351,36 @@ func (s *Store) drop(h *held) {
 	}
 }
 
-// shrink keeps to the bytes allowed: first go the connections that no story has, of the
-// pairs that were not used for longest, and then the oldest stories.
+// shrink keeps to the number and to the bytes allowed: first go the connections that no
+// story has, of the pairs that were not used for longest, and then stories.
 func (s *Store) shrink() {
 	for s.bytes > s.cfg.MaxBytes && s.used.Len() > 1 {
 		s.forgetPair()
 	}
-	for s.bytes > s.cfg.MaxBytes && s.order.Len() > 0 {
-		s.drop(s.order.Front().Value.(*held))
+	for (s.bytes > s.cfg.MaxBytes || s.order.Len() > s.cfg.MaxStories) && s.order.Len() > 0 {
+		s.drop(s.spare())
 		s.evicted++
 	}
 }
+
+// spare returns the story that goes first: the oldest one beside which there is another
+// of its server and cause, so that what is rare stays.
+func (s *Store) spare() *held {
+	e := s.order.Front()
+	for range mostPassed {
+		if e == nil {
+			break
+		}
+		if h := e.Value.(*held); len(s.shelves[h.key].held) > 1 {
+			return h
+		}
+		e = e.Next()
+	}
+	return s.order.Front().Value.(*held)
+}
+
+// mostPassed is among how many of the oldest stories spare looks.
+const mostPassed = 1024
 
 func (s *Store) hold(l *lane) { l.refs++ }
 
@@ -366,18 +405,10 @@ func (s *Store) newLane() *lane {
 	return l
 }
 
-// serverName is what the server is called, its address without a name.
-func (s *Store) serverName(l *lane) string {
-	if l.name != "" {
-		return l.name
-	}
-	return l.server.String()
-}
-
 // Usage is what a Store holds, and what it gave up.
 type Usage struct {
 	Stories, Bytes int
-	Evicted        uint64 // stories given up for the bytes that they took
+	Evicted        uint64 // stories given up for others
 }
 
 // Usage says what is held now.

@@ -3,7 +3,9 @@ package story_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/run"
+	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/story"
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
@@ -35,11 +38,13 @@ func analyse(t testing.TB, frames []sniffer.Frame, cfg analyzer.Config, obs ...f
 	r.Flush()
 }
 
-// A visit is a connection of a client to a server, which it closes after some requests.
+// A visit is a connection of a client to a server, which it closes after some requests
+// unless it stays open.
 type visit struct {
 	client, server int
 	at             time.Duration
 	requests       int
+	open           bool // until the end
 }
 
 // play writes visits, in order of time.
@@ -56,6 +61,9 @@ func play(t testing.TB, visits []visit) []sniffer.Frame {
 			at += time.Millisecond
 			c.Server(at, []byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Secret: secret\r\n\r\nok"))
 		}
+		if v.open {
+			continue
+		}
 		c.Close(at+time.Millisecond, sniffertest.Client, time.Millisecond)
 	}
 	frames, err := s.Frames(sniffer.LinkRaw)
@@ -68,7 +76,7 @@ func play(t testing.TB, visits []visit) []sniffer.Frame {
 // wasteful makes n connections of one request, from clients to servers in turn.
 func wasteful(n, clients, servers int) (list []visit) {
 	for i := range n {
-		list = append(list, visit{i % clients, i % servers, time.Duration(i) * 20 * time.Millisecond, 1 + i%3})
+		list = append(list, visit{i % clients, i % servers, time.Duration(i) * 20 * time.Millisecond, 1 + i%3, false})
 	}
 	return list
 }
@@ -96,6 +104,7 @@ func TestCaps(t *testing.T) {
 			{"one of each", story.Config{PerCause: 1, Ordinary: 1}, 40 * 2, false},
 			{"few bytes", story.Config{MaxBytes: 100 << 10}, 200, true},
 			{"few pairs", story.Config{MaxPairs: 3}, 40 * 10, false},
+			{"few stories", story.Config{MaxStories: 100}, 100, true},
 		} {
 			t.Run(fmt.Sprint(c.name, ", newest ", newest), func(t *testing.T) {
 				cfg := c.Config
@@ -168,17 +177,94 @@ func TestConnectionAndServer(t *testing.T) {
 	s := story.New(story.Config{Newest: true})
 	read(t, play(t, wasteful(100, 4, 2)), 8, s)
 	stores := story.Stores{s}
-	ids := stores.Connections("s1.example")
-	if len(ids) == 0 || len(stores.Server("s1.example")) != len(ids) || len(stores.Server("other.example")) != 0 {
-		t.Fatalf("%d connections, %d stories", len(ids), len(stores.Server("s1.example")))
+	list := stores.List(story.Query{Server: "s1.example"})
+	if len(list) == 0 || len(stores.Pick(story.Query{Server: "s1.example"})) != len(list) || len(stores.List(story.Query{Server: "other.example"})) != 0 {
+		t.Fatalf("%d connections, %d stories", len(list), len(stores.Pick(story.Query{Server: "s1.example"})))
 	}
-	for _, id := range ids {
-		if st := stores.Connection(id); st == nil || st.Connection != story.ID(id) || st.Name != "s1.example" {
-			t.Errorf("%016x: %+v", id, st)
+	for i, e := range list {
+		st := stores.Connection(uint64(e.ID))
+		if st == nil || st.Connection != e.ID || st.Name != "s1.example" || st.Subject != e.Subject || st.Who != e.Who {
+			t.Errorf("%+v: %+v", e, st)
+		}
+		if i > 0 && e.Start.After(list[i-1].Start) {
+			t.Error("the newest is not first")
+		}
+		pair := stores.Pick(story.Query{Server: "s1.example", Client: netip.AddrPortFrom(netip.MustParseAddrPort(e.Client).Addr(), 0), Limit: 1})
+		if len(pair) != 1 || pair[0].Client != st.Client {
+			t.Errorf("no story of the pair of %s", e.Client)
 		}
 	}
 	if stores.Connection(1) != nil {
 		t.Error("there is a connection 1")
+	}
+	none := story.Query{Of: func(n naming.Server) bool { return n.Name == "" }}
+	if len(stores.List(none)) != 0 {
+		t.Error("every server has a name")
+	}
+}
+
+// TestInbound calls a server on this host by its address, whatever a client calls it.
+func TestInbound(t *testing.T) {
+	s := story.New(story.Config{PerCause: 1, Ordinary: 1, Desk: naming.Desk{Inbound: true, Local: func(a sniffer.Addr) bool { return a.Netip().As4()[1] == 1 }}})
+	var visits []visit
+	for i := range 100 { // of one name each
+		visits = append(visits, visit{0, 1, time.Duration(i) * 20 * time.Millisecond, 1, false})
+	}
+	read(t, play(t, visits), 8, s)
+	list := story.Stores{s}.List(story.Query{})
+	if len(list) != 2 || list[0].Who.Label() != "10.1.0.2:80" || list[0].Who.Direction != naming.Inbound {
+		t.Errorf("%+v", list)
+	}
+}
+
+// TestRareStays floods a store with one server's connections of one cause: the story of
+// a server that came once is there still.
+func TestRareStays(t *testing.T) {
+	cfg := story.Live(8, 1)
+	cfg.PerCause = 100
+	s := story.New(cfg)
+	visits := append([]visit{{1, 7, 0, 2, false}}, wasteful(500, 1, 1)...)
+	read(t, play(t, visits), 8, s)
+	stores := story.Stores{s}
+	if u := stores.Usage(); u.Stories != 8 || u.Evicted == 0 || stores.Limits()[0].Count != u.Evicted {
+		t.Errorf("%+v", u)
+	}
+	if len(stores.List(story.Query{Server: "s7.example"})) != 1 {
+		t.Error("the server that came once is forgotten")
+	}
+}
+
+// TestLiveHeap fills what is kept by default while packets arrive, with traces, and
+// compares with what is promised: 4 MiB in all.
+func TestLiveHeap(t *testing.T) {
+	visits := wasteful(8000, 240, 60) // so that stories have many connections, and full ones
+	for i := range story.LiveMaxTraced {
+		visits = append(visits, visit{client: i, at: 3 * time.Minute, open: true})
+	}
+	for i := range visits {
+		visits[i].requests = story.LiveTraces + 2
+	}
+	frames := play(t, visits)
+	grows := func(cfg analyzer.Config, obs fact.Observer) int {
+		cfg.MaxConnections = 2000
+		before := heap()
+		w := run.NewWorker(reassembly.Config{MaxConnections: 2000}, cfg, obs)
+		r := run.Reader{Source: &sniffertest.Source{Frames: frames, Size: 256}, Decoder: sniffer.NewDecoder(sniffer.DecoderConfig{}), Workers: []*run.Worker{w}}
+		if err := r.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		n := int(heap()) - int(before)
+		runtime.KeepAlive(w)
+		runtime.KeepAlive(frames)
+		return n
+	}
+	without := grows(analyzer.Config{}, nothing{})
+	s := story.New(story.Live(story.LiveStories, 1))
+	with := grows(analyzer.Config{Traces: story.LiveTraces, MaxTraced: story.LiveMaxTraced}, s)
+	u := s.Usage()
+	t.Logf("%d bytes more, %d are counted, %d stories", with-without, u.Bytes, u.Stories)
+	if u.Stories < story.LiveStories*3/4 || with-without > 4<<20 {
+		t.Errorf("%d bytes more for %+v", with-without, u)
 	}
 }
 
@@ -208,7 +294,7 @@ func TestNothingSecret(t *testing.T) {
 // TestManyExchanges draws the first and the last of a connection that carried many.
 func TestManyExchanges(t *testing.T) {
 	s := story.New(story.Config{})
-	read(t, play(t, []visit{{0, 0, 0, 500}}), 8, s)
+	read(t, play(t, []visit{{0, 0, 0, 500, false}}), 8, s)
 	st := story.Stores{s}.Pick(story.Query{})[0]
 	if got := text(t, st); !strings.Contains(got, "and 492 more requests") || !strings.Contains(got, "499 of them needed no handshake") {
 		t.Error(got)
@@ -220,7 +306,7 @@ func TestManyExchanges(t *testing.T) {
 func TestSampled(t *testing.T) {
 	var visits []visit
 	for i := range 40000 { // 1000 a second, of 500 pairs
-		visits = append(visits, visit{i % 500, 0, time.Duration(i) * time.Millisecond, 1})
+		visits = append(visits, visit{i % 500, 0, time.Duration(i) * time.Millisecond, 1, false})
 	}
 	s := &counting{seconds: map[int64]int{}, pairs: map[sniffer.Addr]int{}}
 	analyse(t, play(t, visits), analyzer.Config{Traces: 4, TraceRate: 50}, s)
@@ -263,7 +349,7 @@ func (c *counting) Connection(f *fact.Connection) {
 func BenchmarkStories(b *testing.B) {
 	var visits []visit
 	for i := range 10000 {
-		visits = append(visits, visit{i % 100, i % 20, time.Duration(i) * 100 * time.Microsecond, 1 + i%3})
+		visits = append(visits, visit{i % 100, i % 20, time.Duration(i) * 100 * time.Microsecond, 1 + i%3, false})
 	}
 	frames := play(b, visits)
 	for _, c := range []struct {

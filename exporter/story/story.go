@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/exporter/naming"
 )
 
 // A Moment is nanoseconds since the start of a story, or how long something took. In
@@ -52,12 +53,21 @@ type Story struct {
 	Filter      string    `json:"display_filter"` // for Wireshark, of the packets of the story
 	Length      Moment    `json:"seconds"`
 
+	// Who is what other views call the server.
+	Who naming.Server `json:"-"`
+
 	focus   uint64
 	subject fact.Cause
 }
 
 // An ID names a connection: 16 hexadecimal digits.
 type ID uint64
+
+// ParseID reads the 16 digits; ok is false for anything else.
+func ParseID(s string) (id ID, ok bool) {
+	n, err := strconv.ParseUint(s, 16, 64)
+	return ID(n), err == nil && len(s) == 16
+}
 
 // String returns the 16 digits.
 func (id ID) String() string {
