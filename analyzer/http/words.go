@@ -57,6 +57,31 @@ var methodNames = [NumMethods]string{
 // String returns the method's token, or "OTHER".
 func (m Method) String() string { return name(methodNames[:], m) }
 
+// MethodOf returns the method that a token names.
+func MethodOf(token []byte) Method {
+	switch string(token) {
+	case "GET":
+		return GET
+	case "HEAD":
+		return HEAD
+	case "POST":
+		return POST
+	case "PUT":
+		return PUT
+	case "DELETE":
+		return DELETE
+	case "CONNECT":
+		return CONNECT
+	case "OPTIONS":
+		return OPTIONS
+	case "TRACE":
+		return TRACE
+	case "PATCH":
+		return PATCH
+	}
+	return Other
+}
+
 // A Code is an error code of HTTP/2 (RFC 9113 §7). A code that it does not define
 // is treated as INTERNAL_ERROR there, and kept as it is here.
 type Code uint32

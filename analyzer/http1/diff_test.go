@@ -70,7 +70,7 @@ func netHead(kind Kind, br *bufio.Reader) (s seen, body io.Reader, ok bool) {
 		s = seen{Method: r.Method, Version: r.Proto, Close: r.Close}
 		s.Framing, s.Length = netFraming(r.ContentLength, r.TransferEncoding, "none")
 		s.Name = netName(r.Header["User-Agent"])
-		if known([]byte(s.Method)) == http.Other {
+		if http.MethodOf([]byte(s.Method)) == http.Other {
 			s.Method = http.Other.String()
 		}
 		return s, r.Body, len(r.Method) <= maxMethod

@@ -410,31 +410,7 @@ func methodOf(line []byte) (http.Method, int) {
 	case n == 0 || !isBlank(line[n]):
 		return http.Other, 0
 	}
-	return known(line[:n]), n
-}
-
-func known(token []byte) http.Method {
-	switch string(token) {
-	case "GET":
-		return http.GET
-	case "HEAD":
-		return http.HEAD
-	case "POST":
-		return http.POST
-	case "PUT":
-		return http.PUT
-	case "DELETE":
-		return http.DELETE
-	case "CONNECT":
-		return http.CONNECT
-	case "OPTIONS":
-		return http.OPTIONS
-	case "TRACE":
-		return http.TRACE
-	case "PATCH":
-		return http.PATCH
-	}
-	return http.Other
+	return http.MethodOf(line[:n]), n
 }
 
 // plausible reports whether a message may begin with b, which is not empty and

@@ -81,7 +81,7 @@ func nameOf(b []byte) name {
 func (n name) number(value []byte) uint32 {
 	switch n {
 	case methodName:
-		return uint32(method(value))
+		return uint32(http.MethodOf(value))
 	case statusName:
 		return uint32(status(value))
 	case contentTypeName:
@@ -93,30 +93,6 @@ func (n name) number(value []byte) uint32 {
 		return uint32(grpcStatus(value))
 	}
 	return 0
-}
-
-func method(token []byte) http.Method {
-	switch string(token) {
-	case "GET":
-		return http.GET
-	case "HEAD":
-		return http.HEAD
-	case "POST":
-		return http.POST
-	case "PUT":
-		return http.PUT
-	case "DELETE":
-		return http.DELETE
-	case "CONNECT":
-		return http.CONNECT
-	case "OPTIONS":
-		return http.OPTIONS
-	case "TRACE":
-		return http.TRACE
-	case "PATCH":
-		return http.PATCH
-	}
-	return http.Other
 }
 
 // status reads three digits; 0 where the value is something else.

@@ -1,5 +1,7 @@
 package software
 
+import "strings"
+
 // A row says which software a product token names (RFC 9110 §10.1.5). The token is in
 // lower case, and compared without regard to case.
 type row struct {
@@ -193,19 +195,7 @@ func parts(c byte) bool {
 	return c <= ' ' || c == '(' || c == ')' || c == ';' || c == ','
 }
 
-// isFold reports whether b is name, which is in lower case, in any case.
+// isFold reports whether b is name in any case.
 func isFold(b []byte, name string) bool {
-	if len(b) != len(name) {
-		return false
-	}
-	for i := range len(name) {
-		c := b[i]
-		if 'A' <= c && c <= 'Z' {
-			c |= 0x20
-		}
-		if c != name[i] {
-			return false
-		}
-	}
-	return true
+	return len(b) == len(name) && strings.EqualFold(string(b), name)
 }
