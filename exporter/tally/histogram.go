@@ -133,7 +133,7 @@ func (h *Histogram) Merge(o *Histogram) {
 
 // reset empties the histogram and keeps its memory.
 func (h *Histogram) reset() {
-	h.used, h.places, h.Max = h.used[:0], h.places[:0], 0
+	h.used, h.places, h.base, h.Max = h.used[:0], h.places[:0], 0, 0
 }
 
 // Quantile returns the value of rank ceil(percent/100 × n), as its bucket's

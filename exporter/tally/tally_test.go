@@ -456,6 +456,18 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
+// TestHistogramOfOthers uses a histogram of high values again for low ones, as a worker
+// does with the figures of a server that it has no room for any more.
+func TestHistogramOfOthers(t *testing.T) {
+	var h Histogram
+	h.Add(math.MaxInt64)
+	h.reset()
+	h.Add(1)
+	if n, most := h.Count(), h.Quantile(100); n != 1 || most != 1 {
+		t.Errorf("%d values, of which %d is the largest", n, most)
+	}
+}
+
 func checkCumulative(t *testing.T, h *Histogram, u *Unit, bounds []float64, values []int64) {
 	t.Helper()
 	for i, n := range h.Cumulative(u, bounds) {
