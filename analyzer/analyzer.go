@@ -33,7 +33,8 @@ type Config struct {
 	// of which is told, lists at least 32.
 	MaxReuseIdle int
 	// MaxHeaderBytes bounds the memory for header sections that segments cut, and
-	// that for HPACK tables, over all connections (default 16 MiB each).
+	// that for HPACK tables, over all connections (default 16 MiB each), and a quarter
+	// of it that for TLS hellos that segments cut.
 	MaxHeaderBytes int
 	// MaxConnections bounds the pairs of client and server that have pools; they
 	// have four times as many slots (default 65 536).
@@ -117,9 +118,10 @@ func New(cfg Config, obs ...fact.Observer) *Analyzer {
 	}
 	if cfg.Keys != nil {
 		a.decryption = tls.NewDecryption(cfg.Keys, 0)
+		a.decryption.Hellos = &a.table.hellos
 	}
 	a.table.sink = &a.ledger
-	a.table.heads.Max, a.table.h2.Max = int64(cfg.MaxHeaderBytes), int64(cfg.MaxHeaderBytes)
+	a.table.heads.Max, a.table.h2.Max, a.table.hellos.Max = int64(cfg.MaxHeaderBytes), int64(cfg.MaxHeaderBytes), int64(cfg.MaxHeaderBytes)/4
 	a.tracer.max = max(cmp.Or(cfg.MaxTraced, 4096), 1)
 	a.newPools()
 	return a

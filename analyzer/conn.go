@@ -9,6 +9,7 @@ import (
 	"github.com/keepscope/keepscope/analyzer/http2"
 	"github.com/keepscope/keepscope/analyzer/pool"
 	"github.com/keepscope/keepscope/analyzer/software"
+	"github.com/keepscope/keepscope/analyzer/tls"
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
 )
@@ -172,6 +173,7 @@ type table struct {
 	h2s     []*http2.Conn
 	heads   http1.Pool
 	h2      http2.Pool
+	hellos  tls.Hellos
 	sink    http.StreamSink
 	gen     uint32
 }

@@ -10,6 +10,7 @@ func (a *Analyzer) Limits() fact.Limits {
 		{Name: "traces", Count: a.limits.traces, Means: "a connection cannot be drawn"},
 		{Name: "host_names", Count: a.names.emptied, Means: "names were forgotten, and are known again when they come again"},
 		{Name: "cut_header_bytes", Count: a.table.heads.Full, Means: "a header section that segments cut was not read"},
+		{Name: "cut_tls_hellos", Count: a.table.hellos.Full, Means: "the rest of a TLS hello that segments cut was not read: names may be missing"},
 		{Name: "pipelined_requests", Count: a.table.heads.Crowded, Means: "a request was told without its response"},
 	}
 	list = append(list, a.table.h2Limits()...)

@@ -41,6 +41,7 @@ func (l *ledger) openTLS(layer int, b []byte) {
 	l.table.coldOf(s).tls[layer] = t
 	mid := !tls.IsClientHello(b)
 	if l.decryption == nil {
+		t.observer.Hellos = &l.table.hellos
 		if mid {
 			t.observer.Midstream()
 		}
@@ -212,15 +213,19 @@ func (l *ledger) noticed(from http.Side) {
 	}
 }
 
-// endTLS tells the decrypters that the connection is over.
+// endTLS tells the layers of TLS that the connection is over.
 func (l *ledger) endTLS() {
 	if l.conn.cold == nil {
 		return
 	}
 	l.leaveLine()
 	for _, t := range l.conn.cold.tls {
-		if t != nil && t.decrypter != nil {
+		switch {
+		case t == nil:
+		case t.decrypter != nil:
 			t.decrypter.End(l.now())
+		default:
+			t.observer.Release()
 		}
 	}
 }

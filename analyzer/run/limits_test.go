@@ -91,6 +91,9 @@ func TestLimits(t *testing.T) {
 		"cut_header_bytes": {analyzer: analyzer.Config{MaxHeaderBytes: 10_000}, n: 20, play: many(func(int) string {
 			return "GET / HTTP/1.1\r\nHost: " + strings.Repeat("x", 20_000)
 		})},
+		"cut_tls_hellos": {analyzer: analyzer.Config{MaxHeaderBytes: 10_000}, n: 20, play: many(func(int) string {
+			return "\x16\x03\x01\x3f\x00\x01\x00\x3e\xfc\x03\x03" + strings.Repeat("x", 1000)
+		})},
 		"pipelined_requests": {n: 300, play: many(func(int) string { return strings.Repeat(request11, 1024) })},
 		"hpack_tables":       {analyzer: analyzer.Config{MaxHeaderBytes: 2000}, n: 20, play: many(func(int) string { return preface + settings + get1 })},
 		"header_blocks": {n: 1, play: many(func(int) string {

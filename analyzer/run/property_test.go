@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -533,6 +534,48 @@ func BenchmarkVerdicts(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				c.round(w)
+			}
+		})
+	}
+}
+
+// BenchmarkPairs measures connections of one request of so many clients in turn, which
+// come back, and beside them what a map of as many costs whose value is looked at: the
+// rest of the growth is what memory costs that is in no cache.
+func BenchmarkPairs(b *testing.B) {
+	for _, pairs := range []int{10_000, 1_000_000} {
+		b.Run(fmt.Sprintf("pairs=%d", pairs), func(b *testing.B) {
+			w := NewWorker(reassembly.Config{}, analyzer.Config{MaxConnections: pairs, ReuseWindow: 1 << 62}, deaf{})
+			c := newChurn()
+			visit := func(i int) {
+				for j := range c.segments {
+					client := &c.segments[j].Src
+					if client.Port == 80 {
+						client = &c.segments[j].Dst
+					}
+					binary.BigEndian.PutUint32(client.Addr[12:], uint32(i*7919%pairs))
+				}
+				c.round(w)
+			}
+			for i := range pairs {
+				visit(i)
+			}
+			for i := 0; b.Loop(); i++ {
+				visit(i)
+			}
+		})
+		b.Run(fmt.Sprintf("map=%d", pairs), func(b *testing.B) {
+			m := map[[36]byte]*[128]byte{}
+			var key [36]byte
+			at := func(i int) []byte {
+				binary.BigEndian.PutUint32(key[12:], uint32(i*7919%pairs))
+				return key[:]
+			}
+			for i := range pairs {
+				m[[36]byte(at(i))] = new([128]byte)
+			}
+			for i := 0; b.Loop(); i++ {
+				m[[36]byte(at(i))][0]++
 			}
 		})
 	}

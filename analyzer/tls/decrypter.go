@@ -128,6 +128,7 @@ func (d *Decrypter) End(at int64) {
 		d.giveUp(d.unread(), Client, at)
 	}
 	d.ended = true
+	d.observer.Release()
 	d.drop(at)
 	d.half = [2]direction{}
 }

@@ -81,7 +81,8 @@ type DecryptionStats struct {
 // A Decryption is what the Decrypters of one goroutine share. It is not safe for concurrent
 // use; the Store is.
 type Decryption struct {
-	Stats DecryptionStats
+	Stats  DecryptionStats
+	Hellos *Hellos // of their Observers
 
 	store    *keylog.Store
 	max      int64 // bytes held
@@ -123,7 +124,7 @@ func (s *Decryption) Held() int64 { return s.held }
 // New returns a Decrypter of a connection, or of what is inside a tunnel. Its plaintext goes
 // to above, and what the records show to listener.
 func (s *Decryption) New(above http.Conn, listener Listener) *Decrypter {
-	d := &Decrypter{shared: s, above: above, listener: listener}
+	d := &Decrypter{shared: s, above: above, listener: listener, observer: Observer{Hellos: s.Hellos}}
 	d.skipper, _ = above.(Skipper)
 	return d
 }

@@ -114,6 +114,7 @@
 //	what                     cap        when full
 //	one hello, buffered      16 KiB     it is read up to there
 //	hellos buffered          1 a conn.  a second one ends the first where it is
+//	all of them              Hellos     it is read up to there (Hellos.Full)
 //	SNI                      255 bytes  left out
 //	ALPN names offered       255 bytes  the rest is left out
 //	HelloRetryRequests       1          Lost, for good

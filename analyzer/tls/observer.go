@@ -1,6 +1,7 @@
 package tls
 
 import (
+	"cmp"
 	"encoding/binary"
 
 	"github.com/keepscope/keepscope/analyzer/http"
@@ -110,8 +111,34 @@ type half struct {
 // A partial is a hello that has not come whole.
 type partial struct{ buf []byte }
 
+// Hellos bounds what hellos take that come in pieces, of all Observers that share it. The
+// zero value is ready. It is not safe for concurrent use.
+type Hellos struct {
+	Max  int64  // bytes, 0 for 4 MiB
+	Full uint64 // hellos that were read no further, for want of room
+	held int64
+}
+
+// room says whether n bytes more can be held.
+func (h *Hellos) room(n int) bool {
+	if h == nil || h.held+int64(n) <= cmp.Or(h.Max, 4<<20) {
+		return true
+	}
+	h.Full++
+	return false
+}
+
+// hold counts n bytes more, or fewer.
+func (h *Hellos) hold(n int) {
+	if h != nil {
+		h.held += int64(n)
+	}
+}
+
 // An Observer follows one connection. The zero value waits for a ClientHello.
 type Observer struct {
+	Hellos *Hellos // nil without a bound but that of each
+
 	partial *partial // a hello in pieces; nil nearly always
 	session session
 	state   state
@@ -257,7 +284,7 @@ func (o *Observer) Gap(dir Dir, n int64, i *Info) (int64, Event) {
 func (o *Observer) lose(dir Dir, h *half) Event {
 	o.state |= helloSeen(dir)
 	if o.partialDir() == dir {
-		o.partial = nil
+		o.Release()
 	}
 	*h = half{lost: true}
 	return Lost
@@ -274,7 +301,7 @@ func helloSeen(dir Dir) state {
 // kill gives the connection up.
 func (o *Observer) kill() Event {
 	o.state |= dead
-	o.partial = nil
+	o.Release()
 	o.half = [2]half{{lost: true}, {lost: true}}
 	return Lost
 }
@@ -502,7 +529,7 @@ func (o *Observer) partialDir() Dir {
 func (o *Observer) hello(dir Dir, c []byte, i *Info) (int, Event) {
 	if o.partial != nil && o.partialDir() != dir {
 		o.state |= helloSeen(o.partialDir()) // it will not be completed any more
-		o.partial = nil
+		o.Release()
 	}
 	if o.partial == nil {
 		if size, ok := helloSize(c); ok && size <= len(c) {
@@ -518,6 +545,10 @@ func (o *Observer) hello(dir Dir, c []byte, i *Info) (int, Event) {
 	n := 0
 	if len(p.buf) < helloHead {
 		n = min(helloHead-len(p.buf), len(c))
+		if p.buf == nil {
+			p.buf = make([]byte, 0, helloHead)
+			o.Hellos.hold(helloHead)
+		}
 		p.buf = append(p.buf, c[:n]...)
 		if len(p.buf) < helloHead {
 			return n, NeedMore
@@ -529,13 +560,30 @@ func (o *Observer) hello(dir Dir, c []byte, i *Info) (int, Event) {
 	size, _ := helloSize(p.buf)
 	k := min(size, maxHello) - len(p.buf)
 	k = min(k, len(c)-n)
+	if !o.Hellos.room(k) {
+		o.Release()
+		if len(p.buf) == n { // this is its first piece
+			return n + k, o.read(dir, c[:n+k], true, i)
+		}
+		return n, o.read(dir, p.buf, true, i)
+	}
+	before := cap(p.buf)
 	p.buf = append(p.buf, c[n:n+k]...)
+	o.Hellos.hold(cap(p.buf) - before)
 	n += k
 	if len(p.buf) < min(size, maxHello) {
 		return n, NeedMore
 	}
-	o.partial = nil
+	o.Release()
 	return n, o.read(dir, p.buf, size > maxHello, i)
+}
+
+// Release gives back what is held of a hello in pieces: there is no more to come.
+func (o *Observer) Release() {
+	if o.partial != nil {
+		o.Hellos.hold(-cap(o.partial.buf))
+		o.partial = nil
+	}
 }
 
 // cut reads a hello up to a gap.
@@ -543,7 +591,7 @@ func (o *Observer) cut(dir Dir, i *Info) Event {
 	var buf []byte
 	if o.partial != nil && o.partialDir() == dir {
 		buf = o.partial.buf
-		o.partial = nil
+		o.Release()
 	}
 	if len(buf) < helloHead {
 		o.state |= helloSeen(dir)

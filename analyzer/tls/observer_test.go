@@ -420,6 +420,29 @@ func TestHelloCap(t *testing.T) {
 	}
 }
 
+// TestHellosCap sends hellos in pieces on two connections for which there is room for
+// one: of the other what its first piece holds is read, and all room is given back.
+func TestHellosCap(t *testing.T) {
+	msg := append([]byte{typeClientHello, 0, 0x20, 0}, clientHelloBody("", sni("a.example"))...)
+	msg = append(msg, make([]byte, 1000)...)
+	shared := &Hellos{Max: 2000}
+	one, other := Observer{Hellos: shared}, Observer{Hellos: shared}
+	var i Info
+	if events := next(t, &one, Client, record(recordHandshake, msg...), &i); events != nil {
+		t.Errorf("half of a hello tells %q", events)
+	}
+	if diff := cmp.Diff([]string{aHelloSeen}, next(t, &other, Client, record(recordHandshake, msg...), &i)); diff != "" {
+		t.Errorf("without room (-want +got):\n%s", diff)
+	}
+	if shared.Full != 1 || shared.held < int64(len(msg)) || other.partial != nil {
+		t.Errorf("full %d times, %d bytes held, the other one %v", shared.Full, shared.held, other.partial)
+	}
+	one.Release()
+	if shared.held != 0 {
+		t.Errorf("%d bytes are held by nobody", shared.held)
+	}
+}
+
 func TestIsClientHello(t *testing.T) {
 	for n := 1; n <= len(aHello); n++ {
 		if !IsClientHello(aHello[:n]) {
