@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -85,70 +86,94 @@ func converse(t testing.TB, r *rand.Rand, client, server *gotls.Config, keys *by
 // TestDifferential reads connections that crypto/tls made, of random configurations, and
 // compares the plaintext, whatever pieces the bytes come in.
 func TestDifferential(t *testing.T) {
-	suites := append([]*gotls.CipherSuite(nil), gotls.CipherSuites()...)
-	suites = append(suites, gotls.InsecureCipherSuites()...)
-	cert := certificate(t)
-	rsaCert := rsaCertificate(t)
-	tickets, late := 0, 0
-	for i := range 120 {
-		r := rand.New(rand.NewPCG(7, uint64(i)))
-		server := &gotls.Config{
-			Certificates: []gotls.Certificate{cert, rsaCert}, MinVersion: gotls.VersionTLS10,
-			NextProtos: []string{"http/1.1"}, SessionTicketsDisabled: r.IntN(4) == 0,
-			DynamicRecordSizingDisabled: r.IntN(2) == 0,
+	d := newDifferential(t)
+	for i := range uint64(120) {
+		d.check(t, i)
+	}
+	if d.late < 50 {
+		t.Errorf("only %d connections waited for their keys", d.late)
+	}
+	if d.resumed < 5 {
+		t.Errorf("only %d sessions of TLS 1.2 were resumed", d.resumed)
+	}
+}
+
+// FuzzDifferential is TestDifferential of configurations without end.
+func FuzzDifferential(f *testing.F) {
+	d := newDifferential(f)
+	f.Add(uint64(0))
+	f.Fuzz(d.check)
+}
+
+// A differential makes connections by crypto/tls, and counts the sessions of TLS 1.2 that
+// were resumed, and the connections that waited for their keys.
+type differential struct {
+	suites        []*gotls.CipherSuite
+	certs         []gotls.Certificate
+	resumed, late int
+}
+
+func newDifferential(t testing.TB) *differential {
+	t.Helper()
+	return &differential{
+		suites: slices.Concat(gotls.CipherSuites(), gotls.InsecureCipherSuites()),
+		certs:  []gotls.Certificate{certificate(t), rsaCertificate(t)},
+	}
+}
+
+// check reads up to three connections of one random configuration.
+func (d *differential) check(t *testing.T, seed uint64) {
+	r := rand.New(rand.NewPCG(7, seed))
+	server := &gotls.Config{
+		Certificates: d.certs, MinVersion: gotls.VersionTLS10,
+		NextProtos: []string{"http/1.1"}, SessionTicketsDisabled: r.IntN(4) == 0,
+		DynamicRecordSizingDisabled: r.IntN(2) == 0,
+	}
+	client := &gotls.Config{
+		InsecureSkipVerify: true, ServerName: "shop.example", MinVersion: gotls.VersionTLS10,
+		ClientSessionCache: gotls.NewLRUClientSessionCache(4), NextProtos: []string{"h2", "http/1.1"},
+	}
+	server.MaxVersion = []uint16{gotls.VersionTLS10, gotls.VersionTLS11, gotls.VersionTLS12, gotls.VersionTLS12, gotls.VersionTLS13}[r.IntN(5)]
+	server.SetSessionTicketKeys([][32]byte{{byte(seed)}})
+	suite := d.suites[r.IntN(len(d.suites))]
+	if server.MaxVersion < gotls.VersionTLS13 {
+		server.CipherSuites = []uint16{suite.ID}
+		client.CipherSuites = server.CipherSuites
+	}
+	if r.IntN(3) == 0 {
+		server.ClientAuth = gotls.RequireAnyClientCert
+		client.Certificates = d.certs[:1]
+	}
+	if r.IntN(4) == 0 {
+		server.CurvePreferences = []gotls.CurveID{gotls.CurveP384}
+	}
+	if !usable(suite, server.MaxVersion) {
+		return
+	}
+	var keys bytes.Buffer
+	var talks []*conversation
+	for range 1 + r.IntN(3) {
+		talks = append(talks, converse(t, r, client, server, &keys, 1+r.IntN(5)))
+	}
+	shared := NewDecryption(storeOf(t, keys.Bytes()), 0)
+	for k, v := range talks {
+		name := fmt.Sprintf("%d.%d %s %s resumed=%t", seed, k, gotls.VersionName(v.state.Version), gotls.CipherSuiteName(v.state.CipherSuite), v.state.DidResume)
+		if v.state.DidResume && v.state.Version < gotls.VersionTLS13 {
+			d.resumed++
 		}
-		client := &gotls.Config{
-			InsecureSkipVerify: true, ServerName: "shop.example", MinVersion: gotls.VersionTLS10,
-			ClientSessionCache: gotls.NewLRUClientSessionCache(4), NextProtos: []string{"h2", "http/1.1"},
-		}
-		server.MaxVersion = []uint16{gotls.VersionTLS10, gotls.VersionTLS11, gotls.VersionTLS12, gotls.VersionTLS12, gotls.VersionTLS13}[r.IntN(5)]
-		server.SetSessionTicketKeys([][32]byte{{byte(i)}})
-		suite := suites[r.IntN(len(suites))]
-		if server.MaxVersion < gotls.VersionTLS13 {
-			server.CipherSuites = []uint16{suite.ID}
-			client.CipherSuites = server.CipherSuites
-		}
-		if r.IntN(3) == 0 {
-			server.ClientAuth = gotls.RequireAnyClientCert
-			client.Certificates = []gotls.Certificate{cert}
-		}
-		if r.IntN(4) == 0 {
-			server.CurvePreferences = []gotls.CurveID{gotls.CurveP384}
-		}
-		if !usable(suite, server.MaxVersion) {
-			continue
-		}
-		var keys bytes.Buffer
-		var talks []*conversation
-		for range 1 + r.IntN(3) {
-			talks = append(talks, converse(t, r, client, server, &keys, 1+r.IntN(5)))
-		}
-		shared := NewDecryption(storeOf(t, keys.Bytes()), 0)
-		for k, v := range talks {
-			name := fmt.Sprintf("%d.%d %s %s resumed=%t", i, k, gotls.VersionName(v.state.Version), gotls.CipherSuiteName(v.state.CipherSuite), v.state.DidResume)
-			if v.state.DidResume && v.state.Version < gotls.VersionTLS13 {
-				tickets++
-			}
-			for _, size := range []int{0, 1 + r.IntN(50), 1 + r.IntN(3000)} {
-				p := decrypt(t, shared, v.chunks, size)
-				for _, dir := range []Dir{Client, Server} {
-					if diff := diffText(v.text[dir], p.text[dir]); diff != "" || p.gaps[dir] > 0 || p.closed[dir] != 1 {
-						t.Fatalf("%s, pieces of %d, %v, closed %d times, %d bytes of gaps: %s\n%v\n%+v", name, size, dir, p.closed[dir], p.gaps[dir], diff, p.events, shared.Stats)
-					}
+		for _, size := range []int{0, 1 + r.IntN(50), 1 + r.IntN(3000)} {
+			p := decrypt(t, shared, v.chunks, size)
+			for _, dir := range []Dir{Client, Server} {
+				if diff := diffText(v.text[dir], p.text[dir]); diff != "" || p.gaps[dir] > 0 || p.closed[dir] != 1 {
+					t.Fatalf("%s, pieces of %d, %v, closed %d times, %d bytes of gaps: %s\n%v\n%+v", name, size, dir, p.closed[dir], p.gaps[dir], diff, p.events, shared.Stats)
 				}
 			}
 		}
-		if n := shared.Stats.Failed + shared.Stats.Lost; n > 0 {
-			t.Errorf("%d: %+v", i, shared.Stats)
-		}
-		late += readLate(t, r, talks, keys.Bytes())
 	}
-	if late < 50 {
-		t.Errorf("only %d connections waited for their keys", late)
+	if n := shared.Stats.Failed + shared.Stats.Lost; n > 0 {
+		t.Errorf("%d: %+v", seed, shared.Stats)
 	}
-	if tickets < 5 {
-		t.Errorf("only %d sessions of TLS 1.2 were resumed", tickets)
-	}
+	d.late += readLate(t, r, talks, keys.Bytes())
 }
 
 // usable says whether a suite is one that is read, and that the version has.
