@@ -100,6 +100,7 @@ func (c *Conn) Release() {
 	for kind := range c.parser {
 		c.parser[kind].Release()
 	}
+	c.parser[Request].Pool.wipe()
 	if cap(c.waiting) > keptWaiting {
 		c.shrink()
 	}

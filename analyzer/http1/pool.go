@@ -29,6 +29,7 @@ type Pool struct {
 	waiting int     // requests that the queues of all Conns have room for
 	free    *partial
 	spare   int
+	stale   [][]byte // buffers given back, which the Message read last may view still
 }
 
 // Held returns the bytes that the Pool's buffers hold now.
@@ -57,6 +58,7 @@ func (q *Pool) get() *partial {
 	if q == nil {
 		return new(partial)
 	}
+	q.wipe()
 	if t := q.free; t != nil {
 		q.free, t.next = t.next, nil
 		q.spare--
@@ -72,6 +74,7 @@ func (q *Pool) put(t *partial) {
 	if q == nil {
 		return
 	}
+	q.stale = append(q.stale, t.buf, t.kept[0], t.kept[1], t.kept[2])
 	if t.buffers() > keepBuffer || q.spare == maxSpare {
 		q.held -= t.size()
 		return
@@ -83,6 +86,18 @@ func (q *Pool) put(t *partial) {
 	}
 	t.next, q.free = q.free, t
 	q.spare++
+}
+
+// wipe clears what was given back, for it may have been decrypted.
+func (q *Pool) wipe() {
+	if q == nil || len(q.stale) == 0 {
+		return
+	}
+	for _, b := range q.stale {
+		clear(b[:cap(b)])
+	}
+	clear(q.stale)
+	q.stale = q.stale[:0]
 }
 
 // take accounts for n more bytes, if need be by letting go of the spare partials.
@@ -122,6 +137,7 @@ func (q *Pool) add(s, b []byte) ([]byte, bool) {
 		}
 		grown := make([]byte, len(s), size)
 		copy(grown, s)
+		clear(s[:cap(s)])
 		s = grown
 	}
 	return append(s, b...), true

@@ -119,6 +119,7 @@ func (c *Conn) Release() {
 	}
 	c.pool.putStreams(c.streams)
 	c.streams = nil
+	c.pool.section.wipe()
 }
 
 // InSync reports whether what the side sends is being read: neither is it lost, nor has no

@@ -33,6 +33,9 @@ func (s *section) reset(from http.Side) {
 	s.from, s.has, s.unknown, s.grpc = from, 0, false, 0
 }
 
+// wipe forgets the values that were read last.
+func (s *section) wipe() { *s = section{} }
+
 func (s *section) hasName(n name) bool { return s.has>>n&1 != 0 }
 
 // hasPseudo reports whether a pseudo-field was met: trailers have none (RFC 9113 §8.1).

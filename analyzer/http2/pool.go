@@ -14,8 +14,8 @@ type Stats struct {
 }
 
 // A Pool lends memory to the Conns of one goroutine, and holds what they need while
-// they read one header block. The zero value is ready. It is not safe for
-// concurrent use.
+// they read one header block. It wipes what comes back: a Conn may have read what was
+// decrypted. The zero value is ready. It is not safe for concurrent use.
 type Pool struct {
 	// Max is the most bytes that HPACK tables and header blocks that are cut may
 	// hold; 0 is DefaultMax.
@@ -105,6 +105,7 @@ func (q *Pool) table() *table {
 }
 
 func (q *Pool) putTable(t *table) {
+	clear(t.values[:cap(t.values)])
 	if t.memory() > keepSpare || q.ntables == maxSpare {
 		q.held -= t.memory()
 		return
@@ -128,6 +129,7 @@ func (q *Pool) block() *block {
 }
 
 func (q *Pool) putBlock(k *block) {
+	clear(k.buf[:cap(k.buf)])
 	if k.memory() > keepSpare || q.nblocks == maxSpare {
 		q.held -= k.memory()
 		return
@@ -147,7 +149,9 @@ func (q *Pool) extend(k *block, b []byte) bool {
 		if !q.take(int64(size - cap(k.buf))) {
 			return false
 		}
-		k.buf = append(make([]byte, 0, size), k.buf...)
+		old := k.buf
+		k.buf = append(make([]byte, 0, size), old...)
+		clear(old)
 	}
 	k.buf = append(k.buf, b...)
 	return true

@@ -122,10 +122,12 @@ func (q *Pool) growValues(t *table, n int) bool {
 		if !q.enlarge(t, int64(size-cap(t.values))) {
 			return false
 		}
-		to = make([]byte, 0, size)
+		to = append(make([]byte, 0, size), live...)
+		clear(t.values)
+	} else {
+		to = append(to, live...)
 	}
 	t.base += t.gone
-	to = append(to, live...)
 	t.values, t.gone = to, 0
 	return true
 }

@@ -139,7 +139,7 @@
 //
 // Plaintext is wiped when the layer above has had it, a direction's keys when
 // they are followed by others and when the connection ends, and what only the
-// handshake needed at its end. The Store drops a line a minute after its
+// handshake needed at its end. The Store drops a line 10 s after its
 // connection took it. What crypto/* holds is said in package protection. Buffers
 // hold ciphertext only.
 package tls

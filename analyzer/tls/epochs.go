@@ -75,22 +75,18 @@ func (d *Decrypter) obtain13(last bool) bool {
 		return false
 	}
 	d.keyed = true
+	var keys protection.Keys
 	for dir := range Dir(2) {
 		h := &d.half[dir]
 		secret := &hs.secrets[handshakeLabel(dir)]
-		d.install(h, handshake, keysOf(hs.master.Suite, secret))
+		keys.Traffic(hs.master.Suite, secret.Bytes())
+		d.install(h, handshake, &keys)
 		h.passing = secret.Size == 0
 	}
 	if hs.answered {
 		d.beginEarly()
 	}
 	return true
-}
-
-func keysOf(suite protection.Suite, secret *keylog.Secret) *protection.Keys {
-	var k protection.Keys
-	k.Traffic(suite, secret.Bytes())
-	return &k
 }
 
 func handshakeLabel(dir Dir) keylog.Label {
@@ -115,7 +111,9 @@ func (d *Decrypter) beginEarly() {
 		return
 	}
 	if secret := &hs.secrets[keylog.ClientEarly]; hs.accepted && secret.Size > 0 {
-		d.install(h, earlyData, keysOf(hs.master.Suite, secret))
+		var keys protection.Keys
+		keys.Traffic(hs.master.Suite, secret.Bytes())
+		d.install(h, earlyData, &keys)
 		return
 	}
 	h.passing = true
@@ -133,7 +131,8 @@ func (d *Decrypter) install(h *direction, e epoch, keys *protection.Keys) {
 
 // advance moves a direction to its next keys.
 func (d *Decrypter) advance(from Dir, h *direction) {
-	if e, keys, ok := d.next(from, h); ok {
+	var keys protection.Keys
+	if e, ok := d.next(from, h, &keys); ok {
 		d.install(h, e, &keys)
 		d.switched(from, h, e)
 	}
@@ -175,28 +174,31 @@ func (d *Decrypter) endHandshake(at int64) {
 	}
 }
 
-// next returns the keys that follow a direction's own: those of the next secret,
-// or of a handshake that is under way.
-func (d *Decrypter) next(from Dir, h *direction) (epoch, protection.Keys, bool) {
+// next makes keys those that follow a direction's own: those of the next secret, or of a
+// handshake that is under way.
+func (d *Decrypter) next(from Dir, h *direction, keys *protection.Keys) (e epoch, ok bool) {
 	hs := d.hs
 	switch {
 	case d.version < VersionTLS13:
 		if hs == nil || hs.switched[from] || !d.obtain12(h.at) {
-			return 0, protection.Keys{}, false
+			return 0, false
 		}
-		return traffic, hs.keys[from], true
+		*keys = hs.keys[from]
+		return traffic, true
 	case !d.keyed:
-		return 0, protection.Keys{}, false
+		return 0, false
 	case h.epoch == earlyData && hs != nil:
-		return handshake, *keysOf(hs.master.Suite, &hs.secrets[handshakeLabel(from)]), true
+		keys.Traffic(hs.master.Suite, hs.secrets[handshakeLabel(from)].Bytes())
+		return handshake, true
 	case h.epoch == handshake && hs != nil:
-		return traffic, *keysOf(hs.master.Suite, &hs.secrets[trafficLabel(from)]), true
+		keys.Traffic(hs.master.Suite, hs.secrets[trafficLabel(from)].Bytes())
+		return traffic, true
 	case h.epoch == traffic:
-		keys := h.keys
+		*keys = h.keys
 		keys.Update(&d.shared.schedule)
-		return traffic, keys, true
+		return traffic, true
 	}
-	return 0, protection.Keys{}, false
+	return 0, false
 }
 
 // open opens a record: by the number that it must have, by those that it may have
@@ -214,13 +216,16 @@ func (d *Decrypter) open(from Dir, h *direction, dst, body []byte) (content []by
 			return content, kind, true
 		}
 	}
-	e, keys, ok := d.next(from, h)
+	var keys protection.Keys
+	e, ok := d.next(from, h, &keys)
 	if !ok {
 		return nil, 0, false
 	}
 	old := *h
+	defer old.keys.Wipe()
 	d.shared.serial++
 	h.serial, h.keys, h.epoch, h.seq = d.shared.serial, keys, e, 0
+	keys.Wipe()
 	content, kind, ok = d.try(h, 0, min(slack+int(old.missed), maxNumbers), dst, body)
 	if !ok {
 		d.shared.forget(h)
@@ -228,7 +233,6 @@ func (d *Decrypter) open(from Dir, h *direction, dst, body []byte) (content []by
 		return nil, 0, false
 	}
 	d.shared.forget(&old)
-	old.keys.Wipe()
 	h.passing = false
 	d.found(from, h, int64(h.seq)-1, old.epoch == handshake)
 	if from == Server && e == traffic && d.hs != nil {

@@ -27,6 +27,6 @@
 // # Secrets
 //
 // What is dropped, replaced or closed is zeroed first, and so is a Parser's
-// unfinished line. An entry goes one minute of packet time after the connection that
+// unfinished line. An entry goes 10 s of packet time after the connection that
 // used it has taken what it needs.
 package keylog

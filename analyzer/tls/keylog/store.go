@@ -13,7 +13,7 @@ const DefaultRandoms = 1 << 16
 
 // grace is how long, in packet time, an entry stays after its connection has taken it:
 // the other leg of a proxied connection may be followed by another goroutine.
-const grace = int64(time.Minute)
+const grace = int64(10 * time.Second)
 
 // An Outcome says what Add did.
 type Outcome uint8
@@ -185,7 +185,7 @@ func (s *Store) Get(random *[randomSize]byte, out *Secrets) bool {
 }
 
 // Used says that a connection has taken what it needs of a client random, at a
-// packet's time. Sweep drops it after a minute.
+// packet's time. Sweep drops it 10 s later.
 func (s *Store) Used(random *[randomSize]byte, at int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -194,6 +194,7 @@ func (c *Cipher) openCBC(s *Schedule, dst []byte, seq uint64, head, body []byte)
 	}
 	for _, b := range plain[len(plain)-pad:] {
 		if int(b) != pad-1 { // RFC 5246 §6.2.3.2
+			clear(plain)
 			return nil, false
 		}
 	}
