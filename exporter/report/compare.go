@@ -14,7 +14,7 @@ import (
 
 // A Comparison says what changed between two reports.
 type Comparison struct {
-	Verdict  string        `json:"verdict"`  // a sentence
+	Verdict  string        `json:"verdict"`  // a sentence, on how sure it is, too
 	Warnings []string      `json:"warnings"` // sentences on what the captures missed, and in what they differ
 	Before   Basis         `json:"before"`
 	After    Basis         `json:"after"`
@@ -43,50 +43,71 @@ type Change struct {
 	Before *float64 `json:"before"`
 	After  *float64 `json:"after"`
 	Change *float64 `json:"change"`
-	Better *bool    `json:"better,omitempty"` // nil where neither is better, or nothing changed
+	Better *bool    `json:"better,omitempty"` // nil where neither is better, or chance may have made the difference
+	// Certainty is nil of what is no share of requests.
+	Certainty *Certainty `json:"certainty,omitempty"`
 }
 
 // A figure is something to compare. Captures differ in length, so what grows
 // with time is compared per 1000 requests; and in traffic, so only what an ideal
 // pool would have avoided is called better or worse.
 type figure struct {
-	name  string
-	good  float64 // 1 where more is better, -1 where less is, 0 where neither
-	value func(*Summary) *float64
-	text  func(float64) string
+	name   string
+	good   float64 // 1 where more is better, -1 where less is, 0 where neither
+	value  func(*Summary) *float64
+	text   func(float64) string
+	counts func(*Summary) proportion // of which it is the value per 1000 requests; nil for others
 }
 
 var figures = []figure{
-	{"connections", 0, func(s *Summary) *float64 { return pointer(float64(s.Connections)) }, countText},
-	{"requests", 0, func(s *Summary) *float64 { return pointer(float64(s.Requests)) }, countText},
-	{"requests_per_connection", 0, func(s *Summary) *float64 { return positive(s.RequestsPerConn.Mean) }, perText},
-	{"reuse_ratio", 0, func(s *Summary) *float64 { return s.ReuseRatio }, prose.Percent},
-	{"effectiveness", 1, func(s *Summary) *float64 { return s.Effectiveness }, prose.Percent},
-	{"wasted_handshakes", 0, func(s *Summary) *float64 { return pointer(float64(s.Wasted.Total)) }, countText},
-	{"wasted_handshakes_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(float64(s.Wasted.Total)) }, perText},
-	{"wasted_seconds_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(s.Wasted.Seconds) }, prose.Seconds},
-	{"races_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(float64(s.Races)) }, perText},
-	{"tcp_handshake_p50_seconds", 0, func(s *Summary) *float64 { return s.Handshakes.TCP.P50 }, prose.Seconds},
-	{"exchange_p50_seconds", 0, func(s *Summary) *float64 { return s.Exchanges.P50 }, prose.Seconds},
+	{"connections", 0, func(s *Summary) *float64 { return pointer(float64(s.Connections)) }, countText, nil},
+	{"requests", 0, func(s *Summary) *float64 { return pointer(float64(s.Requests)) }, countText, nil},
+	{"requests_per_connection", 0, func(s *Summary) *float64 { return positive(s.RequestsPerConn.Mean) }, perText, nil},
+	{"reuse_ratio", 0, func(s *Summary) *float64 { return s.ReuseRatio }, prose.Percent, nil},
+	{"effectiveness", 1, func(s *Summary) *float64 { return s.Effectiveness }, prose.Percent, nil},
+	{"wasted_handshakes", 0, func(s *Summary) *float64 { return pointer(float64(s.Wasted.Total)) }, countText, nil},
+	{perRequest, -1, func(s *Summary) *float64 { return s.perThousand(float64(s.Wasted.Total)) }, perText,
+		func(s *Summary) proportion { return proportion{s.Wasted.Total, s.Requests} }},
+	{"wasted_seconds_per_1000_requests", 0, func(s *Summary) *float64 { return s.perThousand(s.Wasted.Seconds) }, prose.Seconds, nil},
+	{"races_per_1000_requests", -1, func(s *Summary) *float64 { return s.perThousand(float64(s.Races)) }, perText,
+		func(s *Summary) proportion { return proportion{s.Races, s.Requests} }},
+	{"tcp_handshake_p50_seconds", 0, func(s *Summary) *float64 { return s.Handshakes.TCP.P50 }, prose.Seconds, nil},
+	{"exchange_p50_seconds", 0, func(s *Summary) *float64 { return s.Exchanges.P50 }, prose.Seconds, nil},
 }
 
 // estimatedFigures are those that rest on requests, of what was estimated from
 // encrypted records; they have no value where nothing was.
 var estimatedFigures = func() (list []figure) {
 	for _, f := range figures[1 : len(figures)-2] {
-		value := f.value
+		value, counts := f.value, f.counts
 		f.name = estimatedPrefix + f.name
 		f.value = func(s *Summary) *float64 {
-			parts := s.Parts()
-			if last := &parts[len(parts)-1]; last.IsEstimated {
-				return value(&last.Summary)
+			if e := s.estimatedPart(); e != nil {
+				return value(e)
 			}
 			return nil
+		}
+		if counts != nil {
+			f.counts = func(s *Summary) proportion {
+				if e := s.estimatedPart(); e != nil {
+					return counts(e)
+				}
+				return proportion{}
+			}
 		}
 		list = append(list, f)
 	}
 	return list
 }()
+
+// estimatedPart is what was estimated, nil where nothing was.
+func (s *Summary) estimatedPart() *Summary {
+	parts := s.Parts()
+	if last := &parts[len(parts)-1]; last.IsEstimated {
+		return &last.Summary
+	}
+	return nil
+}
 
 const estimatedPrefix = "estimated_"
 
@@ -110,25 +131,31 @@ func (s *Summary) perThousand(v float64) *float64 {
 func Compare(before, after *Report) *Comparison {
 	c := &Comparison{
 		Warnings: warnings(before, after), Before: basis(before), After: basis(after),
-		Totals: changes(&before.Totals, &after.Totals), Servers: []ServerDelta{},
+		Totals: changes(&before.Totals, &after.Totals, 1), Servers: []ServerDelta{},
 	}
 	c.Verdict = verdict(c.Totals)
 	then := map[string]*Summary{}
 	for i := range before.Servers {
 		then[before.Servers[i].Name] = &before.Servers[i].Summary
 	}
+	both := 0
+	for i := range after.Servers {
+		if then[after.Servers[i].Name] != nil {
+			both++
+		}
+	}
 	for i := range after.Servers {
 		s := &after.Servers[i]
-		in := "after"
+		in := inAfter
 		old := then[s.Name]
 		if old != nil {
-			in = "both"
+			in = inBoth
 			delete(then, s.Name)
 		}
-		c.Servers = append(c.Servers, ServerDelta{s.Name, in, changes(old, &s.Summary)})
+		c.Servers = append(c.Servers, ServerDelta{s.Name, in, changes(old, &s.Summary, both)})
 	}
 	for name, old := range then {
-		c.Servers = append(c.Servers, ServerDelta{name, "before", changes(old, nil)})
+		c.Servers = append(c.Servers, ServerDelta{name, inBefore, changes(old, nil, both)})
 	}
 	slices.SortFunc(c.Servers, func(a, b ServerDelta) int {
 		return cmp.Or(
@@ -167,7 +194,14 @@ func warnings(before, after *Report) []string {
 	return list
 }
 
-func inRank(in string) int { return slices.Index([]string{"both", "after", "before"}, in) }
+// The values of ServerDelta.In.
+const (
+	inBoth   = "both"
+	inBefore = "before"
+	inAfter  = "after"
+)
+
+func inRank(in string) int { return slices.Index([]string{inBoth, inAfter, inBefore}, in) }
 
 // magnitude orders the largest change first.
 func (d *ServerDelta) magnitude() float64 {
@@ -193,20 +227,34 @@ func (d *ServerDelta) prefix() string {
 // perRequest is the figure by which a change is judged.
 const perRequest = "wasted_handshakes_per_1000_requests"
 
-// changes compares two summaries, either of which may be nil. What was estimated
-// is left out where neither has any.
-func changes(before, after *Summary) []Change {
+// changes compares two summaries, either of which may be nil, one pair of so many. What
+// was estimated is left out where neither has any.
+func changes(before, after *Summary, comparisons int) []Change {
 	var out []Change
 	for i, f := range slices.Concat(figures, estimatedFigures) {
-		c := f.change(before, after)
+		c := f.change(before, after, comparisons)
 		if i < len(figures) || c.Before != nil || c.After != nil {
 			out = append(out, c)
 		}
 	}
+	agree(out, "")
+	agree(out, estimatedPrefix)
 	return out
 }
 
-func (f *figure) change(before, after *Summary) Change {
+// agree has the change of effectiveness called what that of wasted handshakes is, of
+// which it is another view, where both go the same way.
+func agree(list []Change, prefix string) {
+	w := find(list, prefix+perRequest)
+	for i := range list {
+		e := &list[i]
+		if e.Figure == prefix+"effectiveness" && e.Better != nil && (w.Better == nil || *w.Better != *e.Better) {
+			e.Better = nil
+		}
+	}
+}
+
+func (f *figure) change(before, after *Summary, comparisons int) Change {
 	c := Change{Figure: f.name}
 	if before != nil {
 		c.Before = f.value(before)
@@ -217,7 +265,10 @@ func (f *figure) change(before, after *Summary) Change {
 	if c.Before != nil && c.After != nil {
 		d := *c.After - *c.Before
 		c.Change = &d
-		if d != 0 && f.good != 0 {
+		if f.counts != nil {
+			c.Certainty = certainty(f.counts(before), f.counts(after), comparisons, 1000)
+		}
+		if d != 0 && f.good != 0 && (f.counts == nil || c.Certainty == nil || c.Certainty.Says == SaysDifferent) {
 			c.Better = pointer(d*f.good > 0)
 		}
 	}
@@ -256,21 +307,30 @@ func sentence(totals []Change, prefix string) string {
 	if w.Change == nil {
 		return ""
 	}
-	word := "No change"
-	switch {
-	case math.Abs(*w.Change) < noChange*max(*w.Before, *w.After):
-	case w.Better != nil && *w.Better:
-		word = "Better"
-	case w.Better != nil:
-		word = "Worse"
+	text, went := "No change: ", fmt.Sprintf("wasted handshakes per 1000 requests went from %s to %s", perText(*w.Before), perText(*w.After))
+	says := SaysDifferent
+	if w.Certainty != nil {
+		says = w.Certainty.Says
 	}
-	text := fmt.Sprintf("%s: wasted handshakes per 1000 requests went from %s to %s",
-		word, perText(*w.Before), perText(*w.After))
-	if word == "No change" {
-		text = fmt.Sprintf("No change: %s wasted handshakes per 1000 requests before and after", perText(*w.After))
+	switch {
+	case says == SaysNoise:
+		text = "No difference that is sure: " + went
+	case says == SaysTooLittle:
+		text = "Too little traffic to say: " + went
+	case w.Better != nil && *w.Better:
+		text = "Better: " + went
+	case w.Better != nil:
+		text = "Worse: " + went
+	case *w.Change == 0:
+		text += fmt.Sprintf("%s wasted handshakes per 1000 requests before and after", perText(*w.After))
+	default:
+		text += went
 	}
 	if e.Change != nil {
 		text += fmt.Sprintf(", effectiveness from %s to %s", prose.Percent(*e.Before), prose.Percent(*e.After))
+	}
+	if w.Certainty != nil && says != SaysSame {
+		text += fmt.Sprintf("; by the counts, chance alone makes as much %s", chanceText(w.Certainty.P))
 	}
 	return text + "."
 }
@@ -339,23 +399,34 @@ func valueText(v *float64, text func(float64) string) string {
 	return text(*v)
 }
 
+// judgement is empty of what is neither good nor bad, and of what did not change.
 func (p *page) judgement(c Change) string {
-	s := red
-	if c.Better != nil && *c.Better {
+	s := dim
+	switch {
+	case c.Better != nil && *c.Better:
 		s = green
+	case c.Better != nil:
+		s = red
 	}
 	return p.in(s, c.judgement())
 }
 
-// judgement says whether a change is for the better; empty where neither.
+// judgement says whether a change is for the better, or too small to tell; empty where
+// neither.
 func (c *Change) judgement() string {
 	switch {
-	case c.Better == nil:
-		return ""
-	case *c.Better:
+	case c.Better != nil && *c.Better:
 		return "better"
+	case c.Better != nil:
+		return "worse"
+	case c.Certainty == nil:
+		return ""
+	case c.Certainty.Says == SaysNoise:
+		return "within noise"
+	case c.Certainty.Says == SaysTooLittle:
+		return "too little"
 	}
-	return "worse"
+	return ""
 }
 
 const maxCompared = 20
@@ -373,15 +444,41 @@ func (d *ServerDelta) figures() (effect, waste string, judged Change) {
 }
 
 func (p *page) deltas(list []ServerDelta) {
-	nameWidth := p.width - 1 - 48
-	p.line(p.in(dim, prose.Pad("SERVER", nameWidth)+prose.PadLeft("EFFECTIVENESS", 20)+prose.PadLeft("WASTED/1000 REQ.", 20)))
-	for i := range list[:min(len(list), maxCompared)] {
+	both := 0
+	for both < len(list) && list[both].In == inBoth {
+		both++
+	}
+	nameWidth := p.width - 1 - 54
+	if both > 0 {
+		p.line(p.in(dim, prose.Pad("SERVER", nameWidth)+prose.PadLeft("EFFECTIVENESS", 20)+prose.PadLeft("WASTED/1000 REQ.", 20)))
+	}
+	for i := range list[:min(both, maxCompared)] {
 		d := &list[i]
 		effect, waste, judged := d.figures()
 		p.line(prose.Pad(prose.Shorten(printable.Text(d.Name), nameWidth-1), nameWidth),
 			prose.PadLeft(effect, 20), prose.PadLeft(waste, 20), "  ", p.judgement(judged))
 	}
-	if more := len(list) - maxCompared; more > 0 {
+	if more := both - maxCompared; more > 0 {
 		p.line(p.in(dim, "and "+prose.Plural(uint64(more), "more server")))
 	}
+	p.only("Only before: ", inBefore, list[both:])
+	p.only("Only after: ", inAfter, list[both:])
+}
+
+// only lists the servers of one side.
+func (p *page) only(title, in string, list []ServerDelta) {
+	var names []string
+	for _, d := range list {
+		if d.In == in {
+			names = append(names, prose.Shorten(printable.Text(d.Name), p.width-20))
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	more := ""
+	if n := len(names) - maxCompared; n > 0 {
+		names, more = names[:maxCompared], " and "+prose.Plural(uint64(n), "more server")
+	}
+	p.wrapped(dim, title, plain, strings.Join(names, ", ")+more+".")
 }
