@@ -166,7 +166,7 @@ var causeTests = []causeTest{
 	},
 	{
 		name: "Go, DisableKeepAlives", handler: answerOK,
-		client: goClient(3, func(t *http.Transport) { t.DisableKeepAlives = true }, drain), want: inTurn(3, 3, "client_close"),
+		client: goClient(3, disableKeepAlives, drain), want: inTurn(3, 3, "client_close"),
 	},
 	{
 		name: "Go, IdleConnTimeout", handler: answerOK,
@@ -636,6 +636,8 @@ func curls(n int, args ...string) causeClient {
 		return s.l.Client.Run(ctx, "curl", args...)
 	}
 }
+
+func disableKeepAlives(t *http.Transport) { t.DisableKeepAlives = true }
 
 func ab(args ...string) causeClient {
 	return func(ctx context.Context, s *causeSite) error {

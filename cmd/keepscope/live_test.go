@@ -494,7 +494,7 @@ func start(t *testing.T, l *lab.Lab, port int, name string, args ...string) {
 		_ = cmd.Process.Kill()
 		<-done
 	})
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(40 * time.Second); ; { // a JVM takes its time
 		out, err := l.Server.Command(t.Context(), "ss", "-Hltn", "sport", "=", strconv.Itoa(port)).Output()
 		if err == nil && len(out) > 0 {
 			return

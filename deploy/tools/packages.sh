@@ -24,6 +24,19 @@ if [ "$1" = test ]; then
 	has_command node nodejs
 	has_command setcap libcap2-bin
 	has_command promtool prometheus
+	# What live tests of findings know by its own words.
+	has_command apache2 apache2-bin
+	has_command varnishd varnish
+	has_command gunicorn gunicorn
+	has_command uwsgi uwsgi-core
+	has_command php php-cli
+	has_command ruby ruby
+	has_command javac openjdk-17-jdk-headless
+	[ -e /usr/share/java/tomcat10-embed-core.jar ] || missing+=(libtomcat10-embed-java)
+	[ -e /usr/lib/uwsgi/plugins/python3_plugin.so ] || missing+=(uwsgi-plugin-python3)
+	for module in requests aiohttp httpx; do
+		[ -e /usr/lib/python3/dist-packages/$module ] || missing+=(python3-$module)
+	done
 fi
 
 [ ${#missing[@]} -gt 0 ] || exit 0

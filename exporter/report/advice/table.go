@@ -46,7 +46,7 @@ import s "github.com/keepscope/keepscope/analyzer/software"
 //	AWS            https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html
 var table = [NumHabits]entry{
 	ClientCloses: {
-		general: "Stop the client from asking for “Connection: close”",
+		general: "Stop the client, or a proxy that sends its requests on, from asking for “Connection: close”",
 		by: []rows{{side: Client, list: []Row{
 			{s.Nginx, "nginx as a proxy: `proxy_http_version 1.1`, `proxy_set_header Connection \"\"` and `keepalive 32` in an `upstream` block (from 1.29.7 these are defaults, but only with an `upstream` block)", ""},
 			{s.GoHTTP, "Go: no `Transport.DisableKeepAlives`, no `Request.Close`, and do not copy a `Connection` header into requests", ""},

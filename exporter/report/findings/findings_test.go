@@ -915,7 +915,7 @@ func Example_evaluate() {
 	// 1. shop.example: The client asks for “Connection: close”: 29 handshakes
 	//    were wasted, 33.0 ms.
 	//    → Go: no Transport.DisableKeepAlives, no Request.Close, and do not
-	//      copy a Connection header into requests. Stop the client from asking
-	//      for “Connection: close”.
+	//      copy a Connection header into requests. Stop the client, or a proxy
+	//      that sends its requests on, from asking for “Connection: close”.
 	//    by 10.77.0.2 (Go-http-client): 29
 }
