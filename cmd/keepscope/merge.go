@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,12 +12,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keepscope/keepscope/exporter/events/columnar"
 	"github.com/keepscope/keepscope/exporter/report"
 )
 
 // mergeCmd is 'keepscope merge'.
 type mergeCmd struct {
-	Reports    []string      `arg:"" name:"report" help:"Reports saved with --output json, plain or compressed by gzip or zstd, or a folder of them (*.json, *.json.gz, *.json.zst)."`
+	Reports    []string      `arg:"" name:"report" help:"Reports saved with --output json, plain or compressed by gzip or zstd, or Parquet files of 'keepscope read', which have one; or a folder of reports (*.json, *.json.gz, *.json.zst), or where it has none of Parquet files."`
 	Wait       int           `placeholder:"N" help:"Wait until there are so many reports."`
 	Timeout    time.Duration `default:"1h" help:"With --wait: how long at most."`
 	Output     string        `short:"o" enum:"text,markdown,json" default:"text" help:"What to print: ${enum}; markdown is a report for a ticket, json can be merged again."`
@@ -38,10 +41,7 @@ func (m *mergeCmd) Run(ctx context.Context, con console) error {
 	}
 	merger := report.NewMerger(m.MaxServers)
 	for _, path := range files {
-		r, err := savedFile(path)
-		if r == nil && err == nil {
-			err = errors.New("it can't be read, or is no report")
-		}
+		r, err := reportIn(path)
 		if err == nil {
 			err = merger.Add(r)
 		}
@@ -59,6 +59,32 @@ func (m *mergeCmd) Run(ctx context.Context, con console) error {
 		}
 		return writeReport(r, con.out, m.Output, m.Findings)
 	})
+}
+
+// reportIn returns the report that a file is, or that a Parquet file has of its rows.
+func reportIn(path string) (*report.Report, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	in := bufio.NewReaderSize(f, peekBytes)
+	if head, _ := in.Peek(4); columnar.Is(head) {
+		info, err := f.Stat()
+		if err != nil {
+			return nil, err
+		}
+		text, err := columnar.Report(f, info.Size())
+		if err != nil {
+			return nil, err
+		}
+		in = bufio.NewReaderSize(bytes.NewReader(text), peekBytes)
+	}
+	r, err := savedReport(in, path)
+	if r == nil && err == nil {
+		err = errors.New("it is no report")
+	}
+	return r, err
 }
 
 // waitEvery is how often it is looked for more reports.
@@ -96,7 +122,11 @@ func (m *mergeCmd) list() (files []string, err error) {
 			files = append(files, path)
 			continue
 		}
-		for _, pattern := range []string{"*.json", "*.json.gz", "*.json.zst"} {
+		n := len(files)
+		for _, pattern := range []string{"*.json", "*.json.gz", "*.json.zst", "*.parquet"} {
+			if pattern == "*.parquet" && len(files) > n {
+				break // they may be of the same runs
+			}
 			found, _ := filepath.Glob(filepath.Join(path, pattern)) // the patterns are right
 			files = append(files, found...)
 		}

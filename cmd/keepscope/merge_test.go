@@ -179,6 +179,24 @@ func TestMergeAddsUp(t *testing.T) {
 	}
 }
 
+// Parquet files have the report of their rows, so records merge as reports do.
+func TestMergeRecords(t *testing.T) {
+	path, dir := demoFile(t), t.TempDir()
+	for i := range 3 {
+		printed(t, "read", "--output=parquet", fmt.Sprintf("--shard=%d/3", i), fmt.Sprintf("--save=%s/%d.parquet", dir, i), path)
+	}
+	one := printed(t, "read", "--output=json", path)
+	check := func(what string) {
+		t.Helper()
+		if diff := cmp.Diff(shown(t, one), shown(t, printed(t, "merge", "--output=json", dir))); diff != "" {
+			t.Errorf("%s (-one run +merged):\n%s", what, diff)
+		}
+	}
+	check("records")
+	printed(t, "read", "--output=json", "--save="+filepath.Join(dir, "all.json"), path)
+	check("a report, and records of the same run")
+}
+
 func TestMergeRefuses(t *testing.T) {
 	dir, path := t.TempDir(), demoFile(t)
 	save := func(name, text string) string {
@@ -193,6 +211,8 @@ func TestMergeRefuses(t *testing.T) {
 	whole := string(printed(t, "read", "--output=json", path))
 	other := string(printed(t, "read", "--output=json", "--reuse-window=5s", path))
 	begin, _, _ := strings.Cut(whole, `"figures": "`)
+	ofServer := filepath.Join(dir, "one.parquet")
+	printed(t, "read", "--output=parquet", "--server=good.demo", "--save="+ofServer, path)
 	const old = `{"capture":{},"totals":{},"servers":[]}`
 	for _, c := range []struct {
 		name, want string
@@ -207,6 +227,7 @@ func TestMergeRefuses(t *testing.T) {
 		{"a shard twice", "there already", []string{shard, save("again", string(must(os.ReadFile(shard))))}},
 		{"other windows", "reuse window", []string{save("four", whole), save("five", other)}},
 		{"too few", "there are 0 of 3", []string{"--wait=3", "--timeout=1ms", filepath.Join(dir, "later")}},
+		{"records of one server", "has no report of its rows", []string{ofServer}},
 		{"an empty folder", "no report to merge", []string{t.TempDir()}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -118,7 +118,7 @@ func (o *output) print(p *pipeline, capture report.Capture) error {
 	case o.rows != nil:
 		return o.rows.Close()
 	case o.Output == "parquet":
-		return writeRows(o.to, p.answers(), o.sorters)
+		return writeRows(o.to, o.sorters, p, capture)
 	case o.Output == "ndjson" && o.live != nil:
 		return o.live.Flush()
 	case o.Output == "ndjson":

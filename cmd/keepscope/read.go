@@ -75,15 +75,15 @@ func (r *readCmd) print(ctx context.Context, con console, log *slog.Logger) erro
 		return errors.Join(err, readErr)
 	}
 	// None of them takes the others with it.
-	return errors.Join(metrics.write(p, capture), r.writeRecords(records, p), out.print(p, capture), readErr)
+	return errors.Join(metrics.write(p, capture), r.writeRecords(records, p, capture), out.print(p, capture), readErr)
 }
 
 // writeRecords writes the file that --records names.
-func (r *readCmd) writeRecords(records *output, p *pipeline) error {
+func (r *readCmd) writeRecords(records *output, p *pipeline, capture report.Capture) error {
 	if r.Records == "" {
 		return nil
 	}
-	return wholeFile(r.Records, nil, func(to console) error { return writeRows(to.out, p.answers(), records.sorters) })
+	return wholeFile(r.Records, nil, func(to console) error { return writeRows(to.out, records.sorters, p, capture) })
 }
 
 // listen says how facts are counted, and what hears them beside.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
+	"errors"
 	"io"
 	"os"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter/events"
 	"github.com/keepscope/keepscope/exporter/events/columnar"
+	"github.com/keepscope/keepscope/exporter/report"
 )
 
 // connectionRows returns how connections become rows of a Parquet file.
@@ -49,12 +52,22 @@ func newRows(w io.Writer, from columnar.Place) *columnar.Writer {
 	return connectionRows().NewWriter(w, from, v)
 }
 
-// writeRows writes the rows of all sorters in order, as a final report answers.
-func writeRows(to io.Writer, answers events.Answers, sorters []*events.Sorter) error {
+// writeRows writes the rows of all sorters in order, as a final report answers, and
+// keeps in the file what 'keepscope merge' adds up.
+func writeRows(to io.Writer, sorters []*events.Sorter, p *pipeline, capture report.Capture) error {
 	w := bufio.NewWriterSize(to, 64<<10)
 	rows := newRows(w, place())
-	if err := events.EachSorted(rows.Write, answers, sorters...); err != nil {
+	if err := events.EachSorted(rows.Write, p.answers(), sorters...); err != nil {
 		return err
+	}
+	if capture.Server == "" {
+		r, err := p.mergeable(capture)
+		var text bytes.Buffer
+		sum := report.Report{Schema: report.Schema, Capture: r.Capture, Servers: []report.Server{}, Mergeable: r.Mergeable}
+		if err = errors.Join(err, sum.WriteJSON(&text)); err != nil {
+			return err
+		}
+		rows.SetReport(text.Bytes())
 	}
 	if err := rows.Close(); err != nil {
 		return err

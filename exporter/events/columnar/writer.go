@@ -94,6 +94,9 @@ func (w *Writer) decode(b []byte) error {
 	return nil
 }
 
+// SetReport keeps the report of the run whose rows these are in the file.
+func (w *Writer) SetReport(text []byte) { w.file.SetKeyValueMetadata(reportKey, string(text)) }
+
 // Close completes the file. It does not close what it is written to.
 func (w *Writer) Close() error {
 	if err := w.file.Close(); err != nil {
