@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/exporter/events"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -110,8 +111,9 @@ func plainValue(v *common.AnyValue) string {
 	return "none"
 }
 
-// push reads a file, gives its connections to an OTLP log and ends it.
-func push(t *testing.T, s *eventServer, args readCmd) (written, dropped uint64) {
+// push reads a file, gives its connections to an OTLP log and ends it. It returns the
+// lines of the connections, too.
+func push(t *testing.T, s *eventServer, args readCmd) (lines []byte, written, dropped uint64) {
 	t.Helper()
 	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=web-1")
 	l, err := openOTLPLog(s.URL, "", &ownTraffic{local: func(sniffer.Addr) bool { return false }}, quiet)
@@ -121,27 +123,29 @@ func push(t *testing.T, s *eventServer, args readCmd) (written, dropped uint64) 
 	if args.MaxConnections == 0 {
 		args.analysis = analysis{ReuseWindow: time.Minute, MaxConnections: 1 << 16, MaxMemory: 64 << 20, Workers: 1, Keylog: args.Keylog}
 	}
-	var con bytes.Buffer
+	var con, told bytes.Buffer
 	p, _, err := args.analyse(t.Context(), console{out: &con, err: &con}, quiet, listen{reuseIdle: maxReuseIdle, each: []func(int) fact.Observer{
 		func(int) fact.Observer { return l.observer() },
+		func(int) fact.Observer { return &events.Encoder{W: &told} },
 	}})
 	if err != nil || p == nil {
 		t.Fatal(err)
 	}
 	l.close(t.Context())
-	return l.counts()
+	written, dropped = l.counts()
+	return told.Bytes(), written, dropped
 }
 
 // TestOTLPEvents holds every event, field by field, to the connection's line.
 func TestOTLPEvents(t *testing.T) {
 	s := newEventServer(t)
 	path := demoFile(t)
-	written, dropped := push(t, s, readCmd{Files: []string{path}})
+	lines, written, dropped := push(t, s, readCmd{Files: []string{path}})
 	conventions := map[string]string{
 		"client.ip": "client.address", "client.port": "client.port", "server.ip": "network.peer.address", "server.port": "network.peer.port",
 	}
 	var want []map[string]string
-	for line := range bytes.Lines(printed(t, "read", "--output=ndjson", path)) {
+	for line := range bytes.Lines(lines) {
 		var fields map[string]any
 		d := json.NewDecoder(bytes.NewReader(line))
 		d.UseNumber()
@@ -245,12 +249,12 @@ func TestOTLPDrops(t *testing.T) {
 	all := uint64(bytes.Count(printed(t, "read", "--output=ndjson", path), []byte("\n")))
 	refuses := newEventServer(t)
 	refuses.answer = http.StatusBadRequest
-	if written, dropped := push(t, refuses, readCmd{Files: []string{path}}); written != 0 || dropped != all {
+	if _, written, dropped := push(t, refuses, readCmd{Files: []string{path}}); written != 0 || dropped != all {
 		t.Errorf("refused: %d taken and %d dropped of %d", written, dropped, all)
 	}
 	part := newEventServer(t)
 	part.rejects = 2
-	written, dropped := push(t, part, readCmd{Files: []string{path}})
+	_, written, dropped := push(t, part, readCmd{Files: []string{path}})
 	if pushes := (all + maxEvents - 1) / maxEvents; dropped < 2*pushes || dropped > 6*pushes || written+dropped != all {
 		t.Errorf("in part: %d taken and %d dropped of %d", written, dropped, all)
 	}
