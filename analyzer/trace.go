@@ -18,14 +18,28 @@ type tracer struct {
 	second int64 // that is being sampled
 	begun  int   // connections taken in it
 	mask   uint32
+	turn   int64                  // the minute in which first counts
+	first  [firstPairs]firstTaken // by a part of the pair's hash
 }
 
-// samplePhase is for how many seconds the same pairs are taken.
-const samplePhase = 8
+// A firstTaken says how many of a pair's first connections were taken.
+type firstTaken struct {
+	pair uint32
+	n    uint8
+}
 
-// sample says whether a connection is one of the about rate in a second that are traced.
-// The pairs of a client and a server take turns, so that the connections of one are
-// taken together.
+// The numbers of a sample: for how many seconds the same pairs are taken; and of how
+// many pairs how many connections in a row are taken first, each minute.
+const (
+	samplePhase = 8
+	firstPairs  = 1024
+	firstOfPair = 6
+)
+
+// sample says whether a connection is one of the about rate in a second that are traced,
+// twice as many at most. Each minute some connections of each pair of a client and a
+// server are taken, as soon as there is room. Beside that pairs take turns, so that the
+// connections of one are taken together.
 func (t *tracer) sample(c *reassembly.Conn, rate int) bool {
 	if s := c.Start / 1e9; s != t.second {
 		switch {
@@ -36,11 +50,28 @@ func (t *tracer) sample(c *reassembly.Conn, rate int) bool {
 		}
 		t.second, t.begun = s, 0
 	}
-	turn := uint32(t.second/samplePhase) * 0x9e3779b1 >> 16
-	if t.begun >= 2*rate || (pairHash(c)^turn)&t.mask != 0 {
+	turn, pair := uint32(t.second/samplePhase)*0x9e3779b1>>16, pairHash(c)
+	if t.begun >= 2*rate || (pair^turn)&t.mask != 0 && !t.isFirst(pair) {
 		return false
 	}
 	t.begun++
+	return true
+}
+
+// isFirst says whether a connection is one of its pair's first in a minute.
+func (t *tracer) isFirst(pair uint32) bool {
+	if minute := t.second / 60; minute != t.turn {
+		t.turn = minute
+		clear(t.first[:])
+	}
+	f := &t.first[pair%firstPairs]
+	if f.pair != pair {
+		*f = firstTaken{pair: pair}
+	}
+	if f.n >= firstOfPair {
+		return false
+	}
+	f.n++
 	return true
 }
 

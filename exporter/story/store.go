@@ -54,9 +54,11 @@ func Live(stories, stores int) Config {
 const (
 	// maxLanes is how many connections a story has.
 	maxLanes = 6
-	// recentLanes is how many of a pair's connections are remembered, so that one that
-	// follows can be shown beside them.
-	recentLanes = 3
+	// recentLanes is how many of a pair's connections are remembered, and besideLanes
+	// the newest of them that are shown beside one that follows; an older one is where
+	// it could have been reused, as in a pool of several.
+	recentLanes = 6
+	besideLanes = 3
 	// maxFollowing is how many connections after the one that is shown belong to it.
 	maxFollowing = 1
 )
@@ -308,9 +310,12 @@ func (s *Store) put(sh *shelf, h *held) {
 	if l.hasCould {
 		h.want = l.could.ID
 	}
-	for _, o := range h.pair.recent {
-		if o.id == h.want {
+	for i, o := range h.pair.recent {
+		wanted := l.hasCould && o.id == l.could.ID
+		if wanted {
 			h.want = 0
+		} else if i < len(h.pair.recent)-besideLanes {
+			continue
 		}
 		s.hold(o)
 		h.lanes = append(h.lanes, o)

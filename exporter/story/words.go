@@ -2,6 +2,7 @@ package story
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
@@ -230,8 +231,9 @@ func (s *Story) enough(n int) string {
 	}
 	requests := prose.Plural(s.requests(), "request")
 	if n >= total {
+		elsewhere := func(l Lane) bool { return l.CouldReuse != nil && l.CouldReuse.Label == "" }
 		switch {
-		case s.requests() < 2:
+		case s.requests() < 2 || slices.ContainsFunc(s.Lanes, elsewhere):
 			return ""
 		case total == 1:
 			return fmt.Sprintf("One connection for %s: no fewer would do.", requests)
