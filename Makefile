@@ -17,6 +17,9 @@ ROUNDS      ?= 3
 
 TOOLS := build/tools
 
+# What visits the page of `keepscope run` with Chromium, as its tests do.
+BROWSER := $(TOOLS)/node_modules/playwright-core $(TOOLS)/node_modules/axe-core
+
 # What the compiler optimises by, also in `go install`: see `make profile`.
 PROFILE := cmd/keepscope/default.pgo
 BENCH_FILES := $(foreach kind,small bulk churn open,$(BENCH_DIR)/$(kind).pcap)
@@ -74,7 +77,7 @@ SEQUENTIAL = $(filter-out $(CONCURRENT:%=$(MODULE)/%),$(shell go list ./sniffer/
 MODULE = github.com/keepscope/keepscope
 
 .PHONY: unit
-unit: packages deploy-packages deploy-tools $(TOOLS)/gotestsum ## all other Go tests, with the race detector; fuzz targets run their seeds
+unit: packages deploy-packages deploy-tools $(BROWSER) $(TOOLS)/gotestsum ## all other Go tests, with the race detector; fuzz targets run their seeds
 	$(TOOLS)/gotestsum --format pkgname --format-hide-empty-pkg -- -pgo=off $(TESTFLAGS) $(filter-out $(SEQUENTIAL),$(shell go list ./...))
 
 .PHONY: cover
@@ -113,6 +116,9 @@ build/traffic:
 $(BENCH_DIR)/%.pcap: | build/traffic
 	mkdir -p $(@D)
 	build/traffic -kind $* -scale $(BENCH_SCALE) -out $@
+
+$(TOOLS)/node_modules/playwright-core: ; npm install --no-fund --no-audit --prefix $(TOOLS) playwright-core@1.65.1
+$(TOOLS)/node_modules/axe-core: ; npm install --no-fund --no-audit --prefix $(TOOLS) axe-core@4.14.1
 
 $(TOOLS)/%: deploy/tools/go.mod deploy/tools/go.sum
 	cd deploy/tools && go build -o $(CURDIR)/$@ $$(go list tool | grep '/$*$$')

@@ -321,11 +321,11 @@ func pagesOfSidecars() *table.PanelBuilder {
 	return tableOf(text{
 		title: "Sidecars that see this server",
 		unit:  unitRate,
-		about: "The sidecars whose figures are shown here. An address leads to the sidecar's own page, where single connections are told: who closed, when, and what could have been used instead. It has to be reachable from your browser. Good: those you expect.",
+		about: "The sidecars whose figures are shown here. An address leads to the sidecar's own page of this server, and from there to single connections, drawn: who closed, when, and what could have been used instead. It has to be reachable from your browser. Good: those you expect.",
 		empty: noServer,
 	}, 3, []labelColumn{
 		{label: labelInstance, title: "Sidecar", width: 260, properties: []dashboard.DynamicConfigValue{property("links", []map[string]any{{
-			"title": "The sidecar's page", "url": "http://${__value.raw}/", "targetBlank": true,
+			"title": "This server's connections, on the sidecar's page", "url": "http://${__value.raw}/server/${server:percentencode}", "targetBlank": true,
 		}})}},
 		{label: labelPod, title: "Pod", width: 260}, {label: labelNamespace, title: "Namespace", width: 160},
 	},

@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
+	"strings"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -19,7 +22,7 @@ import (
 
 // compareCmd is 'keepscope compare'.
 type compareCmd struct {
-	Before   string `arg:"" help:"A capture, or a report saved with --output json, plain or compressed by gzip or zstd; '-' is standard input."`
+	Before   string `arg:"" help:"A capture, or a report saved with --output json, plain or compressed by gzip or zstd; '-' is standard input, and http://localhost:9737/report.json is what a running keepscope has seen."`
 	After    string `arg:"" help:"The same, of what is to be compared with it."`
 	Output   string `group:"Output:" short:"o" enum:"text,markdown,json" default:"text" help:"What to print: ${enum}; markdown is for a ticket."`
 	Server   string `group:"Output:" placeholder:"NAME|ADDR" help:"Of captures, compare only what is said of this server: its name, its address or address:port."`
@@ -73,6 +76,8 @@ func (c *compareCmd) load(ctx context.Context, con console, log *slog.Logger, pa
 		if r.opened, err = capfile.NewReader(in, "standard input"); err != nil {
 			return nil, err
 		}
+	} else if strings.HasPrefix(path, "http://") || strings.HasPrefix(path, "https://") {
+		return fetchReport(ctx, path)
 	} else if saved, err := savedFile(path); saved != nil || err != nil {
 		return saved, err
 	}
@@ -103,6 +108,32 @@ func savedFile(path string) (*report.Report, error) {
 	}
 	defer func() { _ = f.Close() }() // it was only read
 	return savedReport(bufio.NewReaderSize(f, peekBytes), path)
+}
+
+// fetchTimeout is how long a running keepscope may take to answer.
+const fetchTimeout = 30 * time.Second
+
+// fetchReport asks a running keepscope for its report.
+func fetchReport(ctx context.Context, address string) (*report.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = answer.Body.Close() }() // it was only read
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s; the report of a running keepscope is at /report.json", address, answer.Status)
+	}
+	saved, err := savedReport(bufio.NewReaderSize(answer.Body, peekBytes), address)
+	if saved == nil && err == nil {
+		err = fmt.Errorf("%s: that is no report; that of a running keepscope is at /report.json", address)
+	}
+	return saved, err
 }
 
 // savedReport reads a saved report, plain or compressed as captures may be. It

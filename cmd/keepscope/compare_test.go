@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,6 +75,24 @@ func TestCompare(t *testing.T) {
 			if err := in.Close(); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+}
+
+// TestCompareRunning asks a running keepscope, and what is none.
+func TestCompareRunning(t *testing.T) {
+	dir := compareFiles(t)
+	served := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	defer served.Close()
+	for path, want := range map[string]string{
+		"/report": "", "/report.gz": "", "/none": "404 Not Found; the report of a running keepscope is at /report.json",
+		"/capture": "that is no report; that of a running keepscope is at /report.json", "/hello": "no report",
+	} {
+		var out, errs bytes.Buffer
+		code := run(t.Context(), []string{"compare", filepath.Join(dir, "report"), served.URL + path}, console{out: &out, err: &errs})
+		if want == "" && (code != exitDone || !strings.HasPrefix(out.String(), " No change")) ||
+			want != "" && (code != exitFailed || !strings.Contains(errs.String(), want)) {
+			t.Errorf("%s: exit status %d: %s%s", path, code, errs.String(), out.String())
 		}
 	}
 }

@@ -210,8 +210,11 @@ func (e *endpoint) stop(ctx context.Context) {
 // handler routes requests.
 func handler(cfg endpointConfig, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /{$}", cfg.page)
-	mux.Handle("GET /metrics", &pages{handler: promhttp.HandlerFor(cfg.metrics, promhttp.HandlerOpts{
+	site := &pages{handler: cfg.page, offer: siteOffer, age: siteAge}
+	for _, path := range []string{"/{$}", "/report.json", "/server/", "/connection/"} {
+		mux.Handle("GET "+path, site)
+	}
+	mux.Handle("GET /metrics", &pages{offer: metricsOffer, age: pageAge, handler: promhttp.HandlerFor(cfg.metrics, promhttp.HandlerOpts{
 		ErrorLog:                            slog.NewLogLogger(log.Handler(), slog.LevelError),
 		EnableOpenMetrics:                   true,
 		EnableOpenMetricsTextCreatedSamples: cfg.created,

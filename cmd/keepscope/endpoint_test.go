@@ -58,7 +58,7 @@ func startEndpoint(t *testing.T, cfg endpointConfig) *endpoint {
 		cfg.metrics = exporter.New(tally.New(tally.Config{}), exporter.Config{Version: "v1"})
 	}
 	if cfg.page == nil {
-		cfg.page = web.Handler(func() *report.Report { return &report.Report{} })
+		cfg.page = web.New(web.Source{Latest: func() web.Latest { return web.Latest{Report: &report.Report{}} }})
 	}
 	if cfg.ready == nil {
 		cfg.ready = func() error { return nil }
@@ -388,7 +388,7 @@ func TestScrapersDoNotHoldCapture(t *testing.T) {
 // TestPagesAreShared counts how often a page is made.
 func TestPagesAreShared(t *testing.T) {
 	var made atomic.Int32
-	p := &pages{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p := &pages{offer: metricsOffer, age: pageAge, handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if len(r.URL.RawQuery) > 0 || len(r.Header) != 2 {
 			t.Errorf("what a client sends goes on: %v", r)
 		}
@@ -426,6 +426,36 @@ func TestPagesAreShared(t *testing.T) {
 	}
 }
 
+// TestSiteIsBounded asks for pages that differ, in what makes a difference and in what
+// does not.
+func TestSiteIsBounded(t *testing.T) {
+	var made atomic.Int32
+	p := &pages{offer: siteOffer, age: time.Hour, handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		made.Add(1)
+		fmt.Fprint(w, r.URL)
+	})}
+	ask := func(address string) string {
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, address, nil)
+		r.Header.Set("X-More", address)
+		p.ServeHTTP(w, r)
+		return w.Body.String()
+	}
+	for i := range 100 {
+		if got := ask(fmt.Sprintf("/?window=5m&x=%d#%d", i, i)); got != "/?window=5m" {
+			t.Fatal(got)
+		}
+	}
+	if n := made.Load(); n != 1 {
+		t.Errorf("%d pages for one address", n)
+	}
+	for i := range 1000 {
+		path := fmt.Sprintf("/server/s%d?filter=f%d", i%10, i)
+		if got := ask(path); got != path || len(p.kept) > maxPages {
+			t.Fatalf("%s, %d kept", got, len(p.kept))
+		}
+	}
+}
+
 // A held is a client that reads nothing until it is cut off.
 type held struct {
 	http.ResponseWriter
@@ -447,7 +477,7 @@ func (h *held) SetWriteDeadline(time.Time) error {
 // pages are held than there may be, and others still get a new one.
 func TestPagesAreFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &pages{handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, time.Now().UnixNano()) })}
+		p := &pages{offer: metricsOffer, age: pageAge, handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, time.Now().UnixNano()) })}
 		var clients []*held
 		for range 10 * maxPages {
 			h := &held{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}

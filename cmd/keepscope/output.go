@@ -128,7 +128,8 @@ func (o *output) print(p *pipeline, capture report.Capture) error {
 		}
 		return w.Flush()
 	case o.Output == "json":
-		r, err := p.mergeable(capture)
+		p.complete(&capture, p.reader.Decoder.Stats())
+		r, err := p.mergeable(capture, true)
 		return errors.Join(r.WriteJSON(o.to), err)
 	}
 	return writeReport(p.report(capture), o.to, o.Output, o.Findings)

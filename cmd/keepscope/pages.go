@@ -13,30 +13,54 @@ import (
 	"time"
 
 	"github.com/prometheus/common/expfmt"
+
+	"github.com/keepscope/keepscope/exporter/web"
 )
 
 // The bounds of pages.
 const (
-	pageAge    = 100 * time.Millisecond // for which a page is given to further scrapers
+	pageAge    = 100 * time.Millisecond // for which metrics are given to further scrapers
+	siteAge    = time.Second            // the same for pages that people read
 	pageAgeMax = 5 * time.Second        // the same while maxPages are being sent
 	maxPages   = 6                      // in memory at once, compressed
 )
 
-// forms are the formats in which metrics are offered. A page is made for one of
-// them, whatever else a request says.
+// forms are the formats in which metrics are offered.
 var forms = []expfmt.Format{
 	expfmt.NewFormat(expfmt.TypeTextPlain), expfmt.NewFormat(expfmt.TypeProtoDelim),
 	"application/openmetrics-text; version=1.0.0; charset=utf-8", "application/openmetrics-text; version=0.0.1; charset=utf-8",
 }
 
-// pages answers scrapers that come at once with one page, made by one goroutine
-// at a time, so that they leave the processors to the capture. A page is
-// complete, and compressed, before any of it is sent: a scraper that reads slowly
+// metricsOffer is a request for metrics in one of their forms.
+func metricsOffer(r *http.Request) *http.Request {
+	return offer(&url.URL{Path: "/metrics"}, string(expfmt.NegotiateAccept(r.Header, forms...)))
+}
+
+// siteOffer is a request for a page that people read.
+func siteOffer(r *http.Request) *http.Request { return offer(web.Address(r.URL), "") }
+
+// offer is a request with nothing else that a client sent.
+func offer(address *url.URL, accept string) *http.Request {
+	r := &http.Request{
+		Method: http.MethodGet, URL: address, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"Accept-Encoding": {"gzip"}},
+	}
+	if accept != "" {
+		r.Header.Set("Accept", accept)
+	}
+	return r
+}
+
+// pages answers clients that come at once with one page, made by one goroutine
+// at a time, so that they leave the processors to the capture. A page is made for what
+// is offered, whatever else a request says. It is complete, and compressed, before any of it is sent: a scraper that reads slowly
 // holds its page and nothing else. While all pages that there may be are held,
 // others get the newest, for a while; then the one that was held for longest is
 // taken from those that read it.
 type pages struct {
 	handler http.Handler
+	offer   func(*http.Request) *http.Request
+	age     time.Duration
 
 	mu   sync.Mutex
 	kept []*madePage // oldest first
@@ -44,7 +68,7 @@ type pages struct {
 
 // A madePage is an answer in memory. It is an http.ResponseWriter.
 type madePage struct {
-	form    expfmt.Format
+	of      string // the offer
 	at      time.Time
 	header  http.Header
 	status  int
@@ -59,7 +83,7 @@ func (p *madePage) Write(b []byte) (int, error) { return p.body.Write(b) }
 // ServeHTTP implements http.Handler.
 func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
-	page := p.take(expfmt.NegotiateAccept(r.Header, forms...), control)
+	page := p.take(p.offer(r), control)
 	defer p.release(page, control)
 	maps.Copy(w.Header(), page.header)
 	var body io.Reader = bytes.NewReader(page.body.Bytes())
@@ -90,17 +114,18 @@ func takesGzip(h http.Header) bool {
 }
 
 // take returns a page that is sent until it is released.
-func (p *pages) take(form expfmt.Format, control *http.ResponseController) *madePage {
+func (p *pages) take(r *http.Request, control *http.ResponseController) *madePage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	page := p.newest(form, pageAge)
+	of := r.URL.String() + " " + r.Header.Get("Accept")
+	page := p.newest(of, p.age)
 	if page == nil && !p.makeRoom() {
-		if page = p.newest(form, pageAgeMax); page == nil {
+		if page = p.newest(of, pageAgeMax); page == nil {
 			p.cut()
 		}
 	}
 	if page == nil {
-		page = p.render(form)
+		page = p.render(of, r)
 		p.kept = append(p.kept, page)
 	}
 	page.senders[control] = struct{}{}
@@ -108,9 +133,9 @@ func (p *pages) take(form expfmt.Format, control *http.ResponseController) *made
 }
 
 // newest returns a page that is no older than age.
-func (p *pages) newest(form expfmt.Format, age time.Duration) *madePage {
+func (p *pages) newest(of string, age time.Duration) *madePage {
 	for _, page := range slices.Backward(p.kept) {
-		if page.form == form && time.Since(page.at) < age {
+		if page.of == of && time.Since(page.at) < age {
 			return page
 		}
 	}
@@ -137,13 +162,10 @@ func (p *pages) cut() {
 	p.kept = slices.Delete(p.kept, 0, 1)
 }
 
-// render makes a page of a form.
-func (p *pages) render(form expfmt.Format) *madePage {
-	page := &madePage{form: form, header: http.Header{}, status: http.StatusOK, senders: map[*http.ResponseController]struct{}{}}
-	p.handler.ServeHTTP(page, &http.Request{
-		Method: http.MethodGet, URL: &url.URL{Path: "/metrics"}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{"Accept": {string(form)}, "Accept-Encoding": {"gzip"}},
-	})
+// render makes a page.
+func (p *pages) render(of string, r *http.Request) *madePage {
+	page := &madePage{of: of, header: http.Header{}, status: http.StatusOK, senders: map[*http.ResponseController]struct{}{}}
+	p.handler.ServeHTTP(page, r)
 	page.at = time.Now()
 	return page
 }

@@ -137,14 +137,13 @@ func (p *pipeline) report(capture report.Capture) *report.Report {
 	return p.build(capture, true)
 }
 
-// mergeable is report with what adding it to others takes.
-func (p *pipeline) mergeable(capture report.Capture) (r *report.Report, err error) {
-	p.complete(&capture, p.reader.Decoder.Stats())
+// mergeable is report with what adding it to others takes; capture is complete.
+func (p *pipeline) mergeable(capture report.Capture, final bool) (r *report.Report, err error) {
 	var m *report.Mergeable
 	if capture.Server == "" { // else it would be merged with the others
 		p.tally.Detail(func(s *tally.Sum) { m, err = report.NewMergeable(s, &capture) })
 	}
-	r = p.build(capture, true)
+	r = p.build(capture, final)
 	r.Mergeable = m
 	return r, err
 }

@@ -35,7 +35,7 @@ import (
 type runCmd struct {
 	liveFlags     `group:"Capture:"`
 	Config        configFile `placeholder:"FILE" help:"YAML file with these flags' names and their values. Flags and environment variables take precedence."`
-	Listen        string     `group:"Endpoint:" default:"127.0.0.1:9737" placeholder:"ADDRESS" help:"Address and port to serve on: /metrics, the page /, /healthz and /readyz."`
+	Listen        string     `group:"Endpoint:" default:"127.0.0.1:9737" placeholder:"ADDRESS" help:"Address and port to serve on: /metrics, the page /, /report.json, /healthz and /readyz."`
 	HealthListen  string     `group:"Endpoint:" placeholder:"ADDRESS" help:"Address and port to serve /healthz and /readyz on, too, without TLS and password: for probes. By default they are served with the rest only."`
 	WebConfigFile string     `group:"Endpoint:" placeholder:"FILE" help:"TLS and authentication of the endpoint: a web configuration file as Prometheus exporters have it. The user that keepscope becomes must be allowed to read it, and the certificate and key."`
 	Pprof         bool       `group:"Endpoint:" help:"Serve /debug/pprof, too."`
@@ -170,6 +170,7 @@ type sidecar struct {
 	own      ownTraffic
 	live     *live
 	tap      *tap
+	history  *tally.History
 	ended    atomic.Bool
 }
 
@@ -233,7 +234,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 	s.build()
 	e, err := listenEndpoint(endpointConfig{
 		listen: r.Listen, health: r.HealthListen, webConfig: r.WebConfigFile, user: user, pprof: r.Pprof, created: r.CreatedLines,
-		metrics: s.exporter, page: web.Handler(s.report), ready: s.ready,
+		metrics: s.exporter, page: web.New(web.Source{Latest: s.latest, Mergeable: s.mergeable, Stories: s.pipeline.stories}), ready: s.ready,
 	}, log)
 	if err != nil {
 		return err
@@ -263,7 +264,22 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 	e.serve()
 	go follow(ctx)
 	go s.reopenAt(ctx, hangups)
+	go s.remember(ctx)
 	return s.capture(ctx, cancel, e)
+}
+
+// remember notes now and then what was counted.
+func (s *sidecar) remember(ctx context.Context) {
+	tick := time.NewTicker(tally.HistoryStep)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			s.pipeline.tally.View(func(sum *tally.Sum) { s.history.Note(sum, now) })
+		}
+	}
 }
 
 // reopenAt opens the log of connections anew at each signal.
@@ -374,6 +390,7 @@ func (s *sidecar) build() {
 	}
 	s.pipeline = s.cmd.analysis.pipeline(l)
 	s.exporter = exporter.New(s.pipeline.tally, cfg)
+	s.history = tally.NewHistory(cfg.Start)
 }
 
 // stages tells the exporter what the stages before the workers counted.
@@ -395,10 +412,29 @@ func (s *sidecar) ready() error {
 	return s.live.Ready()
 }
 
-// report sums up what was seen so far, for the page.
-func (s *sidecar) report() *report.Report {
+// latest sums up what was seen so far, and lately, for the page.
+func (s *sidecar) latest() (l web.Latest) {
+	capture := s.captured()
+	s.pipeline.tally.Detail(func(sum *tally.Sum) {
+		now := time.Now()
+		for i, while := range web.Windows {
+			l.Lately[i] = s.history.Lately(sum, now, while)
+		}
+		l.Report = report.Build(sum, capture, false)
+	})
+	return l
+}
+
+// mergeable is the report on what was seen so far, as a file's that may be merged.
+func (s *sidecar) mergeable() (*report.Report, error) {
+	return s.pipeline.mergeable(s.captured(), false)
+}
+
+// captured says what the figures rest on.
+func (s *sidecar) captured() report.Capture {
 	capture := s.cmd.liveFlags.capture(s.live)
-	return s.pipeline.reportLive(capture, s.tap.decoded())
+	s.pipeline.complete(&capture, s.tap.decoded())
+	return capture
 }
 
 // confine says what running takes of the file system.

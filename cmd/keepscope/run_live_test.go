@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,6 +85,56 @@ func (r *running) stop(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("keepscope run does not end")
 	}
+}
+
+// TestRunPages follows the links of a sidecar's pages from its figures to a connection
+// that curl made for nothing, and takes its report for a file's.
+func TestRunPages(t *testing.T) {
+	l := newLab(t, lab.Config{}, "nginx", "curl")
+	liveNginx(t, l, "")
+	r := startSidecar(t, l)
+	for range 2 {
+		if out, err := l.Client.Command(t.Context(), "curl", "-sS", "-o", "/dev/null", "-H", "Host: shop.example", l.URL(8100, "/1k.html")).CombinedOutput(); err != nil {
+			t.Fatalf("curl: %v: %s", err, out)
+		}
+	}
+	client := inside(l.Server)
+	follow := func(path, link string) (next string) {
+		t.Helper()
+		eventually(t, 20*time.Second, func() error {
+			status, body, err := ask(t, client, "http://127.0.0.1:9737"+path)
+			found := regexp.MustCompile(`<tr id="[^"]*"><th scope="row"><a href="(` + link + `)"`).FindStringSubmatch(body)
+			if err == nil && (status != http.StatusOK || found == nil) {
+				err = fmt.Errorf("%s: %d, no link to %s: %s", path, status, link, body)
+			}
+			if err == nil {
+				next = found[1]
+			}
+			return err
+		})
+		return next
+	}
+	server := follow("/", "/server/[^\"]*8100")
+	connection := follow(server+"?subject=client_discard", "/connection/[0-9a-f]{16}")
+	_, body, err := ask(t, client, "http://127.0.0.1:9737"+connection)
+	if err != nil || !strings.Contains(body, "a handshake that was not needed: client_discard") {
+		t.Errorf("%v: %s", err, body)
+	}
+	_, body, err = ask(t, client, "http://127.0.0.1:9737/report.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"merge", "compare"} {
+		path := filepath.Join(t.TempDir(), "report")
+		if err := os.WriteFile(path, []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), []string{command, path, path}, console{in: strings.NewReader(""), out: &out, err: &errs}); code != exitDone {
+			t.Errorf("%s: exit status %d: %s", command, code, &errs)
+		}
+	}
+	r.stop(t)
 }
 
 // TestRunLinger ends a lingering sidecar by a second signal: what was still open

@@ -22,6 +22,8 @@ if [ "$1" = test ]; then
 	has_command haproxy haproxy
 	has_command tcpdump tcpdump
 	has_command node nodejs
+	has_command npm npm
+	has_command chromium chromium
 	has_command setcap libcap2-bin
 	has_command promtool prometheus
 	# What live tests of findings know by its own words.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/report/findings"
 	"github.com/keepscope/keepscope/sniffer"
 )
@@ -183,6 +184,9 @@ type Server struct {
 	AddressCount int      `json:"address_count"`
 	Clients      []Client `json:"clients,omitempty"`     // at most ten, those that wasted most first
 	BusiestShare *float64 `json:"busiest_address_share"` // of the counted requests, else of the estimated ones
+
+	// Members are those whose figures these are; none where they are of all beyond a cap.
+	Members []naming.Server `json:"-"`
 }
 
 // Estimated are figures guessed from the pattern of encrypted records. The

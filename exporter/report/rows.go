@@ -194,6 +194,13 @@ func (g *group) server() Server {
 	for _, m := range g.members[:min(len(g.members), maxAddresses)] {
 		out.Addresses = append(out.Addresses, m.String())
 	}
+	for _, m := range g.all {
+		for _, r := range m.rows {
+			if !slices.Contains(out.Members, r.Server) { // they differ by networks of clients
+				out.Members = append(out.Members, r.Server)
+			}
+		}
+	}
 	out.BusiestShare = g.busiest()
 	if g.ports != nil {
 		out.Ports = ports(g.ports)

@@ -3,12 +3,14 @@ package story
 import (
 	"html/template"
 	"io"
+	"strings"
 )
 
-// page is a document of its own: nothing is loaded from elsewhere.
-var page = template.Must(template.New("story").Funcs(template.FuncMap{
-	"svg":   func(s *Story) template.HTML { return template.HTML(s.svg()) }, // all text in it is escaped
-	"lines": func(s *Story, l *Lane) []Event { return l.Events(s) },
+// page is a document of its own: nothing is loaded from elsewhere. "story" is what it
+// says of a story, for other pages, too.
+var page = template.Must(template.New("page").Funcs(template.FuncMap{
+	"svg":   func(s *Story) template.HTML { return template.HTML(s.svg(false)) }, // all text in it is escaped
+	"about": (*Story).about,
 }).Parse(`<!doctype html>
 <html lang="en">
 <head>
@@ -19,7 +21,8 @@ var page = template.Must(template.New("story").Funcs(template.FuncMap{
 <title>{{(index . 0).Name}}: {{(index . 0).Headline}}</title>
 <style>
 body{font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;margin:0;padding:1rem;background:#fff;color:#1f2328}
-.picture{overflow-x:auto}
+.picture,.events{overflow-x:auto}
+h1{font-size:1.25rem;margin:.5rem 0 0}
 h2{font-size:1rem;margin:1.2rem 0 .3rem}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;max-width:70rem}
 th{text-align:left;font-weight:600}
@@ -30,29 +33,43 @@ code{font-size:.85rem;overflow-wrap:anywhere}
 </style>
 </head>
 <body>
-{{range .}}{{$s := .}}<main>
-<div class="picture" tabindex="0" role="region" aria-label="drawing">{{svg .}}</div>
-{{range .Lanes}}<h2>{{.Label}}, port {{.Port}}: {{.Verdict}}{{with .Cause}}, {{.}}{{end}}</h2>
-<p><code>id {{.ID}}, community id {{.CommunityID}}</code></p>
-<table><thead><tr><th scope="col">at</th><th scope="col">what</th><th scope="col">lasts</th><th scope="col"></th><th scope="col">frames</th></tr></thead><tbody>
-{{range lines $s .}}<tr><td>{{.At}}</td><td>{{.What}}</td><td>{{.Lasts}}</td><td>{{.Note}}</td><td>{{.Frames}}</td></tr>
-{{end}}</tbody></table>
-{{end}}<h2>Display filter</h2>
-<p><code>{{.Filter}}</code></p>
-</main>
-{{end}}</body>
+<main>
+{{range .}}<h1>{{.Name}}: {{.Headline}}</h1>
+{{template "story" .}}{{end}}</main>
+</body>
 </html>
-`))
+{{define "story"}}<p class="about">{{about .}}</p>
+<div class="picture" tabindex="0" role="region" aria-label="The connections, drawn">{{svg .}}</div>
+<ul class="says">
+{{range .Says}}<li>{{.}}</li>
+{{end}}</ul>
+{{range .Lanes}}<section class="lane"><h2>{{.Label}}, port {{.Port}}: {{.Verdict}}{{with .Cause}}, {{.}}{{end}}</h2>
+<p class="ids"><code>id {{.ID}}, community id {{.CommunityID}}</code></p>
+<div class="events" tabindex="0" role="region" aria-label="What happened on {{.Label}}"><table><thead><tr><th scope="col">at</th><th scope="col">what</th><th scope="col">lasts</th><th scope="col">note</th>{{if .Frame}}<th scope="col">frames</th>{{end}}</tr></thead><tbody>
+{{$frames := .Frame}}{{range .Events}}<tr><td>{{.At}}</td><td>{{.What}}</td><td>{{.Lasts}}</td><td>{{.Note}}</td>{{if $frames}}<td>{{.Frames}}</td>{{end}}</tr>
+{{end}}</tbody></table></div></section>
+{{end}}<section class="lane"><h2>Display filter of Wireshark</h2>
+<p><code>{{.Filter}}</code></p></section>
+{{end}}`))
 
 // WriteHTML writes a page with the stories, which needs nothing else. There is at least
 // one.
 func WriteHTML(w io.Writer, stories ...*Story) error { return page.Execute(w, stories) }
 
+// HTML is the story as a part of a page, whose heading is Name and Headline.
+func (s *Story) HTML() template.HTML {
+	var b strings.Builder
+	if err := page.ExecuteTemplate(&b, "story", s); err != nil {
+		return template.HTML(template.HTMLEscapeString(err.Error())) // a Builder takes everything
+	}
+	return template.HTML(b.String())
+}
+
 // An Event is what happened on a connection at a moment, in words.
 type Event struct{ At, What, Lasts, Note, Frames string }
 
 // Events are what happened on a connection, in order.
-func (d *Lane) Events(s *Story) (list []Event) {
+func (d *Lane) Events() (list []Event) {
 	for _, e := range d.lines() {
 		list = append(list, Event{At: clock(e.at), What: e.what, Lasts: e.lasts, Note: e.note, Frames: e.frames})
 	}

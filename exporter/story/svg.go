@@ -23,8 +23,9 @@ const (
 	charWidth  = 6.3
 )
 
-// svgStyle is light, and dark where that is preferred.
-const svgStyle = `
+// Style is what a drawing begins with: the colours, light, and dark where that is
+// preferred. Whoever puts a drawing into a page may have to allow it by its hash.
+const Style = `
 .story{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;--ink:#1f2328;--soft:#59636e;--line:#d1d9e0;--ground:#ffffff;--open:#bf8700;--waste:#cf222e;--first:#0969da;--reuse:#1a7f37;--ideal:#8250df;--on:#ffffff}
 @media(prefers-color-scheme:dark){.story{--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;--ground:#0d1117;--open:#d29922;--waste:#f85149;--first:#4493f8;--reuse:#3fb950;--ideal:#ab7df8;--on:#0d1117}}
 .ground{fill:var(--ground)}.ink{fill:var(--ink)}.soft{fill:var(--soft)}.head{font-size:16px;font-weight:600}.b{font-weight:600}.s{font-size:11px}
@@ -80,11 +81,12 @@ func (d *drawing) x(m Moment) float64 { return svgLeft + d.axis.X(m) }
 
 // WriteSVG draws the story.
 func (s *Story) WriteSVG(w io.Writer) error {
-	_, err := io.WriteString(w, s.svg())
+	_, err := io.WriteString(w, s.svg(true))
 	return err
 }
 
-func (s *Story) svg() string {
+// svg draws the story, with its words unless they stand beside.
+func (s *Story) svg(words bool) string {
 	_, total := newAxis(s, 1)
 	d := &drawing{width: min(max(total*48, 720), 1200), y: svgTop}
 	d.axis, _ = newAxis(s, d.width)
@@ -98,10 +100,14 @@ func (s *Story) svg() string {
 	}
 	body.arrows(s, bars)
 	body.ideal(s)
-	foot := body.y + 8
+	top, foot := 0.0, body.y+8
+	says := s.Says
+	if !words {
+		top, says = svgTop-38, nil
+	}
 	lines := 0
 	var notes drawing
-	for _, say := range s.Says {
+	for _, say := range says {
 		for _, l := range prose.Wrap(say, int((d.width+svgLeft)/charWidth)) {
 			notes.text(16, foot+float64(lines)*17+14, "ink", "", l)
 			lines++
@@ -110,16 +116,27 @@ func (s *Story) svg() string {
 	height := foot + float64(lines)*17 + 42
 	notes.legend(height - 16)
 	full := svgLeft + d.width + svgRight
-	fmt.Fprintf(d, `<svg xmlns="http://www.w3.org/2000/svg" class="story" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f" role="img" aria-label="%s">`+"\n",
-		full, height, full, height, esc(s.Name+": "+s.Headline))
-	fmt.Fprintf(d, "<style>%s</style>\n<rect width=\"100%%\" height=\"100%%\" class=\"ground\"/>\n", svgStyle)
-	d.text(16, 28, "ink head", "", s.Name+": "+s.Headline)
-	d.text(16, 47, "soft", "", fmt.Sprintf("%s → %s, %s UTC, %s", s.Client, s.Server, s.Start.Format("2006-01-02 15:04:05.000000"), span(s.Length)))
+	fmt.Fprintf(d, `<svg xmlns="http://www.w3.org/2000/svg" class="story" width="%.0f" height="%.0f" viewBox="0 %.0f %.0f %.0f" role="img" aria-label="%s">`+"\n",
+		full, height-top, top, full, height-top, esc(s.Name+": "+s.Headline))
+	ground := ""
+	if top > 0 {
+		ground = fmt.Sprintf(` y="%.0f"`, top)
+	}
+	fmt.Fprintf(d, "<style>%s</style>\n<rect%s width=\"100%%\" height=\"100%%\" class=\"ground\"/>\n", Style, ground)
+	if words {
+		d.text(16, 28, "ink head", "", s.Name+": "+s.Headline)
+		d.text(16, 47, "soft", "", s.about())
+	}
 	d.scale(body.y - 12)
 	d.WriteString(body.String())
 	d.WriteString(notes.String())
 	d.WriteString("</svg>\n")
 	return d.String()
+}
+
+// about says between whom the story is, when, and how long.
+func (s *Story) about() string {
+	return fmt.Sprintf("%s → %s, %s UTC, %s", s.Client, s.Server, s.Start.Format("2006-01-02 15:04:05.000000"), span(s.Length))
 }
 
 // legend says what the colours mean.

@@ -58,7 +58,7 @@ func (s *Story) WriteText(to io.Writer, o TextOptions) error {
 	o.Width = min(o.Width, 120)
 	w := &writer{TextOptions: o}
 	w.wrapped("", s.Name+": "+s.Headline, bold)
-	w.wrapped("", fmt.Sprintf("%s → %s, %s UTC, %s", s.Client, s.Server, s.Start.Format("2006-01-02 15:04:05.000000"), span(s.Length)), dim)
+	w.wrapped("", s.about(), dim)
 	w.WriteByte('\n')
 	s.picture(w)
 	for i := range s.Lanes {

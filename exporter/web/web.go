@@ -1,57 +1,85 @@
-// Package web serves the report as a page that keeps itself up to date: the
-// headline, what to change, the servers, the causes of wasted handshakes, and
-// what the capture missed.
+// Package web serves what was counted as pages that keep themselves up to date: all of
+// it (/), a server (/server/NAME) and a connection (/connection/ID), from a figure to
+// the packets behind it, and each as JSON.
 //
-// The page is one answer: no other file, nothing from elsewhere. It works
-// without scripts, by reloading itself; where scripts run, only its content is
-// replaced. All text passes through html/template, and a content security
-// policy forbids whatever a name that a client sent might try.
+// A page is one answer: no other file, nothing from elsewhere. It works without scripts,
+// by reloading itself; where scripts run, only what changed is replaced. What a visitor
+// chose (time, filter, order, page) stands in the address. All text passes through
+// html/template, and a content security policy forbids whatever a name that a client
+// sent might try.
 //
 // # Caps
 //
 //	what                cap             when full
-//	servers shown       50              those that waste least are counted in one line
-//	findings shown      20              the rest is counted in one line
+//	servers of a page   50              the others are on further pages
+//	length of a filter  100 bytes       the rest is cut
 //	reports made        one a second    further visitors get the same
 package web
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
-	_ "embed"
+	"embed"
 	"encoding/base64"
 	"html/template"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/prose"
 	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/exporter/story"
+	"github.com/keepscope/keepscope/exporter/tally"
 )
 
 const (
-	maxServers  = 50
-	maxFindings = 20
-	maxAge      = time.Second
+	maxServers = 50
+	maxAge     = time.Second
 	// refreshSeconds is how often a visitor's page is renewed.
 	refreshSeconds = 5
 )
 
+// A Source is where pages take their figures from.
+type Source struct {
+	// Latest says what was counted until now. It is asked at most once a second, and
+	// never twice at once.
+	Latest func() Latest
+	// Mergeable is the report with what adding it to others takes.
+	Mergeable func() (*report.Report, error)
+	// Stories are the connections that can be drawn; none where they are not kept.
+	Stories story.Stores
+}
+
+// Latest is what was counted until now.
+type Latest struct {
+	Report *report.Report
+	Lately [len(Windows)]*tally.Lately // in each of the Windows
+}
+
+// Windows are the times that a visitor can choose, beside all of it.
+var Windows = [2]time.Duration{5 * time.Minute, time.Hour}
+
 var (
-	//go:embed page.html
-	pageText string
+	//go:embed *.html
+	pageFiles embed.FS
 	//go:embed page.css
 	styleText string
 	//go:embed page.js
 	scriptText string
 
-	page = template.Must(template.New("page").Funcs(template.FuncMap{
-		"count": count, "seconds": seconds, "percent": percent, "bytes": byteCount, "width": width, "plural": plural,
+	pages = template.Must(template.New("").Funcs(template.FuncMap{
+		"count": count, "seconds": seconds, "percent": percent, "width": width, "plural": plural,
 		"marked": marked, "tied": prose.KeepUnits,
-	}).Parse(pageText))
+		// Both are part of this program.
+		"style":  func() template.CSS { return template.CSS(styleText) },
+		"script": func() template.JS { return template.JS(scriptText) },
+	}).ParseFS(pageFiles, "*.html"))
 
-	policy = "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
-		"style-src '" + hashOf(styleText) + "'; script-src '" + hashOf(scriptText) + "'"
+	policy = "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; " +
+		"style-src '" + hashOf(styleText) + "' '" + hashOf(story.Style) + "'; script-src '" + hashOf(scriptText) + "'"
 )
 
 // hashOf is how a content security policy names the only text that may stand
@@ -61,46 +89,117 @@ func hashOf(text string) string {
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// Handler serves the page of what latest reports. It asks latest at most once
-// a second, and never twice at once.
-func Handler(latest func() *report.Report) http.Handler {
-	return &handler{latest: latest}
-}
-
-type handler struct {
-	latest func() *report.Report
+// A Site serves the pages of a Source.
+type Site struct {
+	src Source
+	mux *http.ServeMux
 
 	mu   sync.Mutex
-	body []byte
-	at   time.Time
-	err  error
+	seen *seen
+}
+
+// seen is the Latest with what is looked up in it.
+type seen struct {
+	Latest
+	at      time.Time
+	servers map[string]*report.Server
+	stories []story.Entry
+	drawn   map[string]bool // ids of connections that can be
+}
+
+// New returns the Site of a Source.
+func New(src Source) *Site {
+	s := &Site{src: src, mux: http.NewServeMux()}
+	s.mux.HandleFunc("GET /{$}", s.front)
+	s.mux.HandleFunc("GET /report.json", s.report)
+	s.mux.HandleFunc("GET /server/{name}", s.server)
+	s.mux.HandleFunc("GET /connection/{id}", s.connection)
+	return s
 }
 
 // ServeHTTP implements http.Handler.
-func (h *handler) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	body, err := h.render()
+func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// now returns what was counted, as of a second ago at most.
+func (s *Site) now() *seen {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen != nil && time.Since(s.seen.at) < maxAge {
+		return s.seen
+	}
+	n := &seen{
+		Latest: s.src.Latest(), at: time.Now(), servers: map[string]*report.Server{},
+		stories: s.src.Stories.List(story.Query{}), drawn: map[string]bool{},
+	}
+	for i := range n.Report.Servers {
+		n.servers[n.Report.Servers[i].Name] = &n.Report.Servers[i]
+	}
+	for i := range n.stories {
+		n.drawn[n.stories[i].ID.String()] = true
+	}
+	s.seen = n
+	return n
+}
+
+// owner returns the server that a name stands for, nil for none.
+func (n *seen) owner(who naming.Server) *report.Server {
+	var rest *report.Server // of all beyond a cap
+	for i := range n.Report.Servers {
+		s := &n.Report.Servers[i]
+		for _, m := range s.Members {
+			if m == who {
+				return s
+			}
+		}
+		if len(s.Members) == 0 {
+			rest = s
+		}
+	}
+	return rest
+}
+
+// report answers with what 'keepscope read --output json' prints.
+func (s *Site) report(w http.ResponseWriter, r *http.Request) {
+	rep, err := s.src.Mergeable()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
+	var out bytes.Buffer
+	if err := rep.WriteJSON(&out); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	answer(w, r, http.StatusOK, "application/json", out.Bytes())
+}
+
+// page answers with a page of a template.
+func page(w http.ResponseWriter, r *http.Request, status int, name string, view any) {
+	var out bytes.Buffer
+	if err := pages.ExecuteTemplate(&out, name, view); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	answer(w, r, status, "text/html; charset=utf-8", out.Bytes())
+}
+
+// answer writes an answer, compressed where that is understood.
+func answer(w http.ResponseWriter, r *http.Request, status int, kind string, body []byte) {
 	header := w.Header()
-	header.Set("Content-Type", "text/html; charset=utf-8")
+	header.Set("Content-Type", kind)
 	header.Set("Content-Security-Policy", policy)
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cache-Control", "no-store")
-	// Whoever asked may have gone.
-	_, _ = w.Write(body)
-}
-
-func (h *handler) render() ([]byte, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.body != nil && time.Since(h.at) < maxAge {
-		return h.body, h.err
+	header.Set("Vary", "Accept-Encoding")
+	if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		w.WriteHeader(status)
+		_, _ = w.Write(body) // whoever asked may have gone
+		return
 	}
-	var out bytes.Buffer
-	h.err = page.Execute(&out, newView(h.latest()))
-	h.body, h.at = out.Bytes(), time.Now()
-	return h.body, h.err
+	header.Set("Content-Encoding", "gzip")
+	w.WriteHeader(status)
+	z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // the level is one that there is
+	_, _ = z.Write(body)                           // as above
+	_ = z.Close()
 }

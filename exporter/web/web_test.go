@@ -1,12 +1,17 @@
 package web
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
+	"html/template"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -17,8 +22,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/html"
 
+	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/run"
+	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/exporter/report/findings"
+	"github.com/keepscope/keepscope/exporter/story"
+	"github.com/keepscope/keepscope/exporter/tally"
+	"github.com/keepscope/keepscope/reassembly"
+	"github.com/keepscope/keepscope/sniffer/sniffertest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden page")
@@ -77,20 +89,38 @@ func encryptedOnly() *report.Report {
 	return &report.Report{Totals: s, Servers: []report.Server{{Name: "secret.example", Summary: s}}}
 }
 
+// site serves a report.
+func site(r *report.Report) *Site {
+	return New(Source{
+		Latest:    func() Latest { return Latest{Report: r} },
+		Mergeable: func() (*report.Report, error) { return r, nil },
+	})
+}
+
 func get(t *testing.T, h http.Handler) (string, http.Header) {
 	t.Helper()
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	return getAt(t, h, "/")
+}
+
+func getAt(t *testing.T, h http.Handler, path string) (string, http.Header) {
+	t.Helper()
+	w := ask(h, path)
 	if w.Code != http.StatusOK {
-		t.Fatal(w.Code, w.Body)
+		t.Fatal(path, w.Code, w.Body)
 	}
 	return w.Body.String(), w.Header()
+}
+
+func ask(h http.Handler, path string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	return w
 }
 
 func TestPage(t *testing.T) {
 	for name, r := range map[string]*report.Report{"full": sample(), "encrypted": encryptedOnly(), "empty": {}} {
 		t.Run(name, func(t *testing.T) {
-			body, _ := get(t, Handler(func() *report.Report { return r }))
+			body, _ := get(t, site(r))
 			golden := "testdata/" + name + ".html"
 			if *update {
 				if err := os.WriteFile(golden, []byte(body), 0o644); err != nil {
@@ -115,7 +145,7 @@ func wellFormed(t *testing.T, body string) {
 	t.Helper()
 	z := html.NewTokenizer(strings.NewReader(body))
 	var open []string
-	void := map[string]bool{"meta": true, "link": true, "br": true}
+	void := map[string]bool{"meta": true, "link": true, "br": true, "input": true, "path": true, "rect": true, "line": true, "circle": true}
 	for {
 		switch z.Next() {
 		case html.ErrorToken:
@@ -126,8 +156,9 @@ func wellFormed(t *testing.T, body string) {
 		case html.StartTagToken:
 			token := z.Token()
 			for _, a := range token.Attr {
+				within := strings.HasPrefix(a.Val, "/") && !strings.HasPrefix(a.Val, "//") || a.Val == "#content" || a.Val == "data:,"
 				if a.Key == "src" || a.Key == "style" || strings.HasPrefix(a.Key, "on") ||
-					a.Key == "href" && a.Val != "/metrics" && a.Val != "data:," {
+					(a.Key == "href" || a.Key == "action") && !within {
 					t.Errorf("<%s %s=%q>", token.Data, a.Key, a.Val)
 				}
 			}
@@ -146,7 +177,7 @@ func wellFormed(t *testing.T, body string) {
 
 // TestNamesAreEscaped looks for what a client may have sent in Host.
 func TestNamesAreEscaped(t *testing.T) {
-	body, header := get(t, Handler(sample))
+	body, header := get(t, site(sample()))
 	if strings.Count(body, "<script>") != 1 || strings.Contains(body, "<script>alert") {
 		t.Error("a name became markup")
 	}
@@ -166,22 +197,235 @@ func TestNamesAreEscaped(t *testing.T) {
 	}
 }
 
-func TestManyServersAndFindings(t *testing.T) {
+// TestServersByPage filters, sorts and leafs through many servers.
+func TestServersByPage(t *testing.T) {
 	r := &report.Report{Totals: report.Summary{Connections: 1}}
-	for range 500 {
-		r.Servers = append(r.Servers, report.Server{Name: "row"})
-		r.Findings = append(r.Findings, findings.Finding{Servers: []findings.OnServer{{Server: "finding"}}})
+	for i := range 1000 {
+		r.Servers = append(r.Servers, report.Server{
+			Name: fmt.Sprintf("s%03d.example", i), Addresses: []string{fmt.Sprintf("10.0.%d.%d:80", i/250, i%250)},
+			Summary: report.Summary{Requests: uint64(i), Wasted: report.Wasted{Total: uint64(i % 10), Seconds: float64(i % 10)}},
+		})
 	}
-	body, _ := get(t, Handler(func() *report.Report { return r }))
-	if n := strings.Count(body, ">row<"); n != maxServers {
-		t.Errorf("%d servers", n)
+	s := site(r)
+	name := regexp.MustCompile(`<th scope="row"><a href="/server/[^"]*">([^<]*)<`)
+	for _, c := range []struct {
+		query       string
+		first, last string
+		n           int
+		says        string
+	}{
+		{"", "s999.example", "s509.example", 50, "1000\u00a0servers, 1 to 50"},
+		{"?page=2", "s499.example", "s009.example", 50, "51 to 100"},
+		{"?page=20", "s490.example", "s000.example", 50, "951 to 1000"},
+		{"?page=21&x=y", "s490.example", "s000.example", 50, "951 to 1000"},
+		{"?sort=server", "s000.example", "s049.example", 50, "1 to 50"},
+		{"?sort=-server", "s999.example", "s950.example", 50, "1 to 50"},
+		{"?sort=requests&page=2", "s949.example", "s900.example", 50, "51 to 100"},
+		{"?sort=evil%22", "s999.example", "s509.example", 50, "1 to 50"},
+		{"?filter=S99", "s999.example", "s990.example", 10, "10 of 1000\u00a0servers"},
+		{"?filter=10.0.3.24+example", "s999.example", "s990.example", 11, "11 of"},
+		{"?filter=%22%3E%3Cscript%3E", "", "", 0, "0 of 1000\u00a0servers"},
+	} {
+		body, _ := getAt(t, s, "/"+c.query)
+		wellFormed(t, body)
+		var got []string
+		for _, m := range name.FindAllStringSubmatch(body, -1) {
+			got = append(got, m[1])
+		}
+		if len(got) != c.n || c.n > 0 && (got[0] != c.first || got[c.n-1] != c.last) || !strings.Contains(body, c.says) {
+			t.Errorf("%q: %d servers, %v", c.query, len(got), got)
+		}
 	}
-	if n := strings.Count(body, ">finding<"); n != maxFindings {
-		t.Errorf("%d findings", n)
+}
+
+// TestAddress: what makes no difference to an answer is no part of its address.
+func TestAddress(t *testing.T) {
+	for address, want := range map[string]string{
+		"/":                                   "/",
+		"/?a=b&page=1&window=2m&sort=x":       "/",
+		"/?window=5m&filter=a+b&sort=-failed": "/?filter=a+b&sort=-failed&window=5m",
+		"/?page=-1&page=7":                    "/",
+		"/?filter=" + strings.Repeat("ä", 99): "/?filter=" + strings.Repeat("%C3%A4", 50),
+		"/server/a%2Fb?page=3":                "/server/a%2Fb?page=3",
+		"/?filter=%ff":                        "/",
+	} {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := Address(u).String(); got != want {
+			t.Errorf("%s: %s, want %s", address, got, want)
+		}
 	}
-	for _, want := range []string{"and 450 more", "and 480 more"} {
-		if !strings.Contains(body, want) {
-			t.Errorf("it does not say %q", want)
+}
+
+// TestServer looks at the pages of servers with all kinds of names.
+func TestServer(t *testing.T) {
+	r := sample()
+	for _, name := range []string{"other", "a b → 10.0.0.1:80", "[::1]:8080", "data.json", "100%25", "a/../../b", "?x=1#y"} {
+		r.Servers = append(r.Servers, report.Server{Name: name, Summary: report.Summary{Connections: 7}})
+	}
+	s := site(r)
+	front, _ := get(t, s)
+	for i := range r.Servers {
+		name := r.Servers[i].Name
+		path := serverPath(name)
+		if !strings.Contains(front, `<a href="`+template.HTMLEscapeString(path)) {
+			t.Errorf("no link to %s", path)
+		}
+		body, _ := getAt(t, s, path)
+		wellFormed(t, body)
+		if !strings.Contains(html.UnescapeString(body), "<h1>"+name+"</h1>") || strings.Contains(body, "<script>alert") {
+			t.Errorf("%q has no page", name)
+		}
+		body, header := getAt(t, s, serverPath(name+".json"))
+		var got struct {
+			Server      struct{ Server string }
+			Findings    []struct{ Servers []struct{ Server string } }
+			Connections []any
+		}
+		if err := json.Unmarshal([]byte(body), &got); err != nil || got.Server.Server != name || got.Connections == nil || header.Get("Content-Type") != "application/json" {
+			t.Errorf("%q: %v, %s", name, err, body)
+		}
+		for _, f := range got.Findings {
+			if len(f.Servers) != 1 || f.Servers[0].Server != name {
+				t.Errorf("%q: a finding about %v", name, f.Servers)
+			}
+		}
+	}
+	for _, path := range []string{"/server/none", "/server/none.json", "/connection/0123456789abcdef", "/connection/x", "/connection/0123456789abcdef.json"} {
+		if w := ask(s, path); w.Code != http.StatusNotFound || strings.Contains(w.Body.String(), "<script>alert") {
+			t.Errorf("%s: %d", path, w.Code)
+		}
+	}
+}
+
+// TestServerOfMetrics leads from a name as metrics have it to the page, or to those that
+// it may be.
+func TestServerOfMetrics(t *testing.T) {
+	in, out := naming.Server{Name: "a", Direction: naming.Inbound}, naming.Server{Name: "a", Direction: naming.Outbound}
+	s := site(&report.Report{Servers: []report.Server{
+		{Name: "a (inbound)", Members: []naming.Server{in}}, {Name: "a (outbound)", Members: []naming.Server{out}},
+		{Name: "b (inbound)", Members: []naming.Server{{Name: "b"}}},
+	}})
+	if w := ask(s, "/server/a"); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/?filter=a" {
+		t.Errorf("%d, to %s", w.Code, w.Header().Get("Location"))
+	}
+	if body, _ := getAt(t, s, "/server/b"); !strings.Contains(body, "<h1>b (inbound)</h1>") {
+		t.Error("one that it can be is not shown")
+	}
+}
+
+// shop is a capture of a client that throws connections away.
+const shop = `
+conn c1 10.0.0.1:40000 10.0.0.2:80
+conn c2 10.0.0.1:40001 10.0.0.2:80
+@0s    c1 handshake
+@10ms  c1 > "GET /secret HTTP/1.1\r\nHost: shop.example\r\n\r\n"
+@20ms  c1 < "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+@30ms  c1 > close
+@1s    c2 handshake
+@1010ms  c2 > "GET /secret HTTP/1.1\r\nHost: shop.example\r\n\r\n"
+@1020ms  c2 < "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+@1030ms  c2 > close
+`
+
+// captured serves what a script says.
+func captured(t *testing.T, script string) *Site {
+	t.Helper()
+	store, set := story.New(story.Config{Newest: true}), tally.New(tally.Config{})
+	history := tally.NewHistory(time.Now())
+	w := run.NewWorker(reassembly.Config{}, analyzer.Config{Traces: 8}, set.Worker(nil), store)
+	w.Process(sniffertest.MustParse(script).Segments()...)
+	w.Flush()
+	return New(Source{Stories: story.Stores{store}, Latest: func() (l Latest) {
+		set.Detail(func(sum *tally.Sum) {
+			for i, while := range Windows {
+				l.Lately[i] = history.Lately(sum, time.Now(), while)
+			}
+			l.Report = report.Build(sum, report.Capture{Packets: 20}, false)
+		})
+		return l
+	}})
+}
+
+// TestFromFigureToConnection follows links from the front page to a drawing.
+func TestFromFigureToConnection(t *testing.T) {
+	s := captured(t, shop)
+	for _, path := range []string{"/", "/?window=5m", "/?window=1h"} {
+		body, _ := getAt(t, s, path)
+		wellFormed(t, body)
+		if !strings.Contains(body, `<a href="`+strings.Replace(path, "/", "/server/shop.example", 1)) || !strings.Contains(body, "client_discard") {
+			t.Errorf("%s: no link to the server, or no cause in %s", path, body)
+		}
+	}
+	body, _ := getAt(t, s, "/server/shop.example?subject=client_discard")
+	wellFormed(t, body)
+	links := regexp.MustCompile(`/connection/[0-9a-f]{16}`).FindAllString(body, -1)
+	if len(links) != 2 { // of the table, and of the client's
+		t.Fatalf("%v in %s", links, body)
+	}
+	all, _ := getAt(t, s, "/server/shop.example")
+	if n := strings.Count(all, `<tr id="c`); n != 2 {
+		t.Errorf("%d connections", n)
+	}
+	told, header := getAt(t, s, links[0])
+	wellFormed(t, told)
+	for _, want := range []string{"<h1>shop.example: a handshake that was not needed: client_discard</h1>", "<svg ", "c1 could have carried its request", `<a href="/server/shop.example">`, "tcp.port in {40000, 40001}"} {
+		if !strings.Contains(html.UnescapeString(told), want) {
+			t.Errorf("the story lacks %s", want)
+		}
+	}
+	if strings.Contains(told+all, "secret") {
+		t.Error("a path is shown")
+	}
+	for _, m := range regexp.MustCompile(`(?s)<style>(.*?)</style>`).FindAllStringSubmatch(told, -1) {
+		if !strings.Contains(header.Get("Content-Security-Policy"), hashOf(m[1])) {
+			t.Error("the policy does not allow a style of the page")
+		}
+	}
+	body, _ = getAt(t, s, links[0]+".json")
+	var got struct{ Stories []struct{ Connection string } }
+	if err := json.Unmarshal([]byte(body), &got); err != nil || len(got.Stories) != 1 || "/connection/"+got.Stories[0].Connection != links[0] {
+		t.Errorf("%v: %s", err, body)
+	}
+}
+
+// TestReportJSON: the object of files can be read back.
+func TestReportJSON(t *testing.T) {
+	body, header := getAt(t, site(sample()), "/report.json")
+	r, err := report.ReadJSON(strings.NewReader(body))
+	if err != nil || len(r.Servers) != 3 || header.Get("Content-Type") != "application/json" {
+		t.Errorf("%v, %+v", err, r)
+	}
+}
+
+// TestQuietFinding: a finding of a server that does well now says so.
+func TestQuietFinding(t *testing.T) {
+	now := time.Now()
+	r := &report.Report{
+		Totals:   report.Summary{Connections: 9},
+		Servers:  []report.Server{{Name: "a", Members: []naming.Server{{Name: "a"}}}, {Name: "b", Members: []naming.Server{{Name: "b"}}}},
+		Findings: []findings.Finding{{Code: "x", Severity: findings.Warning, Summary: "A.", Servers: []findings.OnServer{{Server: "a"}}}, {Code: "y", Severity: findings.Warning, Summary: "B.", Servers: []findings.OnServer{{Server: "b"}}}},
+	}
+	l := &tally.Lately{Since: now, Servers: map[naming.Server]*tally.Counts{{Name: "b"}: {Counted: tally.Count{Failed: 1}}}}
+	s := New(Source{Latest: func() Latest { return Latest{Report: r, Lately: [2]*tally.Lately{l, l}} }})
+	for path, want := range map[string]int{"/": 0, "/?window=5m": 1} {
+		if body, _ := getAt(t, s, path); strings.Count(body, "nothing was wasted or failed there") != want {
+			t.Errorf("%s: not %d quiet findings", path, want)
+		}
+	}
+}
+
+// TestEmpty says why there is nothing.
+func TestEmpty(t *testing.T) {
+	for want, c := range map[string]report.Capture{
+		"No packet was seen yet.": {},
+		"28\u202f381\u00a0packets seen, and no TCP connection among them that is analysed, by the filter tcp port 1.": {Packets: 28381, Filter: "tcp port 1"},
+	} {
+		body, _ := get(t, site(&report.Report{Capture: c}))
+		if !strings.Contains(strings.ReplaceAll(body, "\u202f", "\u00a0"), strings.ReplaceAll(want, "\u202f", "\u00a0")) {
+			t.Errorf("it lacks %q", want)
 		}
 	}
 }
@@ -218,7 +462,7 @@ func TestEstimatesAreKeptApart(t *testing.T) {
 		},
 		{
 			name: "estimated only", report: encryptedOnly(),
-			want: []string{"~50.0\u00a0%", "~10", "~5", "~pool_miss", "encrypted, estimated from the pattern of its records", "~2"},
+			want: []string{"~50.0\u00a0%", "~10", "~5", "~pool_miss", "encrypted, estimated from the pattern of its records", "~2\u00a0keep-alive\u00a0races"},
 			none: []string{"–", "10", "5", "pool_miss", "50.0\u00a0%"},
 		},
 		{
@@ -228,7 +472,7 @@ func TestEstimatesAreKeptApart(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			body, _ := get(t, Handler(func() *report.Report { return tt.report }))
+			body, _ := get(t, site(tt.report))
 			got := words(t, body)
 			for _, want := range tt.want {
 				if !slices.Contains(got, want) {
@@ -256,7 +500,7 @@ func TestFindingsSayWhatTheyAre(t *testing.T) {
 		finding []findings.Finding
 		want    []string
 	}{
-		{"advice", []findings.Finding{{Severity: findings.Warning, Servers: []findings.OnServer{{Server: "a"}}}}, []string{"<h2>What to change</h2>", `<li class="warning">`}},
+		{"advice", []findings.Finding{{Severity: findings.Warning, Servers: []findings.OnServer{{Server: "a"}}}}, []string{"<h2>What to change</h2>", `<li class="warning"><details>`}},
 		{"estimated", []findings.Finding{{Severity: findings.Warning, Servers: []findings.OnServer{{Server: "a", Estimated: true}}}}, []string{`<b>~</b> <span class="severity">warning`}},
 		{"nothing stands out", []findings.Finding{{Severity: findings.Info, Code: "nothing_stands_out"}}, []string{"<h2>In short</h2>", `<li class="info">`}},
 		{"all is well", []findings.Finding{{Severity: findings.OK, Code: "all_is_well"}}, []string{"<h2>In short</h2>", `<li class="ok">`}},
@@ -264,7 +508,7 @@ func TestFindingsSayWhatTheyAre(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			body, _ := get(t, Handler(func() *report.Report { return &report.Report{Totals: total, Findings: tt.finding} }))
+			body, _ := get(t, site(&report.Report{Totals: total, Findings: tt.finding}))
 			for _, want := range tt.want {
 				if !strings.Contains(body, want) {
 					t.Errorf("it lacks %s", want)
@@ -286,7 +530,7 @@ func TestSaysWhatWasMissed(t *testing.T) {
 		Capture: report.Capture{CutShort: true, Dropped: report.Dropped{Kernel: 1}},
 		Totals:  report.Summary{Connections: 9, MissingBytes: 1500, TruncatedBytes: 7, Evicted: 2, Midstream: 3, Incomplete: 4},
 	}
-	body, _ := get(t, Handler(func() *report.Report { return r }))
+	body, _ := get(t, site(r))
 	got := strings.ReplaceAll(body, "\u00a0", " ")
 	for _, want := range report.Missed(&r.Capture, &r.Totals) {
 		if !strings.Contains(got, want) {
@@ -300,7 +544,7 @@ func TestSaysHowNearPortsAre(t *testing.T) {
 	ports := &report.Ports{Peak: 14116, Range: 28232, Server: "10.0.0.1:80", TimeWait: report.TimeWait{Client: 1}}
 	s := report.Summary{Connections: 1, Ports: ports}
 	r := &report.Report{Totals: s, Servers: []report.Server{{Summary: s}}}
-	body, _ := get(t, Handler(func() *report.Report { return r }))
+	body, _ := get(t, site(r))
 	if want := "Ports: 50.0\u00a0% of 28\u00a0232 to 10.0.0.1:80 in 60\u00a0s"; !strings.Contains(body, want) {
 		t.Errorf("it lacks %q", want)
 	}
@@ -309,7 +553,7 @@ func TestSaysHowNearPortsAre(t *testing.T) {
 // TestOneReportForManyVisitors counts how often the report is made.
 func TestOneReportForManyVisitors(t *testing.T) {
 	var made atomic.Int32
-	h := Handler(func() *report.Report { made.Add(1); return &report.Report{} })
+	h := New(Source{Latest: func() Latest { made.Add(1); return Latest{Report: &report.Report{}} }})
 	var visitors sync.WaitGroup
 	for range 50 {
 		visitors.Go(func() { get(t, h) })
