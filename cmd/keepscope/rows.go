@@ -61,7 +61,7 @@ func writeRows(to io.Writer, sorters []*events.Sorter, p *pipeline, capture repo
 		return err
 	}
 	if capture.Server == "" {
-		r, err := p.mergeable(capture)
+		r, err := p.mergeable(capture, true)
 		var text bytes.Buffer
 		sum := report.Report{Schema: report.Schema, Capture: r.Capture, Servers: []report.Server{}, Mergeable: r.Mergeable}
 		if err = errors.Join(err, sum.WriteJSON(&text)); err != nil {
