@@ -99,8 +99,9 @@ func (l *lane) drawn(start, storyEnd int64, label string) Lane {
 		Before: l.handshake == fact.HandshakeMidstream || l.handshake == fact.HandshakePartial,
 		Reason: l.reason.String(), Verdict: l.verdict.String(), reason: l.reason,
 		Cost: Moment(l.opened()), Requests: l.requests, Reused: l.reused, More: l.trace.More,
-		unread: l.hasTLS && l.keys != fact.KeysDecrypted && l.requests == 0 && l.reason != fact.ReasonNeverUsed, lane: l,
+		unread: l.hasTLS && l.keys != fact.KeysDecrypted && l.requests == 0 && l.reason != fact.ReasonNeverUsed, lane: *l,
 	}
+	d.lane.trace.Exchanges = nil // their memory is the store's, which goes on
 	if l.verdict == fact.VerdictWasted {
 		d.Cause = l.cause.String()
 	}
@@ -308,7 +309,7 @@ func (d *Lane) idle(l *lane) {
 
 // connect finds the lane that could have carried a wasted one's request.
 func (d *Lane) connect(s *Story, start int64) {
-	l := d.lane
+	l := &d.lane
 	if !l.hasCould {
 		return
 	}

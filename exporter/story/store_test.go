@@ -268,6 +268,37 @@ func TestLiveHeap(t *testing.T) {
 	}
 }
 
+// TestToldWhileKept tells stories while connections end: what is told of one is not what
+// another has become in its place.
+func TestToldWhileKept(t *testing.T) {
+	s := story.New(story.Config{Newest: true, PerCause: 1, MaxPairs: 2})
+	stores := story.Stores{s}
+	frames := play(t, wasteful(3000, 5, 3))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		read(t, frames, 8, s)
+	}()
+	told := 0
+	for running := true; running || told == 0; {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		for _, e := range stores.List(story.Query{Limit: 3}) {
+			if st := stores.Connection(uint64(e.ID)); st != nil {
+				before := text(t, st)
+				runtime.Gosched()
+				if after := text(t, st) + string(st.HTML()); !strings.HasPrefix(after, before) {
+					t.Fatalf("a story has changed:\n%s\n%s", before, after)
+				}
+				told++
+			}
+		}
+	}
+}
+
 // TestNothingSecret looks for what must not leave the process, in every form.
 func TestNothingSecret(t *testing.T) {
 	s := story.New(story.Config{})

@@ -109,7 +109,7 @@ type Lane struct {
 
 	reason fact.Reason
 	unread bool // encrypted, so that what it carries is not known
-	lane   *lane
+	lane   lane // as it was when it was asked for
 }
 
 // A Phase is a part of opening a connection.

@@ -58,5 +58,5 @@ func (s *Site) gone() string {
 	}
 	u := s.src.Stories.Usage()
 	return fmt.Sprintf("Of each server and cause the newest connections can be drawn, once they have ended: now %s. %s were given up for newer ones where --max-stories was met.",
-		prose.Plural(uint64(u.Stories), "connection"), prose.UpperFirst(prose.Count(u.Evicted)))
+		prose.Plural(uint64(u.Stories), "connection"), prose.Count(u.Evicted))
 }
