@@ -7,8 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,11 +26,14 @@ const (
 	forgedFrames  = 20_000
 )
 
+// An attack makes the i-th of what is sent to a server.
+type attack func(s *sniffertest.Script, r *rand.Rand, server netip.Addr, i int)
+
 // liveAttacks make what is sent again and again beside honest clients, to the server at an
 // address, from anybody.
 var liveAttacks = []struct {
 	name string
-	make func(s *sniffertest.Script, r *rand.Rand, server netip.Addr, i int)
+	make attack
 }{
 	{"SYN flood", func(s *sniffertest.Script, r *rand.Rand, server netip.Addr, _ int) {
 		anybody(s, r, server, 8100).Send(sniffertest.Message{Flags: sniffer.SYN})
@@ -44,6 +47,10 @@ var liveAttacks = []struct {
 	}},
 	{"RSTs", func(s *sniffertest.Script, r *rand.Rand, server netip.Addr, _ int) {
 		anybody(s, r, server, 8100).Send(sniffertest.Message{Flags: sniffer.RST})
+	}},
+	{"answers that nobody asked for", func(s *sniffertest.Script, r *rand.Rand, server netip.Addr, _ int) {
+		to := netip.AddrPortFrom(server, uint16(1024+r.IntN(60000)))
+		s.Datagram(netip.MustParseAddrPort("11.0.0.1:53"), to, sniffertest.Message{Payload: []byte(longAnswer)})
 	}},
 	{"PROXY headers and TLS of nobody", func(s *sniffertest.Script, r *rand.Rand, server netip.Addr, i int) {
 		text := "PROXY TCP4 192.0.2.1 192.0.2.2 1 80\r\n" + strings.Repeat("x", 500)
@@ -62,6 +69,25 @@ var liveAttacks = []struct {
 	}},
 }
 
+// longAnswer is a DNS message of a long name with 80 aliases, each of which is that name.
+var longAnswer = "\x12\x34\x81\x80\x00\x01\x00\x50\x00\x00\x00\x00" + strings.Repeat("\x3d"+strings.Repeat("a", 61), 4) + "\x00\x00\x01\x00\x01" +
+	strings.Repeat("\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x02\xc0\x0c", 80)
+
+// forged makes the frames of an attack.
+func forged(t *testing.T, play attack, server netip.Addr) []sniffer.Frame {
+	t.Helper()
+	var s sniffertest.Script
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range forgedFrames {
+		play(&s, r, server, i)
+	}
+	frames, err := s.Frames(sniffer.LinkRaw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return frames
+}
+
 // anybody is a connection of an address that is made up.
 func anybody(s *sniffertest.Script, r *rand.Rand, server netip.Addr, port uint16) *sniffertest.Conn {
 	from := netip.AddrFrom4([4]byte{11, byte(r.IntN(256)), byte(r.IntN(256)), byte(1 + r.IntN(254))})
@@ -70,12 +96,20 @@ func anybody(s *sniffertest.Script, r *rand.Rand, server netip.Addr, port uint16
 
 // TestAdversary plays floods live, beside twelve clients that open a connection for each
 // request to a server that ends it: whatever arrives, all but the first handshake of each
-// are wasted. It lasts 2 s an attack, or what KEEPSCOPE_ADVERSARY says.
+// are wasted. It lasts 2 s an attack at 10 000 frames a second, or what KEEPSCOPE_ADVERSARY
+// and KEEPSCOPE_ADVERSARY_RATE say.
 func TestAdversary(t *testing.T) {
 	long := 2 * time.Second
-	if text := os.Getenv("KEEPSCOPE_ADVERSARY"); text != "" {
+	if text := testVariables["KEEPSCOPE_ADVERSARY"]; text != "" {
 		var err error
 		if long, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rate := 10_000
+	if text := testVariables["KEEPSCOPE_ADVERSARY_RATE"]; text != "" {
+		var err error
+		if rate, err = strconv.Atoi(text); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -90,19 +124,11 @@ func TestAdversary(t *testing.T) {
 	defer site.Close()
 	for _, attack := range liveAttacks {
 		t.Run(attack.name, func(t *testing.T) {
-			var s sniffertest.Script
-			r := rand.New(rand.NewPCG(1, 2))
-			for i := range forgedFrames {
-				attack.make(&s, r, server, i)
-			}
-			frames, err := s.Frames(sniffer.LinkRaw)
-			if err != nil {
-				t.Fatal(err)
-			}
+			frames := forged(t, attack.make, server)
 			w := watch(t, l.Server, "-i", l.Server.Interface, "--buffer-size=64MiB")
 			ends := time.Now().Add(long)
 			sent := make(chan int)
-			go func() { sent <- forge(t, l.Client, server, frames, ends) }()
+			go func() { sent <- forge(t, l.Client, server, frames, rate, ends) }()
 			rounds := 0
 			for ; rounds < 2 || time.Now().Before(ends); rounds++ {
 				next := time.Now().Add(honestEvery)
@@ -152,28 +178,46 @@ func askOnce(t *testing.T, n *lab.Namespace, client, server netip.Addr) {
 	}
 }
 
-// forge sends frames, 10 000 a second, again and again until it ends, and returns how many.
-func forge(t *testing.T, n *lab.Namespace, server netip.Addr, frames []sniffer.Frame, ends time.Time) (sent int) {
-	var fd int
+// forge sends frames, so many a second, again and again until it ends, and returns how many.
+func forge(t *testing.T, n *lab.Namespace, server netip.Addr, frames []sniffer.Frame, rate int, ends time.Time) (sent int) {
+	f := newForger(t, n, server)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for begun := time.Now(); time.Now().Before(ends); <-tick.C {
+		for due := int(time.Since(begun).Seconds() * float64(rate)); sent < due && time.Now().Before(ends); {
+			at := sent % len(frames)
+			sent += f.send(frames[at:min(at+100, len(frames))])
+		}
+	}
+	return sent
+}
+
+// A forger sends frames whose addresses are anybody's through a host.
+type forger struct {
+	fd int
+	to unix.SockaddrInet4
+}
+
+func newForger(t *testing.T, n *lab.Namespace, host netip.Addr) *forger {
+	t.Helper()
+	f := &forger{to: unix.SockaddrInet4{Addr: host.As4()}}
 	err := n.Do(func() (err error) {
-		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+		f.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 		return err
 	})
 	if err != nil {
-		t.Error(err)
-		return 0
+		t.Fatal(err)
 	}
-	defer unix.Close(fd)
-	to := &unix.SockaddrInet4{Addr: server.As4()}
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for time.Now().Before(ends) {
-		for range 100 {
-			if unix.Sendto(fd, frames[sent%len(frames)].Data, 0, to) == nil { // its queue may be full
-				sent++
-			}
+	t.Cleanup(func() { _ = unix.Close(f.fd) })
+	return f
+}
+
+// send sends frames once, and returns how many; its queue may be full.
+func (f *forger) send(frames []sniffer.Frame) (sent int) {
+	for i := range frames {
+		if unix.Sendto(f.fd, frames[i].Data, 0, &f.to) == nil {
+			sent++
 		}
-		<-tick.C
 	}
 	return sent
 }

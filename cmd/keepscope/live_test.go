@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 var testVariables = map[string]string{}
 
 func takeTestVariables() {
-	for _, name := range []string{"KEEPSCOPE_CAPTURES", "KEEPSCOPE_OVERHEAD", "KEEPSCOPE_PCAP", "KEEPSCOPE_REQUESTS", "KEEPSCOPE_SOAK"} {
+	for _, name := range []string{"KEEPSCOPE_ADVERSARY", "KEEPSCOPE_ADVERSARY_RATE", "KEEPSCOPE_CAPTURES", "KEEPSCOPE_OVERHEAD", "KEEPSCOPE_PCAP", "KEEPSCOPE_REQUESTS", "KEEPSCOPE_SOAK"} {
 		testVariables[name] = os.Getenv(name)
 		_ = os.Unsetenv(name) // it fails for no such name
 	}

@@ -43,12 +43,20 @@ type running struct {
 // captures.
 func startSidecar(t *testing.T, l *lab.Lab, args ...string) *running {
 	t.Helper()
+	return startRun(t, l, nil, nil, append([]string{"-i", l.Server.Interface, "-i", "lo"}, args...)...)
+}
+
+// startRun does so with more in the environment, and has another program start it.
+func startRun(t *testing.T, l *lab.Lab, by, env []string, args ...string) *running {
+	t.Helper()
 	path, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &running{done: make(chan error, 1)}
-	r.cmd = l.Server.Command(context.WithoutCancel(t.Context()), path, append([]string{"run", "-i", l.Server.Interface, "-i", "lo"}, args...)...)
+	line := append(by, l.Server.Command(t.Context(), path, append([]string{"run"}, args...)...).Args...)
+	r.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), line[0], line[1:]...)
+	r.cmd.Env = append(os.Environ(), env...)
 	r.cmd.Stderr = &r.said
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -140,9 +140,9 @@ func (p *parser) dns(args []token) error {
 		return err
 	}
 	if d.Answer {
-		p.script.datagram(resolver, client, m)
+		p.script.Datagram(resolver, client, m)
 	} else {
-		p.script.datagram(client, resolver, m)
+		p.script.Datagram(client, resolver, m)
 	}
 	return nil
 }

@@ -165,8 +165,8 @@ func (c *Conn) append(kind eventKind, m Message, n int64) {
 	c.script.events = append(c.script.events, event{kind: kind, conn: c, message: m, gap: n})
 }
 
-// datagram appends a UDP datagram, which Segments yields as DNS.
-func (s *Script) datagram(src, dst netip.AddrPort, m Message) {
+// Datagram appends a UDP datagram, which Segments yields as DNS.
+func (s *Script) Datagram(src, dst netip.AddrPort, m Message) {
 	s.events = append(s.events, event{kind: datagram, message: m, src: endpoint(src), dst: endpoint(dst)})
 }
 
