@@ -97,7 +97,7 @@ func TestAPIServerRefuses(t *testing.T) {
 		{"unknown field", "        livenessProbe:\n", "        livenessProb: {}\n        livenessProbe:\n", `unknown field "spec.template.spec.initContainers[0].livenessProb"`},
 		{"no name of a port", "            port: health\n", "            port: Heal_th\n", "livenessProbe.httpGet.port"},
 		{"long name of a port", "          name: keepscope\n", "          name: keepscope-metrics\n", "ports[0].name"},
-		{"request above limit", "            memory: 48Mi\n", "            memory: 256Mi\n", "must be less than or equal to memory limit"},
+		{"request above limit", "            memory: 48Mi\n", "            memory: 512Mi\n", "must be less than or equal to memory limit"},
 		{"probe of an init container that ends", "        restartPolicy: Always\n", "", "livenessProbe: Forbidden"},
 		{"restart policy of a container", "      - image: nginx", "      - restartPolicy: Sometimes\n        image: nginx", "restartPolicy"},
 		{"no such field", "fieldPath: spec.nodeName", "fieldPath: spec.node", "fieldPath"},

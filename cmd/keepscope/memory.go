@@ -10,9 +10,9 @@ const (
 	// limitShare is the part of the limit that is used at most: the rest is for
 	// what the kernel counts for the process, as the buffers of its sockets.
 	limitShare = 0.85
-	// programSize is what is resident of the program itself, the stacks of its
-	// threads and what libpcap allocates.
-	programSize size = 24 << 20
+	// programSize is what is resident of the program itself, 30 MiB, the stacks of its
+	// threads, what libpcap allocates and what the heap is beyond its limit for moments.
+	programSize size = 40 << 20
 	// minHeap is the least with which the collector is not always at work.
 	minHeap size = 16 << 20
 	// minMemoryLimit is the least limit, without rings.
