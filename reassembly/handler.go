@@ -15,6 +15,17 @@ const (
 // Other returns the opposite direction.
 func (d Dir) Other() Dir { return d ^ 1 }
 
+// String returns "client" or "server".
+func (d Dir) String() string { return name([]string{"client", "server"}, d) }
+
+// name returns the name of a value, "unknown" where it has none.
+func name[T ~uint8](names []string, v T) string {
+	if int(v) < len(names) {
+		return names[v]
+	}
+	return "unknown"
+}
+
 // An End says how a direction, or the whole connection, ended.
 type End uint8
 
@@ -33,6 +44,11 @@ const (
 	EndCapture             // the capture ended
 )
 
+// String returns the end's name, such as "timeout".
+func (e End) String() string {
+	return name([]string{"fin", "reset", "closed", "replaced", "timeout", "evicted", "capture"}, e)
+}
+
 // A GapKind says why bytes were not delivered.
 type GapKind uint8
 
@@ -42,6 +58,9 @@ const (
 	Cut                    // captured without their end: a snaplen
 	Skipped                // passed over by a jump of more than 16 MiB: nobody knows whether they ever were
 )
+
+// String returns the kind's name, such as "lost".
+func (k GapKind) String() string { return name([]string{"lost", "cut", "skipped"}, k) }
 
 // A Handler receives what happens on connections: for each, Open first, with
 // the facts of its first packet in place, and one last End. It must not call

@@ -235,6 +235,7 @@ func addStats(sum *reassembly.Stats, s reassembly.Stats) {
 func (p *pipeline) progress(c *report.Capture) {
 	c.ReuseWindow = p.window.Seconds()
 	c.Packets, c.Bytes = p.reader.Progress.Packets.Load(), p.reader.Progress.Bytes.Load()
+	c.Restamped = p.reader.Progress.Mended.Load()
 	if first := p.reader.Progress.First.Load(); first != 0 {
 		c.FirstPacket = time.Unix(0, first).UTC()
 		c.LastPacket = time.Unix(0, p.reader.Progress.Last.Load()).UTC()

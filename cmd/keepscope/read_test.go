@@ -2,15 +2,45 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/sniffertest"
 )
+
+// TestReadRestamped tells of a packet that is stamped a year ahead of all others.
+func TestReadRestamped(t *testing.T) {
+	frames, err := sniffertest.MustParse(`conn c 10.0.0.1:40000 10.0.0.2:80
+@0s    c handshake
+@10ms  c > "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
+@11ms  c < "HTTP/1.1 204 No Content\r\n\r\n"
+@50ms  c > close
+`).Frames(sniffer.LinkEthernet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames[3].Time += int64(365 * 24 * time.Hour)
+	var b, out bytes.Buffer
+	if err := sniffertest.WritePCAP(&b, sniffer.LinkEthernet, frames, sniffertest.FileOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "a.pcap")
+	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code := run(t.Context(), []string{"read", "--output=json", path}, console{out: &out, err: io.Discard}); code != exitDone {
+		t.Fatal(code)
+	}
+	if !strings.Contains(out.String(), `"packets_restamped": 1`) {
+		t.Errorf("it tells %s", &out)
+	}
+}
 
 // TestReadUnsupportedLink reads captures of a link type that is not decoded:
 // one line says so, and what else there is is reported.

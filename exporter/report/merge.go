@@ -159,6 +159,7 @@ func (c *Capture) addPackets(o *Capture) {
 	c.Dropped.Kernel += o.Dropped.Kernel
 	c.Dropped.Interface += o.Dropped.Interface
 	c.TimeBack += o.TimeBack
+	c.Restamped += o.Restamped
 	c.LostFragments += o.LostFragments
 	for kind, n := range o.DecodeErrors {
 		if c.DecodeErrors == nil {

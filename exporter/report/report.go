@@ -59,6 +59,7 @@ type Capture struct {
 	DecodeErrors      map[string]uint64 `json:"decode_errors,omitempty"`                 // by kind
 	NotDecoded        *NotDecoded       `json:"not_decoded,omitempty"`                   // nil where there was nothing else
 	TimeBack          uint64            `json:"packets_stamped_back,omitempty"`          // earlier than the packet before
+	Restamped         uint64            `json:"packets_restamped,omitempty"`             // their times were far off: they have that of the packet before
 	LostFragments     uint64            `json:"fragmented_datagrams_given_up,omitempty"` // for time or room
 	Reassembly        Reassembly        `json:"reassembly"`
 	Limits            fact.Limits       `json:"-"`                                    // of the stages before the tally
