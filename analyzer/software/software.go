@@ -123,6 +123,16 @@ func (i ID) IsGRPC() bool { return GRPCGo <= i && i <= GRPCDotnet }
 // Prometheus reads what it asks for.
 func (i ID) IsProber() bool { return KubeProbe <= i && i <= HAProxy }
 
+// IsProxy reports whether what serves under this name often sends requests on.
+func (i ID) IsProxy() bool {
+	switch i {
+	case Nginx, OpenResty, Apache, Caddy, Envoy, IstioEnvoy, Varnish, Squid, HAProxy:
+		return true
+	default:
+		return false
+	}
+}
+
 // IsLoadTool reports whether it makes requests to measure what a server bears.
 func (i ID) IsLoadTool() bool { return ApacheBench <= i && i <= K6 }
 

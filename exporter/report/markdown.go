@@ -36,12 +36,13 @@ func (r *Report) WriteMarkdown(w io.Writer, o TextOptions) error {
 		d.servers(r.Servers)
 		d.causes(t)
 		d.list(append(r.Notes(), r.Undecided...))
-		d.list(r.Explained)
 	}
-	if len(r.Findings) > 0 {
+	switch {
+	case len(r.Findings) > 0 || len(r.Explained) > 0:
 		d.add("### What to change")
+		d.add(findings.MarkdownExplained(r.Explained))
 		d.add(findings.Markdown(r.Findings, wholeFindings(r, o.Findings)))
-	} else if t.Connections > 0 && len(r.Explained) == 0 {
+	case t.Connections > 0:
 		d.add(TooLittle())
 	}
 	_, err := io.WriteString(w, d.String())

@@ -639,8 +639,15 @@ func wholeFindings(r *Report, asked int) int {
 
 func (p *page) findings(r *Report, whole int) {
 	whole = wholeFindings(r, whole)
+	if len(r.Explained) > 0 {
+		p.line(p.in(dim, toChange))
+	}
 	for _, e := range r.Explained {
-		p.wrapped(plain, "", plain, e)
+		if change, ok := strings.CutPrefix(e, findings.ToChange); ok {
+			p.wrapped(plain, findings.ToChange, plain, strings.ReplaceAll(change, "`", ""))
+		} else {
+			p.wrapped(plain, "", plain, e)
+		}
 	}
 	if len(r.Findings) == 0 {
 		if len(r.Explained) == 0 {
@@ -650,8 +657,9 @@ func (p *page) findings(r *Report, whole int) {
 	}
 	if len(r.Explained) > 0 {
 		p.blank()
+	} else {
+		p.line(p.in(dim, toChange))
 	}
-	p.line(p.in(dim, "WHAT TO CHANGE"))
 	for _, l := range findings.Text(r.Findings, p.width-1, whole) {
 		p.line(p.in(dim, l.Lead), p.in(styleOf(l.Style), printable.Text(l.Text)))
 	}
@@ -659,6 +667,8 @@ func (p *page) findings(r *Report, whole int) {
 		p.line(p.in(dim, "All with their advice: --findings all"))
 	}
 }
+
+const toChange = "WHAT TO CHANGE"
 
 // TooLittle says why there is no finding.
 func TooLittle() string {

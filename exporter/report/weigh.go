@@ -20,6 +20,7 @@ type weigher struct {
 	endpoints []*tally.Endpoint
 	records   map[sniffer.Addr][]at // of all servers, by client, in the order of their starts
 	own       map[pairing][]at      // of one server
+	proxies   map[sniffer.Addr]software.ID
 	scanners  map[sniffer.Addr]bool
 }
 
@@ -39,7 +40,7 @@ type at struct {
 const second = int64(1e9)
 
 func newWeigher(c *Capture, list []*group, endpoints []*tally.Endpoint) *weigher {
-	w := &weigher{capture: c, list: list, endpoints: endpoints, records: map[sniffer.Addr][]at{}, own: map[pairing][]at{}, scanners: map[sniffer.Addr]bool{}}
+	w := &weigher{capture: c, list: list, endpoints: endpoints, records: map[sniffer.Addr][]at{}, own: map[pairing][]at{}, scanners: map[sniffer.Addr]bool{}, proxies: proxiesOf(list)}
 	for _, g := range list {
 		for _, k := range w.of(g) {
 			w.records[k.Client] = append(w.records[k.Client], k)
@@ -465,11 +466,48 @@ func (w *weigher) clients(g *group) (list []findings.Client) {
 		if c.Gap == 0 {
 			c.Busy = 0 // nothing was reused, so that nothing can have queued
 		}
+		c.Proxy = w.proxy(addr, g)
 		c.SYNs, c.Spread = w.spread(g, addr)
 		c.GRPCAddresses, c.GRPCOtherServed = len(g.members), served > 1
 		list = append(list, c)
 	}
 	return list
+}
+
+// proxy returns what a client's address calls itself as a server, where that is a proxy,
+// and not this server itself: a host that talks to itself may be anybody.
+func (w *weigher) proxy(client sniffer.Addr, g *group) software.ID {
+	for _, m := range g.all {
+		if m.Addr == client {
+			return software.Unknown
+		}
+	}
+	return w.proxies[client]
+}
+
+// proxiesOf lists the addresses that serve requests as a proxy, by what most of their
+// connections say.
+func proxiesOf(list []*group) map[sniffer.Addr]software.ID {
+	counts := map[sniffer.Addr]*[software.NumIDs]uint32{}
+	for _, g := range list {
+		for _, m := range g.members {
+			for _, r := range m.rows {
+				if counts[m.Addr] == nil {
+					counts[m.Addr] = new([software.NumIDs]uint32)
+				}
+				for id, n := range r.Software {
+					counts[m.Addr][id] += n
+				}
+			}
+		}
+	}
+	proxies := map[sniffer.Addr]software.ID{}
+	for addr, n := range counts {
+		if id := mostly(n[:]); id.IsProxy() {
+			proxies[addr] = id
+		}
+	}
+	return proxies
 }
 
 // spread counts a client's SYNs to a name, and those that pooling by name would have
@@ -515,7 +553,10 @@ func (w *weigher) singles() (list []findings.Single) {
 	}
 	slices.SortFunc(wasted, func(a, b at) int { return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.ID, b.ID)) })
 	for _, k := range wasted[:min(len(wasted), maxSingles)] {
-		s := findings.Single{Server: k.group.name, Client: k.Client.Netip().String(), Cause: k.Cause, Seconds: seconds(k.Cost)}
+		s := findings.Single{
+			Server: k.group.name, Client: k.Client.Netip().String(), Cause: k.Cause, Seconds: seconds(k.Cost), Estimated: k.Estimated,
+			Clients: []software.ID{w.proxy(k.Client, k.group), k.Software}, Servers: []software.ID{mostly(k.group.sum.Software[:])},
+		}
 		lost := byID[k.Could]
 		if k.Could == 0 {
 			lost = w.lostBefore(&k)

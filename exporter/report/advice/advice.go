@@ -52,6 +52,7 @@ const (
 	Restarts
 	SlowHandshakes
 	Refused
+	Unanswered
 	GoawayOften
 	StreamLimit
 	ClosesAfterResponse

@@ -564,7 +564,7 @@ var table = [NumHabits]entry{
 		}}},
 	},
 	ServerIdleTimeout: {
-		general: "Let the server keep idle connections longer than its clients' pauses",
+		general: "Let the server, or the proxy that answers in its name, keep idle connections longer than its clients' pauses",
 		by:      []rows{{side: Server, list: idleTimeouts}},
 	},
 	Restarts: {
@@ -599,6 +599,9 @@ var table = [NumHabits]entry{
 	},
 	Refused: {
 		general: "Nobody listens there, or something answers in its place: look whether the server runs, and take dead addresses out of DNS, service and proxy",
+	},
+	Unanswered: {
+		general: "Look whether the host runs and has that address, whether a firewall, security group or route between the two drops what goes there, and whether the server's queue of new connections is full; take dead addresses out of DNS, service and proxy",
 	},
 	GoawayOften: {
 		general: "Raise the server's maximum age or request limit of a connection",

@@ -6,6 +6,7 @@ import (
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter/prose"
+	"github.com/keepscope/keepscope/exporter/report/advice"
 )
 
 // about adds what is said of the whole capture.
@@ -114,23 +115,49 @@ func overall(t *Traffic) (hit, string) {
 const maxExplained = 3
 
 // Explain tells of the single wasted handshakes of a small capture: a sentence each,
-// and how many there are beyond those. It is empty where findings tell of waste.
+// how many there are beyond those, and what to change, in lines that begin with
+// [ToChange]. It is empty where findings tell of waste.
 func Explain(f *Figures, found []Finding) []string {
 	if slices.ContainsFunc(found, func(x Finding) bool { return x.Wasted > 0 }) {
 		return nil
 	}
-	var lines []string
+	var lines, changes []string
 	for i, s := range f.Singles {
 		if i == maxExplained {
 			break
 		}
 		lines = append(lines, s.sentence())
+		a := advice.For(s.habit(), s.Clients, s.Servers)
+		if text := a.String(); text != "" && !slices.Contains(changes, ToChange+text) {
+			changes = append(changes, ToChange+text)
+		}
 	}
 	all := f.Totals.Counted.wastedTotal() + f.Totals.Estimated.wastedTotal()
 	if n := uint64(len(lines)); n > 0 && all > n {
 		lines = append(lines, prose.Plural(all-n, "more handshake")+" would not have been needed.")
 	}
-	return lines
+	return append(lines, changes...)
+}
+
+// ToChange begins a line that says what to change.
+const ToChange = "→ "
+
+// habit is what a single wasted handshake is an instance of.
+func (s *Single) habit() advice.Habit {
+	if s.Estimated && (s.Cause == causeClientDiscard || s.Cause == causeServerDiscard) {
+		return advice.ClosesAfterResponse // either may have asked for it
+	}
+	return habits[s.Cause]
+}
+
+var habits = map[fact.Cause]advice.Habit{
+	fact.PoolMiss: advice.NeverReused, causeClientClose: advice.ClientCloses, causeNotRequested: advice.HTTP10NotRequested,
+	causeDeclined: advice.HTTP10Declined, causeNoLength: advice.NoLength, causeErrorClose: advice.ErrorsClose,
+	causeServerLimit: advice.RequestLimit, causeServerClose: advice.ServerCloses, causeRace: advice.IdleTimeoutOrder,
+	causeStale: advice.StaleReuse, causePath: advice.PathTimeout, causeServerGoaway: advice.GoawayOften,
+	causeClientGoaway: advice.ChannelPerCall, causeClientAbort: advice.ClientAborts, causeServerAbort: advice.ServerAborts,
+	causeClientDiscard: advice.ClientDiscards, causeServerDiscard: advice.ServerDiscards,
+	causeClientIdle: advice.ClientIdleTimeout, causeServerIdle: advice.ServerIdleTimeout,
 }
 
 // sentence tells of one handshake, and what had become of the connection before it.

@@ -291,21 +291,21 @@ func inVain(c *Client) uint64 { return c.InVain }
 
 func refused(v *view) (hit, bool) {
 	a := &v.Attempts
-	return v.attempts(a.Refused, "refused: nobody listens there, or a firewall answers in its place", a.Refusal)
+	return v.attempts(a.Refused, "refused: nobody listens there, or a firewall answers in its place", a.Refusal, advice.Refused)
 }
 
 func unanswered(v *view) (hit, bool) {
 	a := &v.Attempts
-	return v.attempts(a.Unanswered, "never answered: a firewall drops them, the queue is full, or the host is gone", a.Silence)
+	return v.attempts(a.Unanswered, "never answered: a firewall drops them, the queue is full, or the host is gone", a.Silence, advice.Unanswered)
 }
 
-func (v *view) attempts(n uint64, what string, example Example) (hit, bool) {
+func (v *view) attempts(n uint64, what string, example Example, habit advice.Habit) (hit, bool) {
 	a := &v.Attempts
 	if !a.inVain(n) {
 		return hit{}, false
 	}
 	h := hit{
-		weighs: n, example: example, habit: advice.Refused, clients: inVain,
+		weighs: n, example: example, habit: habit, clients: inVain,
 		evidence: map[string]float64{"in_vain": float64(n), "handshakes": float64(a.All), "seconds_from_first_to_last": round(a.Since)},
 	}
 	h.summary = fmt.Sprintf("%s of %s were %s", prose.Count(n), prose.Plural(a.All, "handshake"), what)

@@ -193,12 +193,13 @@ type Prober struct {
 }
 
 // A Client is one client address of a server. One with counted and estimated requests
-// is two. The Software of an address that is a server of the next hop is what it calls
-// itself there: a proxy passes on the User-Agent of others. An address that shows
-// several has none.
+// is two. Software is what it says, and of an address that shows several none; Proxy is
+// what its address calls itself as a server, where that is a proxy, which may pass on
+// the User-Agent of others.
 type Client struct {
 	Address   string
 	Software  software.ID
+	Proxy     software.ID
 	Several   bool // it looks like several clients
 	Estimated bool // its requests are estimated
 
@@ -233,6 +234,9 @@ type Single struct {
 	Requests       uint64  // that the lost connection had carried
 	Idle           float64 // that it had idled at its closing
 	Seconds        float64 // what the handshake took
+	Estimated      bool    // of TLS without keys
+	// Clients and Servers are the softwares of its sides, as far as they are known.
+	Clients, Servers []software.ID
 }
 
 func (l *Loss) add(o *Loss) {

@@ -71,7 +71,7 @@ type ByClient struct {
 	Count    uint64 `json:"count"`
 	Several  bool   `json:"several,omitempty"` // its address looks like several clients
 
-	id software.ID
+	ids [2]software.ID // of a proxy at that address, and what it says
 }
 
 // A hit is what a rule found.
@@ -256,7 +256,7 @@ func (v *view) by(habit func(*Client) uint64) (list []ByClient) {
 	}
 	for c := range v.clients() {
 		if n := habit(c); n > 0 {
-			list = append(list, ByClient{c.Address, c.Software.String(), n, c.Several, c.Software})
+			list = append(list, ByClient{c.Address, c.Software.String(), n, c.Several, [2]software.ID{c.Proxy, c.Software}})
 		}
 	}
 	slices.SortStableFunc(list, func(a, b ByClient) int {
@@ -315,7 +315,7 @@ func (f *Finding) advise() string {
 		}
 		servers = note(servers, on.hit.server)
 		for _, c := range on.Clients {
-			clients = note(clients, c.id)
+			clients = note(note(clients, c.ids[0]), c.ids[1])
 		}
 	}
 	a := advice.For(worst.habit, clients, servers)
@@ -344,7 +344,7 @@ func sum(servers []*Server) *Server {
 			n, known := at[k]
 			if !known {
 				n, at[k] = len(all.Clients), len(all.Clients)
-				all.Clients = append(all.Clients, Client{Address: c.Address, Estimated: c.Estimated, Software: c.Software})
+				all.Clients = append(all.Clients, Client{Address: c.Address, Estimated: c.Estimated, Software: c.Software, Proxy: c.Proxy})
 			}
 			all.Clients[n].add(c)
 		}

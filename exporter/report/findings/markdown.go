@@ -43,6 +43,15 @@ func Markdown(list []Finding, whole int) string {
 	return b.String()
 }
 
+// MarkdownExplained writes what Explain says as a list.
+func MarkdownExplained(lines []string) string {
+	var b strings.Builder
+	for _, l := range lines {
+		b.WriteString("- " + withCode(l) + "\n")
+	}
+	return b.String()
+}
+
 // withCode writes advice, in which settings stand between backquotes.
 func withCode(advice string) string {
 	parts := strings.Split(advice, "`")
