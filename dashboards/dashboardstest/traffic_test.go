@@ -30,7 +30,8 @@ const (
 // TestRealTraffic runs clients and a server with every habit for 40 seconds
 // (TRAFFIC_TIME sets another time) in namespaces of their own, watched by "keepscope
 // run", which a Prometheus scrapes; then it looks at every dashboard, and holds
-// the main panels against the server's log.
+// the main panels against the server's log, and tiles and table against the report of
+// the same packets.
 func TestRealTraffic(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes minutes")
@@ -49,7 +50,7 @@ func TestRealTraffic(t *testing.T) {
 		}
 	}
 	l, nginx := network(t)
-	sidecar(t, l)
+	binary, captured := sidecar(t, l), packets(t, l)
 	session := monitor(t, l)
 	start := time.Now()
 	running, stop := context.WithTimeout(t.Context(), duration)
@@ -64,6 +65,7 @@ func TestRealTraffic(t *testing.T) {
 	session.Range = session.End.Sub(start).Round(time.Second)
 	holdAgainstLog(t, session, l, logged)
 	lookAtAll(t, session, l, logged)
+	holdAgainstReport(t, *session, binary, captured())
 }
 
 func network(t *testing.T) (*lab.Lab, *lab.Nginx) {
@@ -89,14 +91,15 @@ func network(t *testing.T) (*lab.Lab, *lab.Nginx) {
 }
 
 // sidecar builds and runs Keepscope beside the clients.
-func sidecar(t *testing.T, l *lab.Lab) {
-	binary := filepath.Join(t.TempDir(), "keepscope")
+func sidecar(t *testing.T, l *lab.Lab) (binary string) {
+	binary = filepath.Join(t.TempDir(), "keepscope")
 	build := exec.Command("go", "build", "-pgo=off", "-o", binary, "./cmd/keepscope")
 	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building keepscope: %v\n%s", err, out)
 	}
 	background(t, l, binary, "run", "-i", l.Client.Interface, "--listen", metricsAt)
+	return binary
 }
 
 // background runs a program in the client's namespace until the test's end.
