@@ -14,15 +14,17 @@ const (
 	groupBytes  = 8 << 20   // of rows, as Append made them
 	pageBytes   = 64 << 10  // of a column in memory
 	distinctMax = 256 << 10 // bytes of a column's distinct values
+	batchRows   = 16        // that are handed on at once: column by column, which is faster
 )
 
 // A Writer makes one file of rows. It is not safe for concurrent use.
 type Writer struct {
-	file  *parquet.GenericWriter[any]
-	place [numPlaces]parquet.Value
-	row   parquet.Row
-	rows  [1]parquet.Row
-	bytes int // in the row group
+	file   *parquet.GenericWriter[any]
+	place  [numPlaces]parquet.Value
+	bytes  int           // in the row group
+	rows   []parquet.Row // that wait to be handed on: parts of
+	values parquet.Row   // which point into
+	kept   []byte
 }
 
 // NewWriter begins a file of rows from place; version is the program's. Nothing is
@@ -48,19 +50,35 @@ var errRow = errors.New("a row that Append did not make")
 // Write adds a row, which it does not keep.
 func (w *Writer) Write(row []byte) error {
 	if w.bytes > 0 && w.bytes+len(row) > groupBytes {
+		if err := w.handOn(); err != nil {
+			return err
+		}
 		if err := w.file.Flush(); err != nil {
 			return fmt.Errorf("write a row group: %w", err)
 		}
 		w.bytes = 0
 	}
 	w.bytes += len(row)
-	w.row = append(w.row[:0], w.place[:]...)
-	if err := w.decode(row); err != nil {
+	at, begin := len(w.kept), len(w.values)
+	w.kept = append(w.kept, row...)
+	w.values = append(w.values, w.place[:]...)
+	if err := w.decode(w.kept[at:]); err != nil {
+		w.kept, w.values = w.kept[:at], w.values[:begin]
 		return err
 	}
-	w.rows[0] = w.row
-	if _, err := w.file.WriteRows(w.rows[:]); err != nil {
-		return fmt.Errorf("write a row: %w", err)
+	w.rows = append(w.rows, w.values[begin:])
+	if len(w.rows) < batchRows {
+		return nil
+	}
+	return w.handOn()
+}
+
+// handOn writes the rows that wait.
+func (w *Writer) handOn() error {
+	_, err := w.file.WriteRows(w.rows)
+	w.rows, w.values, w.kept = w.rows[:0], w.values[:0], w.kept[:0]
+	if err != nil {
+		return fmt.Errorf("write rows: %w", err)
 	}
 	return nil
 }
@@ -89,7 +107,7 @@ func (w *Writer) decode(b []byte) error {
 		case kindTrue, kindFalse:
 			v = parquet.BooleanValue(head&kindMask == kindTrue)
 		}
-		w.row = append(w.row, v.Level(again, int(head&levelMask), column))
+		w.values = append(w.values, v.Level(again, int(head&levelMask), column))
 	}
 	return nil
 }
@@ -99,6 +117,9 @@ func (w *Writer) SetReport(text []byte) { w.file.SetKeyValueMetadata(reportKey, 
 
 // Close completes the file. It does not close what it is written to.
 func (w *Writer) Close() error {
+	if err := w.handOn(); err != nil {
+		return err
+	}
 	if err := w.file.Close(); err != nil {
 		return fmt.Errorf("complete a Parquet file: %w", err)
 	}
