@@ -18,7 +18,7 @@ import (
 
 // mergeCmd is 'keepscope merge'.
 type mergeCmd struct {
-	Reports    []string      `arg:"" name:"report" help:"Reports saved with --output json, plain or compressed by gzip or zstd, or Parquet files of 'keepscope read', which have one; or a folder of reports (*.json, *.json.gz, *.json.zst), or where it has none of Parquet files."`
+	Reports    []string      `arg:"" name:"report" help:"Reports saved with --output json, plain or compressed by gzip or zstd, or Parquet files of 'keepscope read' and 'watch', which have one; or a folder of reports (*.json, *.json.gz, *.json.zst), or where it has none of Parquet files."`
 	Wait       int           `placeholder:"N" help:"Wait until there are so many reports."`
 	Timeout    time.Duration `default:"1h" help:"With --wait: how long at most."`
 	Output     string        `short:"o" enum:"text,markdown,json" default:"text" help:"What to print: ${enum}; markdown is a report for a ticket, json can be merged again."`

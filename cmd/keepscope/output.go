@@ -116,7 +116,7 @@ func (o *output) listen() listen {
 func (o *output) print(p *pipeline, capture report.Capture) error {
 	switch {
 	case o.rows != nil:
-		return o.rows.Close()
+		return o.rows.finish(p, capture)
 	case o.Output == "parquet":
 		return writeRows(o.to, o.sorters, p, capture)
 	case o.Output == "ndjson" && o.live != nil:

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
-	"errors"
 	"io"
 	"os"
 	"strings"
@@ -52,22 +51,35 @@ func newRows(w io.Writer, from columnar.Place) *columnar.Writer {
 	return connectionRows().NewWriter(w, from, v)
 }
 
-// writeRows writes the rows of all sorters in order, as a final report answers, and
-// keeps in the file what 'keepscope merge' adds up.
+// keepReport keeps in a run's rows what 'keepscope merge' adds up: nothing where they are
+// of one server, for the figures are of all.
+func keepReport(rows *columnar.Writer, p *pipeline, capture report.Capture) error {
+	if capture.Server != "" {
+		return nil
+	}
+	p.complete(&capture, p.reader.Decoder.Stats())
+	r, err := p.mergeable(capture, true)
+	if err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	sum := report.Report{Schema: report.Schema, Capture: r.Capture, Servers: []report.Server{}, Mergeable: r.Mergeable}
+	if err := sum.WriteJSON(&text); err != nil {
+		return err
+	}
+	rows.SetReport(text.Bytes())
+	return nil
+}
+
+// writeRows writes the rows of all sorters in order, as a final report answers.
 func writeRows(to io.Writer, sorters []*events.Sorter, p *pipeline, capture report.Capture) error {
 	w := bufio.NewWriterSize(to, 64<<10)
 	rows := newRows(w, place())
 	if err := events.EachSorted(rows.Write, p.answers(), sorters...); err != nil {
 		return err
 	}
-	if capture.Server == "" {
-		r, err := p.mergeable(capture, true)
-		var text bytes.Buffer
-		sum := report.Report{Schema: report.Schema, Capture: r.Capture, Servers: []report.Server{}, Mergeable: r.Mergeable}
-		if err = errors.Join(err, sum.WriteJSON(&text)); err != nil {
-			return err
-		}
-		rows.SetReport(text.Bytes())
+	if err := keepReport(rows, p, capture); err != nil {
+		return err
 	}
 	if err := rows.Close(); err != nil {
 		return err
@@ -106,10 +118,14 @@ func (l *liveRows) Connection(c *fact.Connection) {
 	}
 }
 
-// Close completes the file and returns the first error of all.
-func (l *liveRows) Close() error {
+// finish completes the file with the report of the run, and returns the first error of
+// all.
+func (l *liveRows) finish(p *pipeline, capture report.Capture) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = keepReport(l.rows, p, capture)
+	}
 	if l.err == nil {
 		l.err = l.rows.Close()
 	}

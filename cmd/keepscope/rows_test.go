@@ -15,7 +15,9 @@ type connectionRow struct {
 	Node     *string `parquet:"node"`
 	Workload *string `parquet:"workload"`
 	ID       string  `parquet:"id,optional"`
-	Client   struct {
+	// CommunityID is the name that others have for it, too.
+	CommunityID string `parquet:"community_id,optional"`
+	Client      struct {
 		Port int64 `parquet:"port,optional"`
 	} `parquet:"client"`
 	Requests int64   `parquet:"requests,optional"`
