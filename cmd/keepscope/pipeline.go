@@ -233,7 +233,7 @@ func addStats(sum *reassembly.Stats, s reassembly.Stats) {
 
 // progress fills in how far reading has come.
 func (p *pipeline) progress(c *report.Capture) {
-	c.ReuseWindow = p.window.Seconds()
+	c.ReuseWindow, c.Ports = p.window.Seconds(), p.reader.Ports
 	c.Packets, c.Bytes = p.reader.Progress.Packets.Load(), p.reader.Progress.Bytes.Load()
 	c.Restamped = p.reader.Progress.Mended.Load()
 	if first := p.reader.Progress.First.Load(); first != 0 {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -143,6 +144,9 @@ func empty(r *report.Report) string {
 		return "No packet was seen yet."
 	}
 	text := tied(prose.Plural(c.Packets, "packet")) + " seen, and no TCP connection among them"
+	for i, port := range c.Ports {
+		text += []string{" on port ", ", "}[min(i, 1)] + strconv.Itoa(int(port))
+	}
 	if c.Filter != "" {
 		text += " that is analysed, by the filter " + c.Filter
 	}

@@ -422,6 +422,7 @@ func TestEmpty(t *testing.T) {
 	for want, c := range map[string]report.Capture{
 		"No packet was seen yet.": {},
 		"28\u202f381\u00a0packets seen, and no TCP connection among them that is analysed, by the filter tcp port 1.": {Packets: 28381, Filter: "tcp port 1"},
+		"28\u202f381\u00a0packets seen, and no TCP connection among them on port 1, 2.": {Packets: 28381, Ports: []uint16{1, 2}},
 	} {
 		body, _ := get(t, site(&report.Report{Capture: c}))
 		if !strings.Contains(strings.ReplaceAll(body, "\u202f", "\u00a0"), strings.ReplaceAll(want, "\u202f", "\u00a0")) {
