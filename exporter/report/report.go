@@ -47,7 +47,7 @@ type Capture struct {
 	Interfaces        []string          `json:"interfaces,omitempty"`
 	LinkTypes         []string          `json:"link_types,omitempty"`
 	Filter            string            `json:"filter,omitempty"`
-	Ports             []uint16          `json:"ports,omitempty"` // TCP, those that were analysed; none stands for all
+	Ports             []uint16          `json:"ports,omitempty"`  // TCP, those that were analysed; none stands for all
 	Server            string            `json:"server,omitempty"` // the report is of this one only, as naming.IsCalled has it
 	Span              *Span             `json:"span,omitempty"`   // nil where the whole capture was read
 	ReuseWindow       float64           `json:"reuse_window_seconds,omitempty"`

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/prose"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/exporter/report/findings"
@@ -165,7 +166,8 @@ type finding struct {
 // foundOn is what a finding rests on at one server, with where that leads.
 type foundOn struct {
 	*findings.OnServer
-	Link, Drawing string
+	Link    string
+	Drawing link // of a connection that shows it, or of the server's; no Name for none
 }
 
 // maxFoundOn is how many servers of a finding are listed.
@@ -179,6 +181,9 @@ func (n *seen) finding(f *findings.Finding, c choice) finding {
 		on := foundOn{OnServer: o}
 		if s := n.servers[o.Server]; s != nil {
 			on.Link = c.at(serverPath(o.Server))
+			if slices.ContainsFunc(s.Members, func(m naming.Server) bool { return n.lost[m] }) {
+				on.Drawing = link{Name: "its connections, drawn", Address: on.Link + "#connections"}
+			}
 			if lately != nil {
 				quiet = quiet || i == 0
 				quiet = quiet && lostNothing(n.figures(s, c))
@@ -187,7 +192,7 @@ func (n *seen) finding(f *findings.Finding, c choice) finding {
 			quiet = false
 		}
 		if n.drawn[o.Example] {
-			on.Drawing = "/connection/" + o.Example
+			on.Drawing = link{Name: "a connection that shows it", Address: "/connection/" + o.Example}
 		}
 		if len(shown.Servers) < maxFoundOn {
 			shown.Servers = append(shown.Servers, on)

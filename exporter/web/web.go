@@ -104,7 +104,8 @@ type seen struct {
 	at      time.Time
 	servers map[string]*report.Server
 	stories []story.Entry
-	drawn   map[string]bool // ids of connections that can be
+	drawn   map[string]bool        // ids of connections that can be
+	lost    map[naming.Server]bool // servers of which there is one that was wasted or lost
 }
 
 // New returns the Site of a Source.
@@ -129,13 +130,17 @@ func (s *Site) now() *seen {
 	}
 	n := &seen{
 		Latest: s.src.Latest(), at: time.Now(), servers: map[string]*report.Server{},
-		stories: s.src.Stories.List(story.Query{}), drawn: map[string]bool{},
+		stories: s.src.Stories.List(story.Query{}), drawn: map[string]bool{}, lost: map[naming.Server]bool{},
 	}
 	for i := range n.Report.Servers {
 		n.servers[n.Report.Servers[i].Name] = &n.Report.Servers[i]
 	}
 	for i := range n.stories {
-		n.drawn[n.stories[i].ID.String()] = true
+		e := &n.stories[i]
+		n.drawn[e.ID.String()] = true
+		if e.Subject != "" {
+			n.lost[e.Who] = true
+		}
 	}
 	s.seen = n
 	return n

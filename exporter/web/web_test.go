@@ -391,6 +391,35 @@ func TestFromFigureToConnection(t *testing.T) {
 	}
 }
 
+// TestFindingLeadsToConnections takes a finding's example for a link where it can be
+// drawn, and else its server's connections.
+func TestFindingLeadsToConnections(t *testing.T) {
+	var b strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&b, "conn c%d 10.0.0.1:%d 10.0.0.2:80\n@%dms c%[1]d handshake\n", i, 30000+i, 100*i)
+		fmt.Fprintf(&b, "@%dms c%d > \"GET / HTTP/1.1\\r\\nHost: shop.example\\r\\n\\r\\n\"\n", 100*i+10, i)
+		fmt.Fprintf(&b, "@%dms c%d < \"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok\"\n@%dms c%[2]d > close\n", 100*i+20, i, 100*i+30)
+	}
+	s := captured(t, b.String())
+	body, _ := getAt(t, s, "/")
+	if !regexp.MustCompile(`<a href="/connection/[0-9a-f]{16}">a connection that shows it</a>`).MatchString(body) {
+		t.Errorf("no link to an example: %s", body)
+	}
+	latest := s.src.Latest
+	s.src.Latest = func() Latest {
+		l := latest()
+		for i := range l.Report.Findings {
+			l.Report.Findings[i].Servers[0].Example = "0123456789abcdef"
+		}
+		return l
+	}
+	s.seen = nil
+	body, _ = getAt(t, s, "/")
+	if !strings.Contains(body, `<a href="/server/shop.example#connections">its connections, drawn</a>`) {
+		t.Errorf("no link to the connections: %s", body)
+	}
+}
+
 // TestReportJSON: the object of files can be read back.
 func TestReportJSON(t *testing.T) {
 	body, header := getAt(t, site(sample()), "/report.json")
@@ -422,7 +451,7 @@ func TestEmpty(t *testing.T) {
 	for want, c := range map[string]report.Capture{
 		"No packet was seen yet.": {},
 		"28\u202f381\u00a0packets seen, and no TCP connection among them that is analysed, by the filter tcp port 1.": {Packets: 28381, Filter: "tcp port 1"},
-		"28\u202f381\u00a0packets seen, and no TCP connection among them on port 1, 2.": {Packets: 28381, Ports: []uint16{1, 2}},
+		"28\u202f381\u00a0packets seen, and no TCP connection among them on port 1, 2.":                               {Packets: 28381, Ports: []uint16{1, 2}},
 	} {
 		body, _ := get(t, site(&report.Report{Capture: c}))
 		if !strings.Contains(strings.ReplaceAll(body, "\u202f", "\u00a0"), strings.ReplaceAll(want, "\u202f", "\u00a0")) {
