@@ -90,6 +90,24 @@ func latelyIn(c *tally.Count, estimated bool) figures {
 	return f
 }
 
+// figures are those of a server in the window of a choice.
+func (n *seen) figures(s *report.Server, c choice) []figures {
+	l := n.lately(c)
+	if l == nil {
+		return figuresOf(&s.Summary)
+	}
+	if len(s.Members) == 0 {
+		return latelyOf(&l.Other)
+	}
+	var sum tally.Counts
+	for _, m := range s.Members {
+		if grown := l.Servers[m]; grown != nil {
+			sum.Add(grown)
+		}
+	}
+	return latelyOf(&sum)
+}
+
 // A bar is a count and its share of the largest.
 type bar struct {
 	Name, Mark string
