@@ -61,16 +61,17 @@ func met(all fact.Limits) (list []Limit) {
 
 func summary(f *tally.Figures, probers []prober) Summary {
 	t := &f.Counted
+	probed := probedWaste(probers, false)
 	out := Summary{
 		Connections: f.Connections(), Open: uint64(max(f.Open-f.Leaving, 0)), Used: t.Connections, Midstream: f.Handshakes[fact.HandshakeMidstream], Incomplete: f.Incomplete, Evicted: f.EndedBy(fact.ByEviction),
 		Requests: t.AllRequests(), Responses: t.Responses, ReusedRequests: t.Reuse(fact.ReusedRequest), UnknownRequests: t.Reuse(fact.UnknownReuse),
 		Unsolicited: f.Unsolicited, Pipelined: f.Pipelined,
 		RequestsLost:    f.Lost,
-		RequestsPerConn: distribution(t), ReuseRatio: reuseRatio(t), Effectiveness: effectiveness(t, probedWaste(probers, false)),
+		RequestsPerConn: distribution(t), ReuseRatio: reuseRatio(t), Effectiveness: effectiveness(t, probed),
 		FailedRequests: failed(t), StaleReuses: t.StaleReuses, Probes: probes(probers),
 		Attempts:   Attempts{f.Handshakes[fact.HandshakeRefused], f.Handshakes[fact.HandshakeUnanswered], f.Repeated.N},
 		Decryption: named[fact.Keys](f.Keys[:]),
-		Wasted:     wastedHandshakes(t), NeededHandshakes: t.Needed,
+		Wasted:     wastedHandshakes(t, probed), NeededHandshakes: t.Needed,
 		Handshakes: Handshakes{
 			TCP:        quantiles(&f.HandshakeTimes[tally.HandshakeTCP]),
 			TLSFull:    quantiles(&f.HandshakeTimes[tally.HandshakeTLSFull]),
@@ -124,7 +125,7 @@ func estimate(t *tally.Traffic, probed uint64) *Estimated {
 		Connections: t.Connections, Requests: t.AllRequests(), Responses: t.Responses, ReusedRequests: t.Reuse(fact.ReusedRequest), Races: t.Races,
 		RequestsPerConn: distribution(t), ReuseRatio: reuseRatio(t), Effectiveness: effectiveness(t, probed),
 		FailedRequests: failed(t), StaleReuses: t.StaleReuses,
-		Wasted: wastedHandshakes(t), Needed: t.Needed,
+		Wasted: wastedHandshakes(t, probed), Needed: t.Needed,
 		ReuseIdle: quantiles(&t.ReuseIdle), RaceIdle: quantiles(&t.RaceIdle), ReuseUnlisted: t.Unlisted,
 	}
 }
@@ -174,10 +175,10 @@ func distribution(t *tally.Traffic) Requests {
 	}
 }
 
-func wastedHandshakes(t *tally.Traffic) Wasted {
+func wastedHandshakes(t *tally.Traffic, probed uint64) Wasted {
 	n, ns := t.AllWasted()
 	w := Wasted{
-		Total: n, Seconds: seconds(ns),
+		Total: n, Probed: min(probed, n), Seconds: seconds(ns),
 		ByCause:        named[fact.Cause](t.Wasted[:]),
 		SecondsByCause: map[string]float64{},
 		SecondsByKind:  Kinds{seconds(t.CostNS[tally.CostTCP]), seconds(t.CostNS[tally.CostTLS]), seconds(t.CostNS[tally.CostDNS]), seconds(t.CostNS[tally.CostConnect])},

@@ -258,6 +258,7 @@ type RequestBuckets struct {
 // Wasted counts the handshakes that an ideal pool would not have needed.
 type Wasted struct {
 	Total          uint64             `json:"total"`
+	Probed         uint64             `json:"-"` // of Total, those of health checks
 	ByCause        map[string]uint64  `json:"by_cause"`
 	Seconds        float64            `json:"seconds"`
 	SecondsByCause map[string]float64 `json:"seconds_by_cause"`
