@@ -219,21 +219,30 @@ func (s *session) lines(w io.Writer, done <-chan error) error {
 	}
 }
 
-// line words the figures so far, and those since last.
+// line words the figures so far, and those since last: counted and estimated ones
+// apart.
 func (n *snapshot) line(last *snapshot, start time.Time) string {
 	t := &n.Totals
-	text := fmt.Sprintf("%s  %d packets, %d connections (%d open), %d requests (%.0f/s)",
-		n.at.Sub(start).Round(time.Second), n.Capture.Packets, t.Connections, t.Open, t.Requests,
-		n.rate(last, func(s *snapshot) uint64 { return s.Totals.Requests }))
-	if v := t.Effectiveness; v != nil {
-		text += ", effectiveness " + prose.Percent(*v)
+	text := fmt.Sprintf("%s  %s, %s (%d open)", n.at.Sub(start).Round(time.Second),
+		prose.Plural(n.Capture.Packets, "packet"), prose.Plural(t.Connections, "connection"), t.Open)
+	before := map[bool]uint64{}
+	for _, p := range last.Totals.Parts() {
+		before[p.IsEstimated] = p.Requests
 	}
-	text += fmt.Sprintf(", %d wasted handshakes", t.Wasted.Total)
-	if cause := t.TopCause(); cause != "" {
-		text += " (mostly " + cause + ")"
+	for _, p := range t.Parts() {
+		mark := p.Mark()
+		more := p.Requests - min(before[p.IsEstimated], p.Requests)
+		text += fmt.Sprintf(", %s (%s%.0f/s)", mark+prose.Plural(p.Requests, "request"), mark, float64(more)/n.at.Sub(last.at).Seconds())
+		if v := p.Effectiveness; v != nil {
+			text += ", effectiveness " + mark + prose.Percent(*v)
+		}
+		text += ", " + mark + prose.Plural(p.Wasted.Total, "wasted handshake")
+		if cause := p.TopCause(); cause != "" {
+			text += " (mostly " + mark + cause + ")"
+		}
 	}
 	if d := n.Capture.Dropped.Total(); d > 0 {
-		text += fmt.Sprintf(", %d packets DROPPED", d)
+		text += fmt.Sprintf(", %s DROPPED", prose.Plural(d, "packet"))
 	}
 	return text
 }
