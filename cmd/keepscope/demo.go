@@ -69,7 +69,7 @@ func (d *demoCmd) live(ctx context.Context, con console, log *slog.Logger, stage
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	out := d.liveOutput(con, cancel)
-	file, err := createFile(d.Write)
+	file, err := createFile(d.Write, d.Ports)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (d *demoCmd) live(ctx context.Context, con console, log *slog.Logger, stage
 		return err
 	}
 	defer l.Close()
-	src, err := file.tee(l, log)
+	src, err := file.tee(l, l.src.Links(), log)
 	if err != nil {
 		return err
 	}

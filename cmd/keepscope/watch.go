@@ -27,7 +27,7 @@ type watchCmd struct {
 	liveFlags `group:"Capture:"`
 	Duration  *time.Duration `group:"End:" placeholder:"TIME" help:"Stop after this time, e.g. 30s. By default when it is interrupted."`
 	Requests  uint64         `group:"End:" placeholder:"N" help:"Stop after this many requests."`
-	Write     string         `group:"Output:" placeholder:"FILE" help:"Keep what was captured in this pcap file."`
+	Write     string         `group:"Output:" placeholder:"FILE" help:"Keep what was captured in this pcap file; with --ports only TCP from or to these, and no DNS."`
 	Plain     bool           `group:"Output:" help:"Print a line now and then instead of the live table."`
 
 	outputFlags `group:"Output:"`
@@ -53,7 +53,7 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 	listen := out.listen()
 	listen.stories = w.stories(w.Workers)
 	s := newSession(listen, &w.analysis, w.Requests, cancel)
-	file, err := createFile(w.Write)
+	file, err := createFile(w.Write, w.Ports)
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 		return err
 	}
 	defer l.Close()
-	src, err := file.tee(l, log)
+	src, err := file.tee(l, l.src.Links(), log)
 	if err != nil {
 		return err
 	}
@@ -254,13 +254,15 @@ func (n *snapshot) rate(last *snapshot, of func(*snapshot) uint64) float64 {
 
 // A keptFile is the pcap file of --write; nil without.
 type keptFile struct {
-	f      *os.File
-	w      *capfile.Writer
-	closed bool
-	failed error // why no more is kept
+	f       *os.File
+	w       *capfile.Writer
+	ports   []uint16 // whose frames are kept; empty for all
+	decoder *sniffer.Decoder
+	closed  bool
+	failed  error // why no more is kept
 }
 
-func createFile(path string) (*keptFile, error) {
+func createFile(path string, ports []uint16) (*keptFile, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -268,16 +270,26 @@ func createFile(path string) (*keptFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--write: %w", err)
 	}
-	return &keptFile{f: f}, nil
+	return &keptFile{f: f, ports: ports, decoder: sniffer.NewDecoder(sniffer.DecoderConfig{})}, nil
 }
 
-// tee returns a source that keeps the frames of l. Where the file takes no more
-// the capture goes on without.
-func (k *keptFile) tee(l *live, log *slog.Logger) (sniffer.Source, error) {
-	if k == nil {
-		return l, nil
+// wants says whether a frame is kept. Whoever asks for some ports may give the file
+// away, and what others of the host look up is not theirs.
+func (k *keptFile) wants(f *sniffer.Frame) bool {
+	if len(k.ports) == 0 {
+		return true
 	}
-	links := l.src.Links()
+	var s sniffer.Segment
+	return k.decoder.Decode(f, &s) && s.Protocol == sniffer.TCP &&
+		(slices.Contains(k.ports, s.Src.Port) || slices.Contains(k.ports, s.Dst.Port))
+}
+
+// tee returns a source that keeps the frames of src, of interfaces of these kinds.
+// Where the file takes no more the capture goes on without.
+func (k *keptFile) tee(src sniffer.Source, links []sniffer.LinkType, log *slog.Logger) (sniffer.Source, error) {
+	if k == nil {
+		return src, nil
+	}
 	for _, link := range links {
 		if link != links[0] {
 			return nil, usageError{errors.New("--write: a file holds interfaces of one kind; capture on 'any', or on fewer")}
@@ -288,10 +300,13 @@ func (k *keptFile) tee(l *live, log *slog.Logger) (sniffer.Source, error) {
 		return nil, err
 	}
 	return sourceFunc(func(b *sniffer.Batch) error {
-		if err := l.Read(b); err != nil {
+		if err := src.Read(b); err != nil {
 			return err
 		}
 		for i := 0; i < len(b.Frames) && k.failed == nil; i++ {
+			if !k.wants(&b.Frames[i]) {
+				continue
+			}
 			if k.failed = k.w.Write(&b.Frames[i]); k.failed != nil {
 				log.Warn("--write: no more is kept of what is captured, which goes on", "file", k.f.Name(), "error", k.failed)
 			}
