@@ -28,7 +28,7 @@ type watchCmd struct {
 	Duration  *time.Duration `group:"End:" placeholder:"TIME" help:"Stop after this time, e.g. 30s. By default when it is interrupted."`
 	Requests  uint64         `group:"End:" placeholder:"N" help:"Stop after this many requests."`
 	Write     string         `group:"Output:" placeholder:"FILE" help:"Keep what was captured in this pcap file; with --ports only TCP from or to these, and no DNS."`
-	Plain     bool           `group:"Output:" help:"Print a line now and then instead of the live table."`
+	Plain     bool           `group:"Output:" help:"Print a line now and then instead of the screen."`
 
 	outputFlags `group:"Output:"`
 	analysis    `group:"Analysis:"`
@@ -150,7 +150,10 @@ func (r *requestCounter) Connection(c *fact.Connection) {
 // them.
 func (s *session) show(ctx context.Context, con console, src sniffer.Source, plain bool) error {
 	done := make(chan error, 1)
-	go func() { done <- s.pipeline.run(context.WithoutCancel(ctx), s.limited(src)) }()
+	go func() {
+		done <- s.pipeline.run(context.WithoutCancel(ctx), s.limited(src))
+		close(done)
+	}()
 	in, inOK := con.in.(*os.File)
 	out, outOK := con.out.(*os.File)
 	if !plain && inOK && outOK && term.IsTerminal(int(in.Fd())) && term.IsTerminal(int(out.Fd())) {
@@ -245,11 +248,6 @@ func (n *snapshot) line(last *snapshot, start time.Time) string {
 		text += fmt.Sprintf(", %s DROPPED", prose.Plural(d, "packet"))
 	}
 	return text
-}
-
-// rate is how fast a count grew, a second.
-func (n *snapshot) rate(last *snapshot, of func(*snapshot) uint64) float64 {
-	return perSecond(of(n), of(last), n.at.Sub(last.at).Seconds())
 }
 
 // A keptFile is the pcap file of --write; nil without.

@@ -108,3 +108,23 @@ func (c *Counts) minus(base *Counts) Counts {
 	}
 	return d
 }
+
+// Add adds those of another server.
+func (c *Counts) Add(o *Counts) {
+	c.Connections += o.Connections
+	c.Used += o.Used
+	c.Requests += o.Requests
+	c.Reused += o.Reused
+	c.Failed += o.Failed
+	c.Wasted += o.Wasted
+	c.Probed += o.Probed
+	c.Seconds += o.Seconds
+	for _, k := range o.Causes {
+		at, known := slices.BinarySearchFunc(c.Causes, k.Name, func(c Cause, name string) int { return cmp.Compare(c.Name, name) })
+		if !known {
+			c.Causes = slices.Insert(slices.Clone(c.Causes), at, k)
+			continue
+		}
+		c.Causes[at].N += k.N
+	}
+}

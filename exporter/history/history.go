@@ -90,6 +90,17 @@ func (h *History) Add(now time.Time, r *report.Report) {
 	}
 }
 
+// Clone returns a History that stays as this one is now.
+func (h *History) Clone() *History {
+	c := *h
+	c.series = make(map[Key]*series, len(h.series))
+	for k, s := range h.series {
+		copied := *s
+		c.series[k] = &copied
+	}
+	return &c
+}
+
 // due says whether a step is over.
 func (t *tier) due(now time.Time, w Window) bool {
 	return t.n == 0 || now.Sub(t.newest(0)) >= w.Step()

@@ -101,6 +101,23 @@ func TestComingAndGoing(t *testing.T) {
 	}
 }
 
+// TestClone: what happens later changes no clone.
+func TestClone(t *testing.T) {
+	var h history.History
+	now := fill(&h, epoch, history.Points+1, reportOf(server("a", 1)))
+	c := h.Clone()
+	for range 3 * history.Points {
+		now = fill(&h, now, 1, reportOf(server("a", 9), server("b", 1)))
+	}
+	key := history.Key{Server: "a"}
+	if was, is := c.Since(history.Minute, key, counts(9)), h.Since(history.Minute, key, counts(9)); was.Used != 16 || is.Used != 0 {
+		t.Errorf("%d in the clone, %d beside it", was.Used, is.Used)
+	}
+	if c.Begin(history.Minute) != epoch {
+		t.Errorf("the clone's minute begins at %v", c.Begin(history.Minute))
+	}
+}
+
 // TestCap: servers beyond the cap are counted since the start, and it is told how many
 // they are.
 func TestCap(t *testing.T) {
@@ -134,6 +151,18 @@ func TestCounts(t *testing.T) {
 	var none history.Counts
 	if v, top := none.Effectiveness(), none.TopCause(); v != nil || top != "" {
 		t.Errorf("of nothing: %v, %q", v, top)
+	}
+	sum := counts(1)
+	other := history.Counts{Requests: 1, Wasted: 7, Causes: []history.Cause{{"client_close", 3}, {"pool_miss", 4}}}
+	sum.Add(&other)
+	if sum.Requests != 8 || sum.Wasted != 9 || sum.Reused != 5 {
+		t.Errorf("a sum of %+v", sum)
+	}
+	if diff := cmp.Diff([]history.Cause{{"client_close", 3}, {"pool_miss", 5}, {"server_close", 1}}, sum.Causes); diff != "" {
+		t.Error(diff)
+	}
+	if other.Causes[1].N != 4 {
+		t.Error("what is added has changed")
 	}
 	s := server("a", 1)
 	s.Estimated = &report.Estimated{Requests: 4, ReusedRequests: 2, Connections: 1, FailedRequests: map[string]uint64{"race": 2}}

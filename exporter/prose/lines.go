@@ -79,6 +79,9 @@ func Shorten(s string, width int) string {
 	if len(r) <= width {
 		return s
 	}
+	if width < 1 {
+		return ""
+	}
 	front := (width - 1) * 2 / 3
 	return string(r[:front]) + "…" + string(r[len(r)-(width-1-front):])
 }

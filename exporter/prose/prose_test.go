@@ -16,7 +16,7 @@ func TestFigures(t *testing.T) {
 		{Bytes(1), "1 byte"}, {Bytes(12), "12 bytes"}, {Bytes(1500), "1.5 kB"}, {Bytes(2_000_000_000_000), "2.0 TB"},
 		{Plural(1, "race"), "1 race"}, {Plural(20000, "race"), "20 000 races"}, {PluralWere(1, "handshake"), "1 handshake was"}, {PluralWere(2, "handshake"), "2 handshakes were"},
 		{UpperFirst("2 were"), "2 were"}, {UpperFirst("älter"), "Älter"}, {UpperFirst(""), ""},
-		{Pad("ä", 3), "ä  "}, {PadLeft("ä", 3), "  ä"}, {Shorten("a.very.long.name.example:8080", 12), "a.very.…8080"},
+		{Pad("ä", 3), "ä  "}, {PadLeft("ä", 3), "  ä"}, {Shorten("a.very.long.name.example:8080", 12), "a.very.…8080"}, {Shorten("long", 1), "…"}, {Shorten("long", 0), ""},
 		{KeepUnits("in 60 s, 28 232 of 5 apples"), "in 60\u00a0s, 28\u00a0232 of 5 apples"},
 	} {
 		if tt.got != tt.want {

@@ -231,19 +231,28 @@ func headline(c *Capture, t *Summary) (list []claim) {
 		say(plain, text+".")
 	}
 	for i := range parts {
-		if text := parts[i].failedText(); text != "" {
+		if text := parts[i].FailedText(); text != "" {
 			say(red, text)
 		}
 	}
-	if n := t.Probes.Connections; n > 0 {
-		say(dim, fmt.Sprintf("Of these %s by health checks, which are left out of effectiveness: %s, %s wasted.",
-			prose.PluralWere(n, "connection"), prose.Plural(t.Probes.Requests, "request"), prose.Plural(t.Probes.Wasted, "handshake")))
+	if text := t.ProbesText(); text != "" {
+		say(dim, text)
 	}
 	return list
 }
 
-// failedText says how many requests failed, and how; empty where none did.
-func (q *Part) failedText() string {
+// ProbesText says what health checks did; empty where there were none.
+func (s *Summary) ProbesText() string {
+	n := s.Probes.Connections
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Of these %s by health checks, which are left out of effectiveness: %s, %s wasted.",
+		prose.PluralWere(n, "connection"), prose.Plural(s.Probes.Requests, "request"), prose.Plural(s.Probes.Wasted, "handshake"))
+}
+
+// FailedText says how many requests failed, and how; empty where none did.
+func (q *Part) FailedText() string {
 	var all uint64
 	var how []string
 	for _, name := range slices.SortedFunc(maps.Keys(q.FailedRequests), func(a, b string) int {

@@ -265,6 +265,22 @@ func (v *view) by(habit func(*Client) uint64) (list []ByClient) {
 	return list
 }
 
+// On returns the finding as it is of one server alone; ok is false where that has not
+// the habit. It is for findings of Evaluate, and not for those that were read.
+func (f *Finding) On(server string) (one Finding, ok bool) {
+	var found *Finding
+	for i := range f.Servers {
+		if f.Servers[i].Server == server {
+			found = found.with(f.Code, f.Servers[i])
+		}
+	}
+	if found == nil {
+		return Finding{}, false
+	}
+	found.complete(0)
+	return *found, true
+}
+
 // complete sums a finding up, when all its servers are known.
 func (f *Finding) complete(captured float64) {
 	slices.SortStableFunc(f.Servers, func(a, b OnServer) int {
