@@ -21,6 +21,7 @@ if [ "$1" = test ]; then
 	has_command ethtool ethtool
 	has_command haproxy haproxy
 	has_command tcpdump tcpdump
+	has_command tmux tmux
 	has_command node nodejs
 	has_command npm npm
 	has_command chromium chromium
