@@ -86,7 +86,7 @@ func rendered(t *testing.T) map[string][]byte {
 		}
 	}
 	out["chart's sidecar with key logs"] = chartSidecar(t, "example-keylog", true, "sidecar.keylog.enabled=true")
-	for _, name := range []string{"example", "example-classic", "example-keylog"} {
+	for _, name := range []string{"example", "example-batch", "example-classic", "example-keylog"} {
 		out["kustomize, "+name] = output(t, tool(t, "kustomize"), "build", "kubernetes/"+name)
 	}
 	for _, name := range []string{"sidecar", "sidecar-classic", "daemonset", "podmonitor"} {
@@ -254,11 +254,19 @@ func capabilities(c object) []string {
 	return out
 }
 
+// podOf returns what a workload says of its pods, nil where there is none.
+func podOf(doc object) any {
+	if doc["kind"] == "CronJob" {
+		doc, _ = at(doc, "spec", "jobTemplate").(object)
+	}
+	return at(doc, "spec", "template", "spec")
+}
+
 func TestEveryPodIsConfined(t *testing.T) {
 	pods := 0
 	for name, text := range rendered(t) {
 		for _, doc := range documents(t, text) {
-			spec, ok := at(doc, "spec", "template", "spec").(object)
+			spec, ok := podOf(doc).(object)
 			if !ok {
 				continue
 			}
@@ -426,6 +434,16 @@ func TestChartRefusesNonsense(t *testing.T) {
 	}
 }
 
+// The patches of the component put the same into a pod, however deep it stands.
+func TestBatchPatchIsTheOther(t *testing.T) {
+	patch := func(name string) any {
+		return documents(t, []byte(read(t, "kubernetes/component/"+name+".yaml")))[0]["spec"]
+	}
+	if d := cmp.Diff(patch("sidecar"), at(patch("cronjob"), "jobTemplate", "spec")); d != "" {
+		t.Errorf("cronjob.yaml (-sidecar.yaml +jobTemplate):\n%s", d)
+	}
+}
+
 // The sidecar of the component, of the classic one and of the chart is one.
 func TestSidecarsAreAlike(t *testing.T) {
 	alike := map[string]object{} // with key logs, and without
@@ -435,7 +453,7 @@ func TestSidecarsAreAlike(t *testing.T) {
 			continue
 		}
 		for _, doc := range documents(t, all[name]) {
-			spec := at(doc, "spec", "template", "spec")
+			spec := podOf(doc)
 			for _, c := range append(list(at(spec, "initContainers")), list(at(spec, "containers"))...) {
 				if c["name"] != "keepscope" {
 					continue

@@ -81,7 +81,7 @@ func TestAPIServerAccepts(t *testing.T) {
 			case got.Kind == "Deployment" && strings.Contains(name, "baseline"):
 				// It drops by name, which restricted wants to be ALL.
 				level, forbidden = "baseline", []string{capability}
-			case got.Kind == "Deployment":
+			case got.Kind == "Deployment", got.Kind == "Job", got.Kind == "CronJob":
 				level, forbidden = "privileged", sidecar
 			}
 			if got.PodSecurity != level || !slices.Equal(got.Forbidden, forbidden) {

@@ -31,6 +31,7 @@ import (
 	_ "k8s.io/kubernetes/pkg/apis/networking/install"
 	"k8s.io/kubernetes/pkg/registry/apps/daemonset"
 	"k8s.io/kubernetes/pkg/registry/apps/deployment"
+	"k8s.io/kubernetes/pkg/registry/batch/cronjob"
 	"k8s.io/kubernetes/pkg/registry/batch/job"
 	"k8s.io/kubernetes/pkg/registry/core/configmap"
 	podregistry "k8s.io/kubernetes/pkg/registry/core/pod"
@@ -105,6 +106,9 @@ func (r *result) validate(object runtime.Object, kind *schema.GroupVersionKind) 
 	case *batch.Job:
 		r.admit(job.Strategy, o, kind)
 		r.pod(&o.ObjectMeta, &o.Spec.Template)
+	case *batch.CronJob:
+		r.admit(cronjob.Strategy, o, kind)
+		r.pod(&o.ObjectMeta, &o.Spec.JobTemplate.Spec.Template)
 	case *core.Pod:
 		r.debug(o, kind)
 	case *core.ConfigMap:
