@@ -25,7 +25,7 @@
 //
 // A server whose traffic is plain HTTP/1.1 has about 100 series with classic
 // histograms, 40 without; TLS adds about 55. A page with 200 such servers has at most
-// 21 200 lines (TestLines). A server has at most 640 series, whatever it does
+// 21 200 lines (TestLines). A server has at most 650 series, whatever it does
 // (TestMostSeries). Networks of clients, where they are told apart, are as many more
 // rows as the cap on servers allows, and so at most double a page.
 //
