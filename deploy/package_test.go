@@ -345,16 +345,16 @@ func checkRelease(t *testing.T, dir string) {
 		names = append(names, e.Name())
 	}
 	want := []string{
-		"SHA256SUMS", "keepscope-1.2.3~test-1.aarch64.rpm", "keepscope-1.2.3~test-1.x86_64.rpm", "keepscope-1.2.3-test.tgz",
-		"keepscope_1.2.3~test_amd64.deb", "keepscope_1.2.3~test_arm64.deb", "keepscope_1.2.3-test_image.tar",
-		"keepscope_1.2.3-test_linux_amd64.cdx.json", "keepscope_1.2.3-test_linux_amd64.tar.gz",
+		"SHA256SUMS", "keepscope-1.2.3-test.tgz", "keepscope-1.2.3~test-1.aarch64.rpm", "keepscope-1.2.3~test-1.x86_64.rpm",
+		"keepscope_1.2.3-test_image.tar", "keepscope_1.2.3-test_linux_amd64.cdx.json", "keepscope_1.2.3-test_linux_amd64.tar.gz",
 		"keepscope_1.2.3-test_linux_arm64.cdx.json", "keepscope_1.2.3-test_linux_arm64.tar.gz",
+		"keepscope_1.2.3~test_amd64.deb", "keepscope_1.2.3~test_arm64.deb",
 	}
 	if d := cmp.Diff(want, names); d != "" {
 		t.Error(d)
 	}
 	shell(t, dir, "sha256sum --check --strict --quiet SHA256SUMS")
-	chart := string(output(t, tool(t, "helm"), "template", "ks", filepath.Join(dir, "keepscope-1.2.3-test.tgz")))
+	chart := string(output(t, tool(t, "helm"), "template", "ks", filepath.Join(dir, "keepscope-1.2.3-test.tgz"), "--kube-version", "1.30"))
 	if !strings.Contains(chart, "image: keepscope/keepscope:1.2.3-test\n") && !strings.Contains(chart, `image: "keepscope/keepscope:1.2.3-test"`) {
 		t.Error("the chart does not run the image of its version")
 	}
