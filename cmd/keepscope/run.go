@@ -23,6 +23,7 @@ import (
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter"
+	"github.com/keepscope/keepscope/exporter/history"
 	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/exporter/tally"
@@ -170,7 +171,8 @@ type sidecar struct {
 	own      ownTraffic
 	live     *live
 	tap      *tap
-	history  *tally.History
+	mu       sync.Mutex
+	grown    history.History // under mu
 	ended    atomic.Bool
 }
 
@@ -268,16 +270,16 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 	return s.capture(ctx, cancel, e)
 }
 
-// remember notes now and then what was counted.
+// remember notes now and then what was counted, whether or not somebody looks.
 func (s *sidecar) remember(ctx context.Context) {
-	tick := time.NewTicker(tally.HistoryStep)
+	tick := time.NewTicker(history.FiveMinutes.Step())
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-tick.C:
-			s.pipeline.tally.View(func(sum *tally.Sum) { s.history.Note(sum, now) })
+		case <-tick.C:
+			s.latest()
 		}
 	}
 }
@@ -390,7 +392,6 @@ func (s *sidecar) build() {
 	}
 	s.pipeline = s.cmd.analysis.pipeline(l)
 	s.exporter = exporter.New(s.pipeline.tally, cfg)
-	s.history = tally.NewHistory(cfg.Start)
 }
 
 // stages tells the exporter what the stages before the workers counted.
@@ -413,16 +414,12 @@ func (s *sidecar) ready() error {
 }
 
 // latest sums up what was seen so far, and lately, for the page.
-func (s *sidecar) latest() (l web.Latest) {
-	capture := s.captured()
-	s.pipeline.tally.Detail(func(sum *tally.Sum) {
-		now := time.Now()
-		for i, while := range web.Windows {
-			l.Lately[i] = s.history.Lately(sum, now, while)
-		}
-		l.Report = report.Build(sum, capture, false)
-	})
-	return l
+func (s *sidecar) latest() web.Latest {
+	r := s.pipeline.build(s.captured(), false)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.grown.Add(time.Now(), r)
+	return web.Latest{Report: r, Grown: s.grown.Clone()}
 }
 
 // mergeable is the report on what was seen so far, as a file's that may be merged.

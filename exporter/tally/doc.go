@@ -62,7 +62,6 @@
 //	clients watched for health checks       64 a server, of a worker                further ones are told by their own words only, in reports
 //	targets of CONNECT told apart           32 a server, of a worker                the rest is not listed
 //	servers that connections are marked by  32 766, of a worker                     the server is looked up with each fact
-//	servers in a slot of the History        1024, 17 to 22 slots                    those that wasted least are counted together
 //	cells of a histogram                    about 7900, by construction             none: every value has a cell
 //
 // A server takes about 6 KiB in each worker, and 4 KiB more once something of it

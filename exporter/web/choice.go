@@ -2,9 +2,10 @@ package web
 
 import (
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/keepscope/keepscope/exporter/history"
 )
 
 // maxFilter bounds the bytes of a filter.
@@ -14,15 +15,15 @@ const maxFilter = 100
 // says makes no difference.
 type choice struct {
 	Path    string // escaped
-	Window  string // of windowNames; "" for all
+	Window  string // a name of windows; "" for all
 	Filter  string
 	Sort    string // a column, with "-" in front for the other direction
 	Subject string // of connections
 	Page    int    // from 1 on
 }
 
-// windowNames name the Windows in an address.
-var windowNames = [len(Windows)]string{"5m", "1h"}
+// windows are the times that can be chosen beside all, by their names in an address.
+var windows = map[string]history.Window{"5m": history.FiveMinutes, "1h": history.Hour}
 
 func choiceOf(u *url.URL) choice {
 	q := u.Query()
@@ -30,7 +31,7 @@ func choiceOf(u *url.URL) choice {
 	if len(c.Filter) > maxFilter {
 		c.Filter = strings.ToValidUTF8(c.Filter[:maxFilter], "")
 	}
-	if w := q.Get("window"); slices.Contains(windowNames[:], w) {
+	if w := q.Get("window"); windows[w] != 0 {
 		c.Window = w
 	}
 	if s := q.Get("sort"); columns[strings.TrimPrefix(s, "-")].by != nil {
@@ -74,9 +75,6 @@ func (c choice) query() string {
 func Address(u *url.URL) *url.URL {
 	return &url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: choiceOf(u).query()}
 }
-
-// window is which of the Windows was chosen, -1 for all.
-func (c choice) window() int { return slices.Index(windowNames[:], c.Window) }
 
 // at is the address of another page with the same window.
 func (c choice) at(path string) string { return choice{Path: path, Window: c.Window}.String() }

@@ -7,10 +7,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/exporter/history"
 	"github.com/keepscope/keepscope/exporter/prose"
 	"github.com/keepscope/keepscope/exporter/report"
-	"github.com/keepscope/keepscope/exporter/tally"
 )
 
 // Figures are either what was counted or what was estimated, of all or of a server.
@@ -30,82 +29,53 @@ type figures struct {
 // Mark stands before each figure that is estimated.
 func (f *figures) Mark() string { return (&report.Part{IsEstimated: f.IsEstimated}).Mark() }
 
-// figuresOf are the figures since the start.
-func figuresOf(s *report.Summary) (list []figures) {
+// figures are those of a server, "" for all, in the window of a choice.
+func (n *seen) figures(server string, s *report.Summary, c choice) (list []figures) {
+	w, lately := windows[c.Window]
 	parts := s.Parts()
 	for i := range parts {
 		p := &parts[i]
-		f := figures{
-			IsEstimated: p.IsEstimated, Effectiveness: p.Effectiveness, Wasted: p.Wasted.Total, Seconds: p.Wasted.Seconds,
-			Requests: p.Requests, Reused: p.ReusedRequests, Connections: p.Connections, Races: p.Races,
+		if lately {
+			list = append(list, latelyOf(n.Grown.Since(w, history.Key{Server: server, Estimated: p.IsEstimated}, history.Of(p)), p))
+			continue
 		}
-		for _, n := range p.FailedRequests {
-			f.Failed += n
-		}
-		if p.RequestsPerConn.Max > 0 {
-			f.Mean = &p.RequestsPerConn.Mean
-		}
-		for cause, n := range p.Wasted.ByCause {
-			f.causes = append(f.causes, bar{Name: cause, N: n, Note: f.Mark() + seconds(p.Wasted.SecondsByCause[cause])})
-		}
-		list = append(list, f)
+		list = append(list, figuresOf(p))
 	}
 	return list
 }
 
-// latelyOf are the figures of a window, in the same parts as figuresOf has.
-func latelyOf(c *tally.Counts) []figures {
-	counted := latelyIn(&c.Counted, false)
-	counted.Connections = c.Connections
-	if c.Estimated == nil {
-		return []figures{counted}
-	}
-	estimated := latelyIn(c.Estimated, true)
-	if counted.Requests == 0 {
-		estimated.Connections = c.Connections
-		return []figures{estimated}
-	}
-	counted.Connections -= min(estimated.Connections, counted.Connections)
-	return []figures{counted, estimated}
-}
-
-func latelyIn(c *tally.Count, estimated bool) figures {
+// figuresOf are the figures since the start.
+func figuresOf(p *report.Part) figures {
 	f := figures{
-		IsEstimated: estimated, Wasted: c.AllWasted(), Seconds: float64(c.WastedNS) / 1e9,
-		Requests: c.Requests, Reused: c.Reused, Connections: c.Connections, Races: c.Races, Failed: c.Failed,
+		IsEstimated: p.IsEstimated, Effectiveness: p.Effectiveness, Wasted: p.Wasted.Total, Seconds: p.Wasted.Seconds,
+		Requests: p.Requests, Reused: p.ReusedRequests, Connections: p.Connections, Races: p.Races,
 	}
-	if n := f.Wasted - min(c.Probed, f.Wasted) + f.Reused; n > 0 {
-		share := float64(f.Reused) / float64(n)
-		f.Effectiveness = &share
+	for _, n := range p.FailedRequests {
+		f.Failed += n
 	}
-	if c.Connections > 0 {
-		mean := float64(c.Requests) / float64(c.Connections)
-		f.Mean = &mean
+	if p.RequestsPerConn.Max > 0 {
+		f.Mean = &p.RequestsPerConn.Mean
 	}
-	for i, n := range c.Wasted {
-		if n > 0 {
-			f.causes = append(f.causes, bar{Name: fact.Cause(i).String(), N: uint64(n)})
-		}
+	for cause, n := range p.Wasted.ByCause {
+		f.causes = append(f.causes, bar{Name: cause, N: n, Note: p.Mark() + seconds(p.Wasted.SecondsByCause[cause])})
 	}
 	return f
 }
 
-// figures are those of a server in the window of a choice.
-func (n *seen) figures(s *report.Server, c choice) []figures {
-	l := n.lately(c)
-	if l == nil {
-		return figuresOf(&s.Summary)
+// latelyOf are the figures of a window.
+func latelyOf(c history.Counts, p *report.Part) figures {
+	f := figures{
+		IsEstimated: p.IsEstimated, Effectiveness: c.Effectiveness(), Wasted: c.Wasted, Seconds: c.Seconds,
+		Requests: c.Requests, Reused: c.Reused, Connections: c.Connections, Failed: c.Failed,
 	}
-	if len(s.Members) == 0 {
-		return latelyOf(&l.Other)
+	if c.Used > 0 {
+		mean := float64(c.Requests) / float64(c.Used)
+		f.Mean = &mean
 	}
-	var sum tally.Counts
-	for _, m := range s.Members {
-		if grown := l.Servers[m]; grown != nil {
-			sum.Add(grown)
-		}
+	for _, k := range c.Causes {
+		f.causes = append(f.causes, bar{Name: k.Name, N: k.N})
 	}
-	return latelyOf(&sum)
+	return f
 }
 
 // A bar is a count and its share of the largest.

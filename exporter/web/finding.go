@@ -29,13 +29,12 @@ const maxFoundOn = 20
 
 func (n *seen) finding(f *findings.Finding, c choice) finding {
 	shown := finding{Finding: f, Worst: &findings.OnServer{}}
-	lately := n.lately(c)
-	quiet := lately != nil && len(f.Servers) > 0 && f.Severity != findings.OK
+	quiet := c.Window != "" && len(f.Servers) > 0 && f.Severity != findings.OK
 	for i := range f.Servers {
 		o := &f.Servers[i]
 		on := foundOn{OnServer: o}
 		s := n.servers[o.Server]
-		quiet = quiet && s != nil && lostNothing(n.figures(s, c))
+		quiet = quiet && s != nil && lostNothing(n.figures(s.Name, &s.Summary, c))
 		if s != nil {
 			on.Link = c.at(serverPath(o.Server))
 			if slices.ContainsFunc(s.Members, func(m naming.Server) bool { return n.lost[m] }) {
@@ -53,7 +52,7 @@ func (n *seen) finding(f *findings.Finding, c choice) finding {
 		shown.Worst = &f.Servers[0]
 	}
 	if quiet {
-		shown.Quiet = "Since " + lately.Since.UTC().Format(time.TimeOnly) + " UTC nothing was wasted or failed there."
+		shown.Quiet = "Since " + n.since(c).UTC().Format(time.TimeOnly) + " UTC nothing was wasted or failed there."
 	}
 	return shown
 }

@@ -39,15 +39,12 @@ func (n *seen) front(c choice) *front {
 	r := n.Report
 	f := &front{
 		shell: n.shellOf(c, "Keepscope"), Source: strings.Join(slices.Concat(r.Capture.Interfaces, r.Capture.Files), ", "),
-		Empty: empty(r), Parts: figuresOf(&r.Totals), Missed: report.Missed(&r.Capture, &r.Totals),
+		Empty: empty(r), Parts: n.figures("", &r.Totals, c), Missed: report.Missed(&r.Capture, &r.Totals),
 		Notes: append(r.Notes(), r.Undecided...), Explained: r.Explained, Lengths: lengthsOf(&r.Totals), Health: details{"What the capture got, and what it missed", health(r)},
 	}
 	f.JSON = "/report.json"
 	if n := &r.Capture; !n.FirstPacket.IsZero() && c.Window == "" {
 		f.For = seconds(n.LastPacket.Sub(n.FirstPacket).Seconds())
-	}
-	if l := n.lately(c); l != nil {
-		f.Parts = latelyOf(&l.Total)
 	}
 	if p := &f.Parts[0]; p.Effectiveness != nil {
 		f.Title += " · " + p.Mark() + percent(p.Effectiveness)

@@ -120,7 +120,7 @@ func (n *seen) serverJSON(w http.ResponseWriter, r *http.Request, s *report.Serv
 
 func (s *Site) serverView(n *seen, server *report.Server, c choice) *serverView {
 	v := &serverView{
-		shell: n.shellOf(c, server.Name+" · Keepscope"), Name: server.Name, Parts: n.figures(server, c),
+		shell: n.shellOf(c, server.Name+" · Keepscope"), Name: server.Name, Parts: n.figures(server.Name, &server.Summary, c),
 		Lengths: lengthsOf(&server.Summary), Facts: details{"What the server is, and how it keeps connections", facts(server)},
 	}
 	v.Trail = []link{{"Keepscope", c.at("/"), false}}

@@ -2,8 +2,6 @@ package web
 
 import (
 	"time"
-
-	"github.com/keepscope/keepscope/exporter/tally"
 )
 
 // A shell is what every page has.
@@ -29,23 +27,20 @@ func (n *seen) shellOf(c choice, title string) shell {
 	w := c
 	w.Page = 1
 	for i, words := range [...]string{"last 5 minutes", "last hour", "all"} {
-		w.Window = append(windowNames[:], "")[i]
+		w.Window = [...]string{"5m", "1h", ""}[i]
 		s.Windows = append(s.Windows, link{words, w.String(), c.Window == w.Window})
 	}
-	since := n.Report.Capture.FirstPacket
-	if l := n.lately(c); l != nil && l.Since.After(since) {
-		since = l.Since
-	}
-	if !since.IsZero() {
+	if since := n.since(c); !since.IsZero() {
 		s.Since = since.UTC().Format(time.DateTime) + " UTC"
 	}
 	return s
 }
 
-// lately is what was counted in the window of a choice, nil for all.
-func (n *seen) lately(c choice) *tally.Lately {
-	if w := c.window(); w >= 0 {
-		return n.Lately[w]
+// since is what the figures of a choice are since; zero where nothing was seen.
+func (n *seen) since(c choice) time.Time {
+	since := n.Report.Capture.FirstPacket
+	if w, chosen := windows[c.Window]; chosen && n.Grown.Begin(w).After(since) {
+		since = n.Grown.Begin(w)
 	}
-	return nil
+	return since
 }

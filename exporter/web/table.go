@@ -92,7 +92,7 @@ func (n *seen) table(c choice) table {
 		if !named(s, words) {
 			continue
 		}
-		l := &listed{Server: s, parts: n.figures(s, c)}
+		l := &listed{Server: s, parts: n.figures(s.Name, &s.Summary, c)}
 		l.sum = l.parts[0]
 		for _, p := range l.parts[1:] {
 			l.sum.Requests, l.sum.Connections = l.sum.Requests+p.Requests, l.sum.Connections+p.Connections

@@ -28,11 +28,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keepscope/keepscope/exporter/history"
 	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/prose"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/exporter/story"
-	"github.com/keepscope/keepscope/exporter/tally"
 )
 
 const (
@@ -56,11 +56,9 @@ type Source struct {
 // Latest is what was counted until now.
 type Latest struct {
 	Report *report.Report
-	Lately [len(Windows)]*tally.Lately // in each of the Windows
+	// Grown says how much of it lately, and stays as it is; nil where that is not known.
+	Grown *history.History
 }
-
-// Windows are the times that a visitor can choose, beside all of it.
-var Windows = [2]time.Duration{5 * time.Minute, time.Hour}
 
 var (
 	//go:embed *.html
@@ -131,6 +129,9 @@ func (s *Site) now() *seen {
 	n := &seen{
 		Latest: s.src.Latest(), at: time.Now(), servers: map[string]*report.Server{},
 		stories: s.src.Stories.List(story.Query{}), drawn: map[string]bool{}, lost: map[naming.Server]bool{},
+	}
+	if n.Grown == nil {
+		n.Grown = new(history.History)
 	}
 	for i := range n.Report.Servers {
 		n.servers[n.Report.Servers[i].Name] = &n.Report.Servers[i]

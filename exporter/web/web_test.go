@@ -24,6 +24,7 @@ import (
 
 	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/analyzer/run"
+	"github.com/keepscope/keepscope/exporter/history"
 	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/exporter/report/findings"
@@ -334,15 +335,11 @@ conn c2 10.0.0.1:40001 10.0.0.2:80
 func captured(t *testing.T, script string) *Site {
 	t.Helper()
 	store, set := story.New(story.Config{Newest: true}), tally.New(tally.Config{})
-	history := tally.NewHistory(time.Now())
 	w := run.NewWorker(reassembly.Config{}, analyzer.Config{Traces: 8}, set.Worker(nil), store)
 	w.Process(sniffertest.MustParse(script).Segments()...)
 	w.Flush()
 	return New(Source{Stories: story.Stores{store}, Latest: func() (l Latest) {
 		set.Detail(func(sum *tally.Sum) {
-			for i, while := range Windows {
-				l.Lately[i] = history.Lately(sum, time.Now(), while)
-			}
 			l.Report = report.Build(sum, report.Capture{Packets: 20}, false)
 		})
 		return l
@@ -431,18 +428,29 @@ func TestReportJSON(t *testing.T) {
 
 // TestQuietFinding: a finding of a server that does well now says so.
 func TestQuietFinding(t *testing.T) {
-	now := time.Now()
-	r := &report.Report{
-		Totals:   report.Summary{Connections: 9},
-		Servers:  []report.Server{{Name: "a", Members: []naming.Server{{Name: "a"}}}, {Name: "b", Members: []naming.Server{{Name: "b"}}}},
-		Findings: []findings.Finding{{Code: "x", Severity: findings.Warning, Summary: "A.", Servers: []findings.OnServer{{Server: "a"}}}, {Code: "y", Severity: findings.Warning, Summary: "B.", Servers: []findings.OnServer{{Server: "b"}}}},
+	server := func(name string, wasted uint64) report.Server {
+		return report.Server{Name: name, Summary: report.Summary{Requests: wasted, Wasted: report.Wasted{Total: wasted}}}
 	}
-	l := &tally.Lately{Since: now, Servers: map[naming.Server]*tally.Counts{{Name: "b"}: {Counted: tally.Count{Failed: 1}}}}
-	s := New(Source{Latest: func() Latest { return Latest{Report: r, Lately: [2]*tally.Lately{l, l}} }})
-	for path, want := range map[string]int{"/": 0, "/?window=5m": 1} {
+	r := func(b uint64) *report.Report {
+		return &report.Report{
+			Totals:   report.Summary{Connections: 9, Requests: 9},
+			Servers:  []report.Server{server("a", 7), server("b", b)},
+			Findings: []findings.Finding{{Code: "x", Severity: findings.Warning, Summary: "A.", Servers: []findings.OnServer{{Server: "a"}}}, {Code: "y", Severity: findings.Warning, Summary: "B.", Servers: []findings.OnServer{{Server: "b"}}}},
+		}
+	}
+	var grown history.History
+	for i := range history.Points + 1 {
+		grown.Add(time.Now().Add(time.Duration(i-history.Points)*history.FiveMinutes.Step()), r(3))
+	}
+	s := New(Source{Latest: func() Latest { return Latest{Report: r(5), Grown: &grown} }})
+	for path, want := range map[string]int{"/": 0, "/?window=5m": 1, "/?window=1h": 0} {
 		if body, _ := getAt(t, s, path); strings.Count(body, "nothing was wasted or failed there") != want {
 			t.Errorf("%s: not %d quiet findings", path, want)
 		}
+	}
+	body, _ := getAt(t, s, "/server/b?window=5m")
+	if !strings.Contains(body, `<span class="value">2</span><span class="name">wasted handshakes`) || !strings.Contains(body, "since ") {
+		t.Errorf("not 2 wasted lately: %s", body)
 	}
 }
 
