@@ -273,14 +273,17 @@ func (q *Pool) literal(d *decoder, b []byte, prefix uint8) int {
 	value, length := raw[:min(len(raw), maxValue)], len(raw)
 	if coded {
 		var ok bool
-		slot := s.slot(of.name)
-		if !read {
-			slot = nil
+		if read {
+			slot := s.slot(of.name)
+			length, ok = huffman.decode(slot, raw)
+			value = slot[:min(length, len(slot))]
+		} else {
+			length, ok = q.lengths.of(raw)
+			value = nil
 		}
-		if length, ok = huffman.decode(slot, raw); !ok {
+		if !ok {
 			return 0
 		}
-		value = slot[:min(length, len(slot))]
 	}
 	number := of.name.number(value)
 	s.set(of.name, number, value)

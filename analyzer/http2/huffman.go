@@ -1,6 +1,9 @@
 package http2
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"hash/maphash"
+)
 
 // The code of RFC 7541 Appendix B is canonical: shorter codes come first, and
 // those of one length in the order of their symbols, so that the lengths alone
@@ -132,4 +135,34 @@ func (h *huffmanCode) long(top uint64) (symbol, bits uint8) {
 		return uint8(s), bits
 	}
 	return 0, 0
+}
+
+// lengths remembers how long strings are that nobody reads: of what goes into a table
+// the length counts, and servers send the same fields again and again. It keeps hashes,
+// for the strings may have been decrypted.
+type lengths struct {
+	seed  maphash.Seed
+	known *[256]codedLength
+}
+
+type codedLength struct {
+	hash   uint64
+	length int
+}
+
+// of returns the length of the string that src holds, as decode does.
+func (l *lengths) of(src []byte) (n int, ok bool) {
+	if l.known == nil {
+		l.seed = maphash.MakeSeed()
+		l.known = new([256]codedLength)
+	}
+	hash := maphash.Bytes(l.seed, src) | 1 // 0 is for none
+	k := &l.known[hash>>56]
+	if k.hash == hash {
+		return k.length, true
+	}
+	if n, ok = huffman.decode(nil, src); ok {
+		k.hash, k.length = hash, n
+	}
+	return n, ok
 }

@@ -37,6 +37,7 @@ type Pool struct {
 	lists   [streamClasses][][]stream // spare lists of open streams, by their size
 
 	section section
+	lengths lengths
 }
 
 const (
