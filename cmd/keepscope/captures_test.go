@@ -74,6 +74,7 @@ type line struct {
 	ClosedBy         string `json:"closed_by"`
 	ClosedWith       string `json:"closed_with"`
 	Reason           string
+	Unsettled        bool
 	Verdict          string
 	Cause            string
 	Race             bool
