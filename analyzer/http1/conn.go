@@ -317,10 +317,11 @@ func (c *Conn) response(m *Message, at int64) {
 	q := &c.front
 	if c.outstanding == 0 || q.headed {
 		c.sink.Response(http.Unsolicited, &m.Head, at)
-		c.parser[Response].Doubt()
+		c.parser[Response].Doubt(true)
 		return
 	}
 	p := &c.parser[Response]
+	p.Doubt(false)
 	switch {
 	case m.Status == 101:
 	case q.method == http.HEAD:

@@ -31,6 +31,7 @@ const (
 	headless                     // the next response may be one of HTTP/0.9
 	sawPreface                   // the last Lost was the preface of HTTP/2
 	identify                     // the next Head names the software
+	doubtful                     // see Doubt
 )
 
 // A Parser finds the messages in one direction of one connection. The zero
@@ -90,10 +91,23 @@ func (p *Parser) Next(b []byte, m *Message) (n int, ev Event) {
 		p.state = atStart
 		return 0, End
 	case inLength:
+		if p.refuted(b) {
+			return p.start(b, m)
+		}
 		return p.body(b)
 	case inHead:
 		return p.resume(b, m)
-	case inClose, inTunnel:
+	case inClose:
+		if p.refuted(b) {
+			return p.start(b, m)
+		}
+		return len(b), NeedMore
+	case chunkSize:
+		if p.refuted(b) {
+			return p.start(b, m)
+		}
+		return p.chunked(b)
+	case inTunnel:
 		return len(b), NeedMore
 	case atLoss:
 		return p.lose(b)
@@ -117,14 +131,25 @@ func (p *Parser) Bodyless() {
 	}
 }
 
-// Doubt says that the request which the response answers whose Head was just reported is
-// not known: whether it has the body that its head promises, as one to HEAD has not, is
-// not known either. Next skips to a segment that begins like a message.
-func (p *Parser) Doubt() {
-	switch p.state {
-	case inLength, inClose, chunkSize:
-		p.state = lost
+// Doubt says whether the request is not known which the response answers whose Head was
+// just reported. Then it is not known either whether it has the body that its head
+// promises, as one to HEAD has not: a segment in its place that begins like a message is
+// one.
+func (p *Parser) Doubt(is bool) {
+	p.flags &^= doubtful
+	if is {
+		p.flags |= doubtful
 	}
+}
+
+// refuted says whether what is to be read as a body of doubt is a message, which Next then
+// starts.
+func (p *Parser) refuted(b []byte) bool {
+	if p.flags&doubtful == 0 || !begins(p.kind, b) {
+		return false
+	}
+	p.state = atStart
+	return true
 }
 
 // TunnelFrom says that HTTP ends here, as after the Head of a 2xx response to
@@ -186,16 +211,22 @@ func (p *Parser) Gap(n int64) (ended, isLost bool) {
 	}
 	k := uint64(n)
 	switch p.state {
-	case inClose, inTunnel, lost:
+	case inTunnel, lost:
 		return false, false
-	case inLength:
-		return p.gapInLength(k)
-	case chunkData, chunkDataEnd, chunkDataCR:
-		if p.gapInChunk(k) {
-			return false, false
-		}
 	case atEnd:
 		ended = true
+	}
+	if p.flags&doubtful == 0 {
+		switch p.state {
+		case inClose:
+			return false, false
+		case inLength:
+			return p.gapInLength(k)
+		case chunkData, chunkDataEnd, chunkDataCR:
+			if p.gapInChunk(k) {
+				return false, false
+			}
+		}
 	}
 	p.forget()
 	return ended, true
