@@ -64,7 +64,10 @@
 // near. It looks at two slots and a pair more, and drops what was dead a window ago.
 // Joining moves each slot once. Nothing is allocated in the steady state. A
 // connection takes 72 bytes, a slot 96, a pair 136 and its place in the map, a loss
-// 72. BenchmarkChurn, BenchmarkReuse and BenchmarkFirst measure growth.
+// 72. BenchmarkChurn, BenchmarkReuse and BenchmarkFirst measure growth. From 10 000 to a
+// million pairs a connection of eight packets costs the analyzer 1.4 times as much, 0.7 µs
+// of CPU more: of a plain map of as many one look-up costs 0.9 µs more, for what it looks
+// at is in no cache any more (BenchmarkPairs).
 //
 //	what                     cap           default  when full
 //	pairs                    MaxPairs       65 536  one of 8 taken at random is forgotten (Evicted)

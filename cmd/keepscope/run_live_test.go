@@ -54,7 +54,7 @@ func startRun(t *testing.T, l *lab.Lab, by, env []string, args ...string) *runni
 		t.Fatal(err)
 	}
 	r := &running{done: make(chan error, 1)}
-	line := append(by, l.Server.Command(t.Context(), path, append([]string{"run"}, args...)...).Args...)
+	line := slices.Concat(by, l.Server.Command(t.Context(), path, append([]string{"run"}, args...)...).Args)
 	r.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), line[0], line[1:]...)
 	r.cmd.Env = append(os.Environ(), env...)
 	r.cmd.Stderr = &r.said
