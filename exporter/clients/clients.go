@@ -105,10 +105,10 @@ func (t *Table) get(a sniffer.Addr, estimated bool) *Client {
 			return c
 		}
 	}
-	fresh := &Client{Addr: a, Estimated: estimated, rank: rank(a, estimated)}
+	r := rank(a, estimated)
 	if len(t.list) < Max {
-		t.list = append(t.list, fresh)
-		return fresh
+		t.list = append(t.list, &Client{Addr: a, Estimated: estimated, rank: r})
+		return t.list[len(t.list)-1]
 	}
 	top := 0
 	for i, c := range t.list {
@@ -116,12 +116,12 @@ func (t *Table) get(a sniffer.Addr, estimated bool) *Client {
 			top = i
 		}
 	}
-	if fresh.compare(t.list[top]) > 0 {
+	if probe := (Client{Addr: a, rank: r}); probe.compare(t.list[top]) > 0 {
 		return nil
 	}
 	t.Untold += t.list[top].Connections
-	t.list[top] = fresh
-	return fresh
+	t.list[top] = &Client{Addr: a, Estimated: estimated, rank: r}
+	return t.list[top]
 }
 
 // rank is a hash of an address (splitmix64's finalizer): it scatters neighbours.

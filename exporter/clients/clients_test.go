@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -208,4 +209,22 @@ func ExampleTable() {
 	}
 	// Output:
 	// 10.0.0.7 (Go-http-client): 3 wasted, 3 of 3 closed after 4 requests
+}
+
+// TestUntoldTakesNothing counts connections of clients that are not told apart.
+func TestUntoldTakesNothing(t *testing.T) {
+	var table Table
+	c := fact.Connection{}
+	n := 0
+	add := func() {
+		n++
+		binary.BigEndian.PutUint32(c.Client.Addr[12:], uint32(n))
+		table.Add(&c, software.Unknown)
+	}
+	for range 100_000 { // the lowest hashes come first
+		add()
+	}
+	if allocations := testing.AllocsPerRun(100, add); allocations != 0 {
+		t.Errorf("%v allocations a connection", allocations)
+	}
 }
