@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -72,6 +73,31 @@ func (s *terminal) shows(wants ...string) {
 	})
 }
 
+// ends waits until the command has ended, and returns its status.
+func (s *terminal) ends() (status string) {
+	s.t.Helper()
+	eventually(s.t, 15*time.Second, func() error {
+		dead, with, _ := strings.Cut(strings.TrimSpace(s.tmux("list-panes", "-F", "#{pane_dead} #{pane_dead_status}")), " ")
+		if dead != "1" {
+			return errors.New("the command goes on")
+		}
+		status = with
+		return nil
+	})
+	return status
+}
+
+// visiting has a client visit a server until the test ends.
+func visiting(t *testing.T, l *lab.Lab) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		visit(ctx, l)
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+}
+
 // visit asks a server now and then, each time on a connection of its own for the first
 // name and on one that is kept for the second, until ctx is done.
 func visit(ctx context.Context, l *lab.Lab) {
@@ -112,13 +138,12 @@ func TestScreenLive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	go visit(ctx, l)
 	colour := regexp.MustCompile(`\x1b\[(\d+;)*(3[0-7]|9[0-7])[;m]`)
 	for _, env := range []string{"", "NO_COLOR=yes"} {
 		t.Run("env "+env, func(t *testing.T) {
 			s := openTerminal(t, l.Server, 120, 40, "env "+env+" TERM=tmux-256color "+path+" watch -i "+l.Server.Interface+" 2>/dev/null")
+			s.shows("no packet seen yet") // else connections are joined midstream, and have no name
+			visiting(t, l)
 			s.shows("SERVERS 1 of 2", "once.example", "kept.example", "client_close", "none dropped", "? help")
 			s.shows("The client asks for “Connection: close”")
 			if got := colour.MatchString(s.tmux("capture-pane", "-p", "-e")); got != (env == "") {
@@ -158,7 +183,10 @@ func TestScreenLive(t *testing.T) {
 			}
 			s.press("Escape", "CONNECTIONS")
 			s.press("Escape", "SERVERS 1 of 2")
-			s.press("q", "WHAT TO CHANGE", "status 0")
+			s.press("q", "WHAT TO CHANGE")
+			if status := s.ends(); status != "0" {
+				t.Errorf("it ended with status %s", status)
+			}
 		})
 	}
 }
