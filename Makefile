@@ -104,8 +104,8 @@ captures-bench: packages build build/traffic $(BENCH_FILES) ## whole files again
 	build/traffic yardstick -rounds $(ROUNDS) -keepscope build/keepscope $(BENCH_FILES)
 
 .PHONY: profile
-profile: $(filter-out %/bulk.pcap,$(BENCH_FILES)) ## renew what the compiler optimises by (root; makes 3 GB in BENCH_DIR)
-	KEEPSCOPE_PCAP='$(shell realpath -m $^ | paste -sd:)' go test -trimpath -run '^$$' -bench '^BenchmarkRead$$' -benchtime 16x \
+profile: $(filter-out %/bulk.pcap,$(BENCH_FILES)) $(PROFILE_FILES) ## renew what the compiler optimises by, with PROFILE_FILES (HTTP/2, TLS) (root; makes 3 GB in BENCH_DIR)
+	KEEPSCOPE_PCAP='$(shell realpath -m $^ cmd/keepscope/demo.pcapng.zst | paste -sd:)' go test -trimpath -run '^$$' -bench '^BenchmarkRead$$' -benchtime 16x \
 		-o /tmp/keepscope.test -cpuprofile $(PROFILE) ./cmd/keepscope
 	rm /tmp/keepscope.test
 

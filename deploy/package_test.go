@@ -211,8 +211,8 @@ func (s system) upgrade(format, newer string, install, upgrade []string) {
 	if got := s.in("keepscope", "--version"); !strings.HasPrefix(got, "keepscope "+s.version+" (commit ") {
 		t.Errorf("it says %q, want version %s", got, s.version)
 	}
-	put(t, s.root, "srv/demo.pcap.zst", read(t, "../cmd/keepscope/demo.pcap.zst"))
-	if got := s.in("keepscope", "read", "/srv/demo.pcap.zst"); !strings.Contains(got, "Keep-alive effectiveness") {
+	put(t, s.root, "srv/demo.pcapng.zst", read(t, "../cmd/keepscope/demo.pcapng.zst"))
+	if got := s.in("keepscope", "read", "/srv/demo.pcapng.zst"); !strings.Contains(got, "Keep-alive effectiveness") {
 		t.Errorf("it reads a capture as %q", got)
 	}
 	for _, file := range installed(format) {
@@ -259,7 +259,7 @@ func (s system) removed() {
 // clean asserts that nothing of it is left.
 func (s system) clean() {
 	s.t.Helper()
-	_ = os.Remove(filepath.Join(s.root, "srv/demo.pcap.zst"))
+	_ = os.Remove(filepath.Join(s.root, "srv/demo.pcapng.zst"))
 	err := filepath.WalkDir(s.root, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && strings.Contains(d.Name(), "keepscope") {
 			s.t.Errorf("%s is left", strings.TrimPrefix(path, s.root))

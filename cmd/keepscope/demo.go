@@ -29,9 +29,9 @@ type demoCmd struct {
 	analysis    `group:"Analysis:"`
 }
 
-// demoCapture is what 'keepscope demo --write' kept, compressed.
+// demoCapture is a capture of the demo, with the secrets of its TLS: see TestUpdateDemo.
 //
-//go:embed demo.pcap.zst
+//go:embed demo.pcapng.zst
 var demoCapture []byte
 
 // Run lets clients and servers with good and bad habits meet, captures them and
@@ -46,7 +46,8 @@ func (d *demoCmd) Run(ctx context.Context, con console, log *slog.Logger) error 
 	if d.Replay {
 		return d.replay(ctx, con)
 	}
-	stage, err := newStage()
+	d.use(newKeys())
+	stage, err := newStage(d.keys.sink())
 	if err != nil {
 		return err
 	}
@@ -69,6 +70,7 @@ func (d *demoCmd) live(ctx context.Context, con console, log *slog.Logger, stage
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	out := d.liveOutput(con, cancel)
+	go d.followKeys(log)(ctx)
 	file, err := createFile(d.Write, d.Ports)
 	if err != nil {
 		return err
@@ -104,6 +106,8 @@ func (d *demoCmd) replay(ctx context.Context, con console) error {
 		return err
 	}
 	defer func() { _ = f.Close() }() // it was only read
+	d.use(newKeys())
+	f.KeyLog(d.keys.sink())
 	out := d.outputFlags.output(con, int64(d.MaxMemory)/4, d.Workers)
 	defer out.close()
 	p := d.pipeline(out.listen())

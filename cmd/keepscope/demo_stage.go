@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"sync"
@@ -29,10 +30,16 @@ const (
 	demoShort   = 80 * time.Millisecond
 )
 
-func habits() []habit {
+// habits are what the demo shows. What TLS carries is read by its clients' keys, which go to
+// keys.
+func habits(keys io.Writer) ([]habit, error) {
 	answer := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, demoPage) }
+	newer, err := newerHabits(answer, keys)
+	if err != nil {
+		return nil, err
+	}
 	plain := serveHTTP(answer, nil)
-	return []habit{
+	return append([]habit{
 		{name: "good.demo", pause: 30 * time.Millisecond, serve: plain, client: burst(4, nil)},
 		{name: "client-says-close.demo", pause: demoShort, serve: plain, client: burst(2, func(t *http.Transport) { t.DisableKeepAlives = true })},
 		{name: "client-pool-too-small.demo", pause: 2 * demoShort, serve: plain, client: burst(8, func(t *http.Transport) { t.MaxIdleConnsPerHost = 1 })},
@@ -61,7 +68,7 @@ func habits() []habit {
 		{name: "server-closes-unannounced.demo", pause: demoShort, serve: serveRaw("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi\n", false), client: burst(1, nil)},
 		{name: "server-gives-no-length.demo", pause: demoShort, serve: serveRaw("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nhi\n", false), client: burst(1, nil)},
 		{name: "server-ignores-http10.demo", pause: demoShort, serve: serveRaw("HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nhi\n", false), client: rawLines("GET / HTTP/1.0\r\nHost: %s\r\nConnection: keep-alive\r\n\r\n")},
-	}
+	}, newer...), nil
 }
 
 // demoPage is what the servers answer.
@@ -73,6 +80,10 @@ func serveHTTP(h http.HandlerFunc, configure func(*http.Server)) func(net.Listen
 		s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 		if configure != nil {
 			configure(s)
+		}
+		if s.TLSConfig != nil {
+			s.ErrorLog = log.New(io.Discard, "", 0) // a client that goes away in a handshake
+			return s.ServeTLS(l, "", "")
 		}
 		return s.Serve(l)
 	}
@@ -124,8 +135,14 @@ func serveRaw(response string, waits bool) func(net.Listener) error {
 	}
 }
 
-// client returns a client that finds every name at one address.
-func client(addr string, configure func(*http.Transport)) *http.Client {
+// A visitor is a client of one server.
+type visitor struct {
+	*http.Client
+	url string
+}
+
+// visitorOf returns a client that finds a name at an address.
+func visitorOf(addr, name string, configure func(*http.Transport)) visitor {
 	t := &http.Transport{
 		MaxIdleConnsPerHost: 16, IdleConnTimeout: 30 * time.Second, DisableCompression: true,
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -136,16 +153,20 @@ func client(addr string, configure func(*http.Transport)) *http.Client {
 	if configure != nil {
 		configure(t)
 	}
-	return &http.Client{Transport: t, Timeout: 5 * time.Second}
+	scheme := "http://"
+	if t.TLSClientConfig != nil {
+		scheme = "https://"
+	}
+	return visitor{&http.Client{Transport: t, Timeout: 5 * time.Second}, scheme + name + "/"}
 }
 
 // get asks once. An error is what many of the habits are about.
-func get(ctx context.Context, c *http.Client, name string, read bool) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+name+"/", nil)
+func (v visitor) get(ctx context.Context, read bool) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, v.url, nil)
 	if err != nil {
 		return
 	}
-	resp, err := c.Do(req)
+	resp, err := v.Do(req)
 	if err != nil {
 		return
 	}
@@ -158,36 +179,41 @@ func get(ctx context.Context, c *http.Client, name string, read bool) {
 // burst asks n times at once, over one pool for all rounds.
 func burst(n int, configure func(*http.Transport)) func(addr, name string) func(context.Context) {
 	return func(addr, name string) func(context.Context) {
-		c := client(addr, configure)
+		v := visitorOf(addr, name, configure)
 		return func(ctx context.Context) {
-			var asking sync.WaitGroup
-			for range n {
-				asking.Go(func() { get(ctx, c, name, true) })
-			}
-			asking.Wait()
+			together(n, func() { v.get(ctx, true) })
 		}
 	}
+}
+
+// together does something n times at once.
+func together(n int, do func()) {
+	var doing sync.WaitGroup
+	for range n {
+		doing.Go(do)
+	}
+	doing.Wait()
 }
 
 // newPools makes a transport for each request and forgets it: its connection
 // stays open, and nobody finds it.
 func newPools(addr, name string) func(context.Context) {
 	return func(ctx context.Context) {
-		get(ctx, client(addr, func(t *http.Transport) { t.IdleConnTimeout = 2 * time.Second }), name, true)
+		visitorOf(addr, name, func(t *http.Transport) { t.IdleConnTimeout = 2 * time.Second }).get(ctx, true)
 	}
 }
 
 // unread closes bodies that it has not read.
 func unread(addr, name string) func(context.Context) {
-	c := client(addr, nil)
-	return func(ctx context.Context) { get(ctx, c, name, false) }
+	v := visitorOf(addr, name, nil)
+	return func(ctx context.Context) { v.get(ctx, false) }
 }
 
 // impatient gives up before the answer comes.
 func impatient(addr, name string) func(context.Context) {
-	c := client(addr, nil)
-	c.Timeout = 40 * time.Millisecond
-	return func(ctx context.Context) { get(ctx, c, name, true) }
+	v := visitorOf(addr, name, nil)
+	v.Timeout = 40 * time.Millisecond
+	return func(ctx context.Context) { v.get(ctx, true) }
 }
 
 // preconnect opens a connection and does not use it.
@@ -227,10 +253,14 @@ type act struct {
 
 func (a *act) port() int { return a.listener.Addr().(*net.TCPAddr).Port }
 
-func newStage() (*stage, error) {
+func newStage(keys io.Writer) (*stage, error) {
 	s := &stage{}
 	var lc net.ListenConfig
-	for _, h := range habits() {
+	all, err := habits(keys)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range all {
 		l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			s.close()

@@ -99,9 +99,10 @@ func (a *analysis) followKeys(log *slog.Logger) (follow func(context.Context)) {
 	if len(a.Keylog) == 0 {
 		return func(context.Context) {}
 	}
-	k := newKeys()
-	a.use(k)
-	f := keyfile.Open(a.Keylog, k.sink)
+	if a.keys == nil {
+		a.use(newKeys())
+	}
+	f := keyfile.Open(a.Keylog, a.keys.sink)
 	warn := func(w keyfile.Warning) { log.Warn(w.String()) }
 	warnings, _ := f.Poll()
 	for _, w := range warnings {

@@ -16,7 +16,7 @@ import (
 func readMetrics(t *testing.T, path string) (code int, report, said string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = run(t.Context(), []string{"read", "--metrics-file=" + path, "demo.pcap.zst"}, console{out: &out, err: &errs})
+	code = run(t.Context(), []string{"read", "--metrics-file=" + path, "demo.pcapng.zst"}, console{out: &out, err: &errs})
 	return code, out.String(), errs.String()
 }
 

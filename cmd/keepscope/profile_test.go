@@ -133,7 +133,7 @@ func readProfile(t *testing.T) *profile.Profile {
 		t.Skipf("this process is profiled already: %v", err)
 	}
 	for start := time.Now(); time.Since(start) < 2*time.Second; {
-		if code := run(t.Context(), []string{"read", "demo.pcap.zst"}, console{out: io.Discard, err: io.Discard}); code != exitDone {
+		if code := run(t.Context(), []string{"read", "demo.pcapng.zst"}, console{out: io.Discard, err: io.Discard}); code != exitDone {
 			t.Fatal(code)
 		}
 	}

@@ -57,7 +57,7 @@ func TestReadUnsupportedLink(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const demo, remedy = "demo.pcap.zst", " is not supported: capture on an interface with Ethernet, Linux cooked, PPP or IP frames\n"
+	const demo, remedy = "demo.pcapng.zst", " is not supported: capture on an interface with Ethernet, Linux cooked, PPP or IP frames\n"
 	left := `level=WARN msg="packets of a link type that is not supported were left out" packets=2 link_types="` + name("wlan.pcap") + `: link type 105"` + "\n"
 	tests := []struct {
 		name   string
@@ -100,7 +100,7 @@ func TestReadLeastMemory(t *testing.T) {
 		"--max-memory=1MiB --workers=-1": "keepscope: --workers=-1: it takes 1 to 256\n",
 	} {
 		var out, errs bytes.Buffer
-		code := run(t.Context(), append([]string{"read", "demo.pcap.zst"}, strings.Fields(args)...), console{out: &out, err: &errs})
+		code := run(t.Context(), append([]string{"read", "demo.pcapng.zst"}, strings.Fields(args)...), console{out: &out, err: &errs})
 		if errs.String() != want || (code == exitUsage) != (want != "") {
 			t.Errorf("%s: exit status %d: %s", args, code, errs.String())
 		}
@@ -110,7 +110,7 @@ func TestReadLeastMemory(t *testing.T) {
 // TestNamesAreShownPrintable holds that an escape in a file's name reaches no
 // terminal, neither in an error nor in the report.
 func TestNamesAreShownPrintable(t *testing.T) {
-	demo, err := os.ReadFile("demo.pcap.zst")
+	demo, err := os.ReadFile("demo.pcapng.zst")
 	if err != nil {
 		t.Fatal(err)
 	}
