@@ -260,7 +260,10 @@ func TestSecrets(t *testing.T) {
 		return err
 	})
 	look("metrics", []byte(metrics))
-	_, page := fetch(t, http.DefaultClient, "GET", "http://"+address+"/", nil, nil)
+	_, page, err := ask(t, http.DefaultClient, "http://"+address+"/")
+	if err != nil {
+		t.Fatal(err)
+	}
 	look("page", []byte(page))
 	for name, p := range map[string]*process{"run": sidecar, "watch": watcher} {
 		eventually(t, 60*time.Second, func() error { // keys that were used are dropped 10 s later
