@@ -336,7 +336,7 @@ func (d *Lane) could() string {
 	if c.Until == nil {
 		return fmt.Sprintf("%s was open and idle", name)
 	}
-	return fmt.Sprintf("%s was usable until %s; %s", name, clock(*c.Until), c.Why)
+	return fmt.Sprintf("%s was usable until %s; %s", name, c.until(), c.Why)
 }
 
 func closingName(with string) string {

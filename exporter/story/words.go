@@ -164,11 +164,19 @@ func (d *Lane) wasted() string {
 		return fmt.Sprintf("%s was not needed: %s could have carried its request, for %s.%s", d.Label, name, c.Why, cost)
 	}
 	return fmt.Sprintf("%s was not needed: %s could have carried its request, but from %s on it could not be used any more, for %s.%s",
-		d.Label, name, clock(*c.Until), c.Why, cost)
+		d.Label, name, c.until(), c.Why, cost)
 }
 
 // clock writes a moment of the story.
 func clock(m Moment) string { return fmt.Sprintf("%.6f s", m.Seconds()) }
+
+// until writes when a connection ceased to be usable, which may be before the story.
+func (c *CouldReuse) until() string {
+	if m := *c.Until; m < 0 {
+		return span(-m) + " before what is shown"
+	}
+	return clock(*c.Until)
+}
 
 // saved says what reuse spared.
 func (s *Story) saved() string {
