@@ -33,8 +33,9 @@ type Config struct {
 	// of which is told, lists at least 32.
 	MaxReuseIdle int
 	// MaxHeaderBytes bounds the memory for header sections that segments cut, and
-	// that for HPACK tables, over all connections (default 16 MiB each), and a quarter
-	// of it that for TLS hellos that segments cut.
+	// that for HPACK tables, over all connections (default 16 MiB each); a quarter of it
+	// that for TLS hellos that segments cut, and four times it that for TLS records that
+	// wait for their keys.
 	MaxHeaderBytes int
 	// MaxConnections bounds the pairs of client and server that have pools; they
 	// have four times as many slots (default 65 536).
@@ -117,7 +118,7 @@ func New(cfg Config, obs ...fact.Observer) *Analyzer {
 		a.inside[i] = inside{&a.ledger, i}
 	}
 	if cfg.Keys != nil {
-		a.decryption = tls.NewDecryption(cfg.Keys, 0)
+		a.decryption = tls.NewDecryption(cfg.Keys, 4*int64(cfg.MaxHeaderBytes))
 		a.decryption.Hellos = &a.table.hellos
 	}
 	a.table.sink = &a.ledger

@@ -48,3 +48,16 @@ func TestInterim(t *testing.T) {
 		}
 	}
 }
+
+func TestMethodOf(t *testing.T) {
+	for m := range NumMethods {
+		if got := MethodOf([]byte(m.String())); got != m {
+			t.Errorf("%v is read as %v", m, got)
+		}
+	}
+	for _, token := range []string{"", "get", "GETS", "PROPFIND"} {
+		if got := MethodOf([]byte(token)); got != Other {
+			t.Errorf("%q is read as %v", token, got)
+		}
+	}
+}
