@@ -85,7 +85,7 @@ func (d *demoCmd) live(ctx context.Context, con console, log *slog.Logger, stage
 	if err != nil {
 		return err
 	}
-	p := d.pipeline(out.listen())
+	p := d.pipeline(d.listen(out))
 	fmt.Fprintf(con.err, "Clients and servers with good and bad habits meet on %s for %v ...\n", flags.Interface[0], d.Duration)
 	done := make(chan error, 1)
 	go func() { done <- p.run(context.WithoutCancel(ctx), src) }()
@@ -96,7 +96,28 @@ func (d *demoCmd) live(ctx context.Context, con console, log *slog.Logger, stage
 	l.Close()
 	c := flags.capture(l)
 	c.Filter = "" // the demo's own, and long
-	return errors.Join(out.print(p, c), readErr, file.close())
+	return errors.Join(out.print(p, c), d.story(con, p), readErr, file.close())
+}
+
+// listen is what hears of the demo: the output, and what a report in words ends with.
+func (d *demoCmd) listen(out *output) listen {
+	l := out.listen()
+	if d.Output == "text" {
+		l.stories = d.storiesOf(demoStory)
+	}
+	return l
+}
+
+// demoStory asks for the connections that teach most.
+var demoStory = story.Query{Limit: 1}
+
+// story ends a report in words with some connections of the demo, drawn.
+func (d *demoCmd) story(con console, p *pipeline) error {
+	if p.stories == nil {
+		return nil
+	}
+	fmt.Fprintf(con.out, "\n SOME CONNECTIONS OF THE DEMO (keepscope explain draws those of a file)\n\n")
+	return writeStories(con.out, p.stories.Pick(demoStory))
 }
 
 // replay reports on the embedded capture.
@@ -110,10 +131,11 @@ func (d *demoCmd) replay(ctx context.Context, con console) error {
 	f.KeyLog(d.keys.sink())
 	out := d.outputFlags.output(con, int64(d.MaxMemory)/4, d.Workers)
 	defer out.close()
-	p := d.pipeline(out.listen())
+	p := d.pipeline(d.listen(out))
 	readErr := p.run(ctx, sniffer.Source(f))
 	p.finish()
-	return errors.Join(out.print(p, report.Capture{Files: []string{"the embedded capture"}, LinkTypes: []string{sniffer.LinkEthernet.String()}}), readErr)
+	c := report.Capture{Files: []string{"the embedded capture"}, LinkTypes: []string{sniffer.LinkEthernet.String()}}
+	return errors.Join(out.print(p, c), d.story(con, p), readErr)
 }
 
 // serve is 'keepscope run' on the stage.

@@ -97,6 +97,16 @@ func TestDemoReplay(t *testing.T) {
 		t.Fatalf("status %d: %s", code, &errs)
 	}
 	checkDemo(t, out.Bytes())
+	out.Reset()
+	if code := run(t.Context(), []string{"demo", "--replay"}, console{out: &out, err: &errs}); code != 0 {
+		t.Fatalf("status %d: %s", code, &errs)
+	}
+	_, drawn, _ := strings.Cut(out.String(), "SOME CONNECTIONS OF THE DEMO")
+	for _, part := range []string{"░ opening", "was not needed: ", "would have been enough", "Wireshark, tshark -Y:"} {
+		if !strings.Contains(drawn, part) {
+			t.Errorf("%q is not in what the report ends with: %s", part, drawn)
+		}
+	}
 }
 
 // TestDemoLive captures the demo on loopback, and without the right to says so.

@@ -46,10 +46,7 @@ func (e *explainCmd) Run(ctx context.Context, con console, log *slog.Logger) err
 		return err
 	}
 	r := readCmd{Files: e.Files, part: e.part, analysis: e.analysis}
-	p, _, readErr := r.analyse(ctx, con, log, listen{stories: &stories{
-		Config:    story.Config{Query: q, MaxPairs: e.MaxConnections / e.Workers, MaxBytes: int(e.MaxMemory) / storyMemory / e.Workers},
-		exchanges: tracedExchanges, traced: max(int(e.MaxMemory)/storyMemory/traceBytes, e.Workers),
-	}})
+	p, _, readErr := r.analyse(ctx, con, log, listen{stories: e.storiesOf(q)})
 	if p == nil {
 		return readErr
 	}
@@ -58,6 +55,14 @@ func (e *explainCmd) Run(ctx context.Context, con console, log *slog.Logger) err
 		return errors.Join(e.none(), readErr)
 	}
 	return errors.Join(e.print(con.out, stories), readErr)
+}
+
+// storiesOf keeps what a query asks for of traffic that is looked at once.
+func (a *analysis) storiesOf(q story.Query) *stories {
+	return &stories{
+		Config:    story.Config{Query: q, MaxPairs: a.MaxConnections / a.Workers, MaxBytes: int(a.MaxMemory) / storyMemory / a.Workers},
+		exchanges: tracedExchanges, traced: max(int(a.MaxMemory)/storyMemory/traceBytes, a.Workers),
+	}
 }
 
 // none says why there is nothing to explain.
@@ -131,6 +136,11 @@ func (e *explainCmd) print(w io.Writer, stories []*story.Story) error {
 	case "json":
 		return story.WriteJSON(w, stories...)
 	}
+	return writeStories(w, stories)
+}
+
+// writeStories writes stories as text.
+func writeStories(w io.Writer, stories []*story.Story) error {
 	o := storyOptions(w)
 	for i, s := range stories {
 		if i > 0 {
