@@ -231,5 +231,6 @@ func (l *ledger) fillTrace() *fact.Trace {
 			t.Probes[side].Interval = p.Gap
 		}
 	}
+	t.Retransmissions = uint8(c.Retransmissions())
 	return &t.Trace
 }

@@ -262,6 +262,7 @@ func TestFacts(t *testing.T) {
 		n, last := c.SYNs()
 		return fmt.Sprint(n, " SYNs, last at ", rel(last), ", SYN-ACK at ", rel(c.SYNACK()), ", ACK at ", rel(c.Established))
 	}
+	again := func(c *Conn) string { return fmt.Sprint(c.Retransmissions()) }
 	unanswered := func(c *Conn) string { return fmt.Sprint(c.Unanswered(Client), " ", c.Unanswered(Server)) }
 	tests := []struct {
 		name string
@@ -316,6 +317,14 @@ func TestFacts(t *testing.T) {
 			@1s c > "GET "
 			@1s c > "GET "
 			@2s c > "GET " seq=0`, "0 0"},
+		{"what is sent again, probes aside", again, onceOpen + `
+			@1s c > "GET"
+			@2s c > dup
+			@3s c > dup
+			@4s c < "OK"
+			@5s c < dup
+			@11s c > probe
+			@11s c < ack`, "3"},
 		{"keep-alive probes", probes, onceOpen + `
 			@1s c > "GET"
 			@1s c < "OK"

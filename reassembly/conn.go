@@ -50,6 +50,7 @@ type Conn struct {
 	ClosedBy   Dir
 
 	synRepeats uint8 // saturates
+	repeats    uint8 // segments of data without a new byte; saturates
 }
 
 // A state is a set of facts about a connection.
@@ -208,6 +209,10 @@ func (c *Conn) Known(d Dir) uint32 {
 	}
 	return c.next[d]
 }
+
+// Retransmissions returns how many segments of data, of both sides, brought no new
+// byte, at most 255; keep-alive probes are none.
+func (c *Conn) Retransmissions() int { return int(c.repeats) }
 
 // Unanswered returns how often the newest data of a direction was retransmitted
 // since the last packet of its peer, at most 255.

@@ -259,6 +259,9 @@ func (a *Assembler) repetition(c *Conn, dir Dir, p *span) {
 		return
 	}
 	a.stats.Retransmissions++
+	if c.repeats < 255 {
+		c.repeats++
+	}
 	if p.end() == c.next[dir] && !ended {
 		if r := a.rareOf(c); r.repeats[dir] < 255 {
 			r.repeats[dir]++

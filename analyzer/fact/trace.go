@@ -16,6 +16,8 @@ type Trace struct {
 	Closings   [2]Shut   // the first of each side
 	Probes     [2]Probed // TCP keep-alive probes of each side
 
+	Retransmissions uint8 // segments of data that brought nothing new, up to 255
+
 	// Exchanges are in the order in which they ended: the first and the newest, as many
 	// as there is room for. More were left out between the two halves of a full list.
 	Exchanges []Traced

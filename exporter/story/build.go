@@ -117,6 +117,7 @@ func (l *lane) drawn(start, storyEnd int64, label string) Lane {
 			d.Closings = append(d.Closings, Closing{By: http.Side(side).String(), With: c.With.String(), At: at(c.At), Frame: c.Frame})
 		}
 	}
+	d.Repeated = l.trace.Retransmissions
 	slices.SortStableFunc(d.Closings, func(a, b Closing) int { return cmp.Compare(a.At, b.At) })
 	if d.Open = l.closedBy == fact.ByEnd && l.handshake != fact.HandshakeUnanswered; d.Open {
 		d.End = at(storyEnd)

@@ -98,7 +98,8 @@ type Lane struct {
 	Idle        []Stretch      `json:"idle,omitempty"`
 	Announced   []Announcement `json:"announced,omitempty"`
 	Closings    []Closing      `json:"closings,omitempty"`
-	Open        bool           `json:"open,omitempty"` // at the end
+	Repeated    uint8          `json:"retransmissions,omitempty"` // segments of data that brought nothing new; 255 or more
+	Open        bool           `json:"open,omitempty"`            // at the end
 	Reason      string         `json:"reason"`
 	Verdict     string         `json:"verdict"`
 	Cause       string         `json:"cause,omitempty"`

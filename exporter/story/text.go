@@ -319,6 +319,9 @@ func (d *Lane) lines() []line {
 		}
 		add(line{at: c.At, what: c.By + " " + closingName(c.With), note: note, frames: frame(c.Frame), color: red})
 	}
+	if n := d.Repeated; n > 0 {
+		add(line{at: d.End, what: "sent again", note: prose.Plural(uint64(n), "segment") + " of data in all: lost on the way, or late", color: yellow})
+	}
 	if d.Open {
 		add(line{at: d.End, what: "open", note: "when the capture ended", color: dim})
 	}
@@ -359,6 +362,8 @@ func (d *Lane) crossed(t Stretch) string {
 		return "no stream is open"
 	case d.lane.trace.Probes[0].Count+d.lane.trace.Probes[1].Count > 0:
 		return "no request; keep-alive probes on this connection"
+	case d.Repeated > 0:
+		return "no request; some segments were sent again on this connection"
 	}
 	return "two sockets wait, nothing is sent"
 }
