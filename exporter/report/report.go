@@ -374,8 +374,10 @@ type Part struct {
 // shows parts, each figure behind its Mark.
 func (s *Summary) Parts() []Part {
 	e := s.Estimated
-	if e == nil {
-		return []Part{{Summary: *s}}
+	if e == nil || e.Connections+e.Requests+e.Wasted.Total == 0 && s.Requests > 0 {
+		counted := Part{Summary: *s}
+		counted.Estimated = nil
+		return []Part{counted}
 	}
 	estimated := Part{*s, true}
 	p := &estimated.Summary

@@ -275,7 +275,10 @@ func (v *view) aborts(kind fact.Failure, cause fact.Cause, habit advice.Habit, w
 	if f.GivenUp.N > 0 {
 		h.evidence["given_up_seconds_p50"] = f.GivenUp.Median
 	}
-	if l.N > 0 {
+	switch {
+	case f.N == 0: // their responses had begun
+		h.summary = "The " + cause.Blames().String() + " closed connections before the response was whole: " + cost(l)
+	case l.N > 0:
 		h.summary += "; " + cost(l)
 	}
 	h.summary += "."
