@@ -161,7 +161,8 @@ func crowd(t *testing.T, r *rand.Rand, first, n int) []sniffer.Frame {
 
 // TestMemoryOfManifests runs Keepscope as sidecar and DaemonSet ship it, in a cgroup with
 // their memory limit, while all its tables fill and five clients ask for all that the
-// endpoint has: it stays 15 % below the limit.
+// endpoint has: what the cgroup counts stays 15 % below the limit. The rings, which the
+// kernel counts for nobody, have room beside that.
 func TestMemoryOfManifests(t *testing.T) {
 	const long = 20 * time.Second
 	for _, manifest := range []string{"sidecar.yaml", "daemonset.yaml"} {
@@ -199,8 +200,8 @@ func TestMemoryOfManifests(t *testing.T) {
 			if evicted == nil || evicted[1] == "0" {
 				t.Skipf("this machine is too slow to fill the table of connections in %v", long)
 			}
-			if most := int64(0.85 * float64(ships.limit)); peak > most || resident<<10 > most {
-				t.Errorf("more than 85 %% of %d MiB", ships.limit>>20)
+			if most := int64(0.85 * float64(ships.limit)); peak > most || resident<<10 > int64(ships.limit) {
+				t.Errorf("more than 85 %% of %d MiB in the cgroup, or more than that resident", ships.limit>>20)
 			}
 			r.stop(t)
 		})

@@ -158,7 +158,7 @@ func TestOTLPEvents(t *testing.T) {
 		if name := m["keepscope.server_name"]; name != "" {
 			m["server.address"] = name
 		}
-		if v, ok := map[string]string{"http/1.0": "1.0", "http/1.1": "1.1"}[m["keepscope.protocol"]]; ok {
+		if v, ok := map[string]string{"http/1.0": "1.0", "http/1.1": "1.1", "h2": "2"}[m["keepscope.protocol"]]; ok {
 			m["network.protocol.name"], m["network.protocol.version"] = "http", v
 		}
 		delete(m, "keepscope.type")

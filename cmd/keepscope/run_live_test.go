@@ -603,7 +603,7 @@ func checkExemplars(t *testing.T, p *prom, addr string) {
 	now := time.Now()
 	status, body, err := ask(t, p.client, fmt.Sprintf("http://127.0.0.1:9090/api/v1/query_exemplars?query=%s&start=%d&end=%d",
 		url.QueryEscape(fmt.Sprintf(`%s{cause="server_limit",server="%s:8104"}`, exporter.WastedHandshakes, addr)), now.Add(-5*time.Minute).Unix(), now.Unix()+1))
-	if err != nil || status != http.StatusOK || !strings.Contains(body, fmt.Sprintf(`"server":"%s:8104"`, addr)) || !strings.Contains(body, `"labels":{"client":`) {
+	if err != nil || status != http.StatusOK || !strings.Contains(body, fmt.Sprintf(`"server":"%s:8104"`, addr)) || !strings.Contains(body, `"labels":{"id":`) {
 		t.Errorf("exemplars: %d %s %v", status, body, err)
 	}
 }
