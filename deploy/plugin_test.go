@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -129,8 +130,11 @@ func TestPluginUsage(t *testing.T) {
 	} {
 		out, errs, log, err := plugin(t, dir, tt.args...)
 		code := 0
-		if err != nil {
-			code = err.(*exec.ExitError).ExitCode()
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			code = exit.ExitCode()
+		} else if err != nil {
+			t.Fatal(err)
 		}
 		if code != tt.code || !strings.Contains(errs, tt.says) || tt.code == 2 && log != "" || (tt.code == 0) != strings.Contains(out, "Usage:") {
 			t.Errorf("%v: status %d, it says %q and %q, and asks %q", tt.args, code, out, errs, log)
