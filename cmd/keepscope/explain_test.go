@@ -35,7 +35,11 @@ func explainedCases(t *testing.T) []string {
 	} {
 		paths = append(paths, filepath.Join("testdata", "cases", name+".txtar"))
 	}
-	return append(paths, filepath.Join("testdata", "stories", "h2_streams.txtar"))
+	own, err := filepath.Glob(filepath.Join("testdata", "stories", "*.txtar"))
+	if err != nil || len(own) == 0 {
+		t.Fatal("no stories", err)
+	}
+	return append(paths, own...)
 }
 
 // explain returns what the program prints of a file.
