@@ -41,7 +41,7 @@ const (
 	cutHead                        // a snaplen cut a head
 	estimated                      // its exchanges are guesses from encrypted records
 	insideTLS                      // plaintext of TLS was seen
-	headLost                       // what the last exchange agreed on may not have been captured
+	outcomeLost                    // what the last exchange agreed on may not have been captured
 	unheard                        // see Connection.Unheard
 	guessed                        // it is HTTP/2 by the lengths of TLS records
 	closingWaits                   // its closing was captured and is not heard yet

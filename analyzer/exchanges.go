@@ -212,7 +212,7 @@ func (l *ledger) Response(stream http.Stream, m *http.Head, at int64) {
 		}
 		return
 	}
-	s.unset(headLost)
+	s.unset(outcomeLost)
 	q := &s.active.open[i]
 	l.advertised(m)
 	q.finalHead, q.answered, q.status = true, true, m.Status
@@ -228,7 +228,7 @@ func (l *ledger) Response(stream http.Stream, m *http.Head, at int64) {
 	case q.outcome == fact.Upgraded && q.method == http.CONNECT:
 		l.openTunnel(q)
 	case q.outcome == fact.UnknownOutcome:
-		s.set(headLost)
+		s.set(outcomeLost)
 	default:
 		if q.outcome == fact.Upgraded {
 			s.set(upgraded)
@@ -246,7 +246,7 @@ func (l *ledger) unasked(m *http.Head) {
 	if !l.bytesLost(l.dir(http.Client)) {
 		return
 	}
-	l.conn.set(headLost)
+	l.conn.set(outcomeLost)
 	if m.Connection&http.Close != 0 {
 		l.table.coldOf(l.conn).announced = l.next(l.dir(http.Server))
 	}
@@ -352,7 +352,7 @@ func (l *ledger) Lost(from http.Side, requests uint32) {
 		l.table.coldOf(s).lost += requests
 	}
 	if open := l.conn.open(); from == http.Client || len(open) != 1 || !open[0].finalHead || l.bytesLost(l.dir(http.Client)) {
-		s.set(headLost)
+		s.set(outcomeLost)
 	}
 	switch {
 	case s.active == nil:

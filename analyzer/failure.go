@@ -100,7 +100,7 @@ func (l *ledger) ignored(q *exchange) fact.Failure {
 // mayBeAnnounced says whether a side's closing, which left a request unanswered, may have
 // been announced by a response that was not captured.
 func (l *ledger) mayBeAnnounced(q *exchange, by http.Side) bool {
-	return by == http.Server && l.conn.is(headLost) && !q.answered
+	return by == http.Server && l.conn.is(outcomeLost) && !q.answered
 }
 
 // heard says whether the client had read that the closing was announced when it sent a

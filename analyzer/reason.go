@@ -72,7 +72,7 @@ func (l *ledger) unannounced() fact.Reason {
 	switch {
 	case l.failing(by):
 	case s.is(clientReset) && by == http.Client && s.lastEnd > at: // its RST answers the response
-	case s.is(headLost) || l.anyUnclear():
+	case s.is(outcomeLost) || l.anyUnclear():
 		return fact.ReasonNotCaptured
 	case at-l.idleSince() < discardLimit:
 		fromClient, fromServer = fact.ReasonClientDiscard, fact.ReasonServerDiscard
