@@ -52,10 +52,15 @@ func (g *group) findProbers(all map[sniffer.Addr]habit) {
 		interval, even := intervalOf(starts[c.Addr])
 		switch {
 		case c.Connections < tally.MinProbes || c.More > 0:
-		case tally.IsProber(c.Software), kept && even && all[c.Addr].other == 0 && interval >= tally.MinProbeInterval && c.InVain == 0:
+		case c.Software.IsProber(), kept && even && all[c.Addr].other == 0 && interval >= tally.MinProbeInterval && c.InVain == 0:
 			g.probers = append(g.probers, prober{c, interval})
 		}
 	}
+}
+
+// probedBy says whether a client checks the server's health.
+func (g *group) probedBy(a sniffer.Addr) bool {
+	return slices.ContainsFunc(g.probers, func(p prober) bool { return p.Addr == a })
 }
 
 // intervalOf returns the median time from one start to the next, and whether nearly

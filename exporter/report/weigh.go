@@ -539,14 +539,15 @@ func (w *weigher) spread(g *group, client sniffer.Addr) (syns, beside uint64) {
 
 const maxSingles = 8
 
-// singles are the first wasted handshakes, one by one, with what was lost before each.
+// singles are the first wasted handshakes, health checks left out, one by one, with what
+// was lost before each.
 func (w *weigher) singles() (list []findings.Single) {
 	var wasted []at
 	byID := map[uint64]*tally.Record{}
 	for _, known := range w.records {
 		for _, k := range known {
 			byID[k.ID] = k.Record
-			if k.Cause != fact.NoCause && slices.Contains(w.list, k.group) {
+			if k.Cause != fact.NoCause && slices.Contains(w.list, k.group) && !k.group.probedBy(k.Client) {
 				wasted = append(wasted, k)
 			}
 		}

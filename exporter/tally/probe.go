@@ -15,16 +15,6 @@ const (
 	maxSuspects = 64
 )
 
-// IsProber says whether a client's own words are those of a health check.
-func IsProber(id software.ID) bool {
-	switch id {
-	case software.KubeProbe, software.ELBHealthChecker, software.GoogleHC, software.HAProxy:
-		return true
-	default:
-		return false
-	}
-}
-
 // SteadyWith says whether an interval is about as long as another.
 func SteadyWith(interval, other int64) bool {
 	d := interval - other
@@ -51,7 +41,7 @@ func (s suspects) is(a sniffer.Addr) bool {
 
 // named takes a client at its word.
 func (r *row) named(a sniffer.Addr, id software.ID) {
-	if !IsProber(id) {
+	if !id.IsProber() {
 		return
 	}
 	if k := r.suspect(a); k != nil {
