@@ -32,10 +32,10 @@ type Config struct {
 	// are only told exchange by exchange). An encrypted connection, no exchange
 	// of which is told, lists at least 32.
 	MaxReuseIdle int
-	// MaxHeaderBytes bounds the memory for header sections that segments cut, and
-	// that for HPACK tables, over all connections (default 16 MiB each); a quarter of it
-	// that for TLS hellos that segments cut, and four times it that for TLS records that
-	// wait for their keys.
+	// MaxHeaderBytes bounds the memory for header sections that segments cut, that for
+	// HPACK tables, and that for lists of open streams, over all connections (default
+	// 16 MiB each); a quarter of it that for TLS hellos that segments cut, and four times
+	// it that for TLS records that wait for their keys.
 	MaxHeaderBytes int
 	// MaxConnections bounds the pairs of client and server that have pools; they
 	// have four times as many slots (default 65 536).
@@ -122,7 +122,8 @@ func New(cfg Config, obs ...fact.Observer) *Analyzer {
 		a.decryption.Hellos = &a.table.hellos
 	}
 	a.table.sink = &a.ledger
-	a.table.heads.Max, a.table.h2.Max, a.table.hellos.Max = int64(cfg.MaxHeaderBytes), int64(cfg.MaxHeaderBytes), int64(cfg.MaxHeaderBytes)/4
+	most := int64(cfg.MaxHeaderBytes)
+	a.table.heads.Max, a.table.h2.Max, a.table.h2.MaxStreams, a.table.hellos.Max = most, most, most, most/4
 	a.tracer.max = max(cmp.Or(cfg.MaxTraced, 4096), 1)
 	a.newPools()
 	return a

@@ -129,7 +129,9 @@
 //	                                (1024 a connection)
 //	the same, pipelined, in total   http1.MaxWaiting         the same
 //	                                (262 144)
-//	streams open at once            package http2            the oldest is told at once, without a response
+//	streams open at once            1024 a connection,       the oldest is told at once, without a response
+//	                                Config.MaxHeaderBytes
+//	                                in total
 //	layers within each other        3                        what is inside is not read
 //	bytes of cut header sections    Config.MaxHeaderBytes    that direction is read anew from the next message; the connection is incomplete
 //	HPACK tables and cut blocks     Config.MaxHeaderBytes    names are unknown, counts go on

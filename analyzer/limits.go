@@ -40,5 +40,6 @@ func (t *table) h2Limits() fact.Limits {
 		{Name: "hpack_tables", Count: s.Tables, Means: "the names of an HTTP/2 connection were not known from there on"},
 		{Name: "header_blocks", Count: s.Blocks, Means: "the end of a header block was not read"},
 		{Name: "open_streams", Count: s.Streams, Means: "a stream was counted, and not followed singly"},
+		{Name: "frame_lengths", Count: s.Frames, Means: "a frame was longer than its receiver allowed: its sender was not read from there to where it was recognised again"},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer"
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/tls/keylog"
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
@@ -106,6 +107,7 @@ func TestLimits(t *testing.T) {
 			}
 			return b
 		})},
+		"frame_lengths": {n: 1, play: many(func(int) string { return preface + settings + "\x00\x40\x01" + "\x01\x04\x00\x00\x00\x01" })},
 		"held_tls_records": {analyzer: analyzer.Config{Keys: keylog.New(0)}, n: 1, play: func(w *Worker, n int) {
 			heard := encrypted(t, []said{{fromClient, strings.Repeat("x", 200_000)}}, tls.VersionTLS13, false, &logWriter{})
 			scripted(w, n, func(c *sniffertest.Conn, _ int, at time.Duration) {
@@ -177,5 +179,31 @@ func TestLimits(t *testing.T) {
 				t.Error("what it means is not said")
 			}
 		})
+	}
+}
+
+// requests counts those of all connections.
+type requests uint32
+
+func (*requests) Exchange(*fact.Exchange)         {}
+func (r *requests) Connection(c *fact.Connection) { *r += requests(c.Requests) }
+
+// TestOpenStreamsFollowMemory holds the lists of open streams of all connections to
+// MaxHeaderBytes: connections beyond are counted, and their streams not followed.
+func TestOpenStreamsFollowMemory(t *testing.T) {
+	const list = 64 // bytes of the smallest, of eight streams
+	var heard requests
+	w := NewWorker(reassembly.Config{}, analyzer.Config{MaxHeaderBytes: 10 * list}, &heard)
+	scripted(w, 15, func(c *sniffertest.Conn, _ int, at time.Duration) {
+		c.Client(at, []byte(preface+settings+frame2(1, 5, 1, "\x82\x84\x86")))
+	})
+	for _, l := range w.Limits() {
+		if l.Name == "open_streams" && l.Count != 5 {
+			t.Errorf("%d streams were not followed, want 5", l.Count)
+		}
+	}
+	w.Flush()
+	if heard != 15 {
+		t.Errorf("%d requests are counted, want 15", heard)
 	}
 }
