@@ -135,7 +135,11 @@ func (l *ledger) refuse(i int, at int64) {
 // Reset implements [http.Sink].
 func (l *ledger) Reset(stream http.Stream, from http.Side, code http.Code, at int64) {
 	s := l.conn
-	l.streamsOf(s).Reset[from]++
+	t := l.streamsOf(s)
+	t.Reset[from]++
+	if from == http.Server && code == http.HTTP11Required {
+		t.HTTP11++
+	}
 	i := s.find(stream)
 	if i < 0 {
 		return

@@ -145,6 +145,7 @@ type Streams struct {
 	AtLimit       int64  // ns that the connection stood at it
 	Reset         [2]uint32
 	Refused       uint32
+	HTTP11        uint32 // that the server reset with HTTP_1_1_REQUIRED
 	Ignored       uint32 // requests sent after the server's GOAWAY had arrived
 	Pushed        uint32
 	Pings         [2]uint32
@@ -152,6 +153,13 @@ type Streams struct {
 	Goaway        [2]Goaway // the newest of each side, of those with an error where there are any
 	GRPC          bool
 	GRPCStatus    [http.NumGRPCStatuses]uint32
+}
+
+// TooManyPings says whether the server ended the connection for its client's PINGs, as far
+// as that can be seen: it asked for calm, and there were some.
+func (s *Streams) TooManyPings() bool {
+	g := &s.Goaway[ByServer]
+	return g.Seen && g.Code == http.EnhanceYourCalm && s.Pings[ByClient] > 0
 }
 
 // A Goaway is one that a side sent (RFC 9113 §6.8).

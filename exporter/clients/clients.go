@@ -308,7 +308,7 @@ func (c *Client) streams(f *fact.Connection, example Example) {
 		return
 	}
 	c.Streams += uint64(f.Requests)
-	if f.Reason == fact.ReasonGoawayError {
+	if s.TooManyPings() {
 		c.Pinged++
 	}
 	if !s.GRPC {

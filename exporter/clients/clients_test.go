@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/software"
 	"github.com/keepscope/keepscope/sniffer"
 )
@@ -161,13 +162,15 @@ func TestAdd(t *testing.T) {
 		Requests: 1, Verdict: fact.VerdictWasted, Cause: fact.PoolMiss, Client: endpoint(7, 1), Server: endpoint(9, 80),
 		Cost: fact.Cost{TCP: 1, TLS: 20, DNS: 300, Connect: 4000},
 	}
+	pinged := &fact.Streams{GRPC: true, Pings: [2]uint32{fact.ByClient: 2}}
+	pinged.Goaway[fact.ByServer] = fact.Goaway{Seen: true, Code: http.EnhanceYourCalm}
 	c := add(
 		wasted, wasted,
 		fact.Connection{Client: endpoint(7, 2), Requests: 5, End: 10e9, ReuseIdle: []int64{1e9, 1e9}, MoreReuseIdle: 2, CloseIdle: 1e9},
 		fact.Connection{Client: endpoint(7, 3), Handshake: fact.HandshakeRefused},
 		fact.Connection{Client: endpoint(7, 4), Requests: 1, End: 20e9, Upgrade: &fact.Upgrade{Segments: [2]uint32{1, 1}}},
 		fact.Connection{Client: endpoint(7, 5), Requests: 1, End: 20e9, Upgrade: &fact.Upgrade{Segments: [2]uint32{2, 1}}},
-		fact.Connection{Client: endpoint(7, 6), Requests: 90, Streams: &fact.Streams{GRPC: true}, Reason: fact.ReasonGoawayError},
+		fact.Connection{Client: endpoint(7, 6), Requests: 90, Streams: pinged, Reason: fact.ReasonGoawayError},
 		fact.Connection{Client: endpoint(7, 7), Requests: 10, Streams: &fact.Streams{GRPC: true}, Path: &fact.Path{StalledAtEnd: [2]bool{true, false}}},
 		fact.Connection{Client: endpoint(1, 8), Proxied: endpoint(7, 9), BodyUnread: true, Failed: [fact.NumFailures]uint32{fact.FailRace: 2}},
 	)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/software"
 	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/report/findings"
@@ -404,12 +405,30 @@ func http2(f *tally.Figures) (out findings.H2) {
 		Goaways: h.Drained.N, GoawayRequests: float64(h.DrainedAfter.Median()), GoawayAge: seconds(h.DrainedAge.Median()),
 		OpenSeconds: seconds(h.OpenNS), AtLimitSeconds: seconds(h.AtLimitNS), Limit: uint64(h.Limit),
 		TooManyPings: lossOf(&h.TooManyPings), PingInterval: seconds(h.PingIntervals.Median()),
+		Errors: lossOf(&h.Errors), Codes: goawayErrors(h), HTTP11: lossOf(&h.HTTP11),
 		AtLimit: example(&h.AtLimit), Goaway: example(&h.Drained.Example),
 	}
 	for cause := range h.Wasted {
 		out.Wasted[cause] = lossOf(&h.Wasted[cause])
 	}
 	return out
+}
+
+// goawayErrors are the GOAWAYs with an error, but for those that too many PINGs brought about.
+func goawayErrors(h *tally.HTTP2) (list []findings.GoawayCode) {
+	for by := range h.Goaways {
+		for code, n := range h.Goaways[by] {
+			g := findings.GoawayCode{Code: http.Code(code), By: fact.ClosedBy(by), N: n}
+			if g.Code == http.EnhanceYourCalm && g.By == fact.ByServer {
+				g.N -= min(n, h.TooManyPings.N)
+			}
+			if g.N > 0 && g.Code != http.NoError {
+				list = append(list, g)
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b findings.GoawayCode) int { return cmp.Compare(b.N, a.N) })
+	return list
 }
 
 func tunnels(f *tally.Figures) (list []findings.Tunnel) {

@@ -94,6 +94,8 @@ type HTTP2 struct {
 	DrainedAfter  Histogram                           // requests before it
 	DrainedAge    Histogram
 	TooManyPings  Counted
+	Errors        Counted // other GOAWAYs with an error, for which the connection ended
+	HTTP11        Counted // streams that the server reset with HTTP_1_1_REQUIRED
 	PingIntervals Histogram
 	GRPC          uint64
 	GRPCStatus    [http.NumGRPCStatuses]uint64
@@ -134,14 +136,19 @@ func (h *HTTP2) goaways(c *fact.Connection) {
 			h.Goaways[by][min(g.Code, http.NumCodes)]++
 		}
 	}
+	if s.HTTP11 > 0 {
+		h.HTTP11.add(c, 0)
+		h.HTTP11.N += uint64(s.HTTP11) - 1
+	}
 	g := &s.Goaway[fact.ByServer]
 	switch {
-	case !g.Seen:
-	case g.Code == http.EnhanceYourCalm:
+	case s.TooManyPings():
 		h.TooManyPings.add(c, 0)
 		if s.PingInterval > 0 {
 			h.PingIntervals.Add(s.PingInterval)
 		}
+	case c.Reason == fact.ReasonGoawayError:
+		h.Errors.add(c, 0)
 	case c.Reason == fact.ReasonServerGoaway:
 		h.Drained.add(c, 0)
 		h.DrainedAfter.Add(int64(c.Requests))
@@ -166,6 +173,8 @@ func (h *HTTP2) merge(o *HTTP2) {
 	}
 	h.Drained.merge(&o.Drained)
 	h.TooManyPings.merge(&o.TooManyPings)
+	h.Errors.merge(&o.Errors)
+	h.HTTP11.merge(&o.HTTP11)
 	h.GRPC += o.GRPC
 	addAll(h.GRPCStatus[:], o.GRPCStatus[:])
 	theirs := o.histograms()

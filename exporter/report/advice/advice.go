@@ -42,6 +42,10 @@ const (
 	ChannelPerCall
 	GRPCSticky
 	PingsTooOften
+	TooMuch
+	InadequateSecurity
+	HTTP11Required
+	GoawayErrors
 	ServerCloses
 	ServerDiscards
 	ServerAborts

@@ -617,6 +617,18 @@ var table = [NumHabits]entry{
 			{s.Tomcat, "Tomcat: `maxKeepAliveRequests` of the Connector; the upgrade protocol's overhead limits", ""},
 		}}},
 	},
+	TooMuch: {
+		general: "The server finds that the client does too much (ENHANCE_YOUR_CALM): streams that are opened and reset at once, SETTINGS, empty frames or long header fields. Look what the client cancels, and why; the server's log says what it counted",
+	},
+	InadequateSecurity: {
+		general: "Let both sides offer TLS 1.3, or TLS 1.2 with ECDHE and AES-GCM or ChaCha20-Poly1305: over other suites HTTP/2 may be refused (RFC 9113 §9.2)",
+	},
+	HTTP11Required: {
+		general: "Let this client speak HTTP/1.1 with that server: what it asks for does not work over HTTP/2 there (client certificates by renegotiation, NTLM, Negotiate), and each attempt costs a request",
+	},
+	GoawayErrors: {
+		general: "One side broke HTTP/2's rules in the eyes of the other, or failed: the log of the side that sent the GOAWAY says why. Update both, and look whether a proxy between them changes frames",
+	},
 	StreamLimit: {
 		general: "Raise SETTINGS_MAX_CONCURRENT_STREAMS on the server, or let the client open more connections",
 		by: []rows{

@@ -262,7 +262,10 @@ func serverAborts(v *view) (hit, bool) {
 }
 
 func (v *view) aborts(kind fact.Failure, cause fact.Cause, habit advice.Habit, who string, clients func(*Client) uint64) (hit, bool) {
-	f := &v.t.Failed[kind]
+	f := v.t.Failed[kind]
+	if kind == fact.FailServerAbort {
+		f.N -= min(f.N, v.H2.HTTP11.N) // see http11Required
+	}
 	l := v.left[cause]
 	if !v.manyFailed(f.N) && !v.wastes(l) {
 		return hit{}, false

@@ -2,6 +2,7 @@ package findings
 
 import (
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/software"
 	"github.com/keepscope/keepscope/sniffer"
 )
@@ -170,9 +171,19 @@ type H2 struct {
 	OpenSeconds     float64
 	AtLimitSeconds  float64
 	Limit           uint64
-	TooManyPings    Loss // GOAWAY ENHANCE_YOUR_CALM
+	TooManyPings    Loss         // GOAWAY ENHANCE_YOUR_CALM, where there were PINGs
+	Errors          Loss         // other GOAWAYs with an error, that ended their connections
+	Codes           []GoawayCode // of GOAWAYs with an error, the most frequent first
+	HTTP11          Loss         // streams that were reset with HTTP_1_1_REQUIRED
 	PingInterval    float64
 	AtLimit, Goaway Example
+}
+
+// A GoawayCode says how many GOAWAYs of a side had an error code.
+type GoawayCode struct {
+	Code http.Code
+	By   fact.ClosedBy
+	N    uint64
 }
 
 // A Tunnel is what CONNECT opened to one target.

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/software"
 	"github.com/keepscope/keepscope/exporter/report/advice"
 	"github.com/keepscope/keepscope/sniffer"
@@ -392,6 +393,21 @@ var thresholds = []thresholdCase{
 		"pings", "pings_too_often", Critical,
 		func(s *Server) { s.H2 = H2{TooManyPings: Loss{N: 1, Example: example(6)}, PingInterval: 0.4} },
 		func(*Server) {}, "1 connection was ended by the server for too many pings (GOAWAY ENHANCE_YOUR_CALM), which came every 400 ms",
+	},
+	{
+		"goaways with an error", "goaway_errors", Warning,
+		func(s *Server) {
+			s.H2 = H2{Errors: Loss{N: 3}, Codes: []GoawayCode{{http.InadequateSecurity, fact.ByServer, 2}, {http.ProtocolError, fact.ByClient, 1}}}
+		},
+		func(s *Server) {
+			s.H2 = H2{Errors: Loss{N: 2}, Codes: []GoawayCode{{http.InadequateSecurity, fact.ByServer, 2}}}
+		},
+		"3 connections were ended by GOAWAY with an error: INADEQUATE_SECURITY by the server (2), PROTOCOL_ERROR by the client (1).",
+	},
+	{
+		"HTTP/1.1 required", "http11_required", Warning,
+		func(s *Server) { s.H2.HTTP11 = Loss{N: 3} },
+		func(s *Server) { s.H2.HTTP11 = Loss{N: 2} }, "3 requests were refused over HTTP/2",
 	},
 	{
 		"a channel for a call", "channel_per_call", Warning,

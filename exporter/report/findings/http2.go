@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/exporter/prose"
 	"github.com/keepscope/keepscope/exporter/report/advice"
 )
@@ -11,6 +12,8 @@ import (
 // http2Rules are about HTTP/2 and gRPC.
 var http2Rules = []rule{
 	{"pings_too_often", Critical, onConnections, false, pingsTooOften},
+	{"goaway_errors", Warning, onConnections, false, goawayErrors},
+	{"http11_required", Warning, onConnections, false, http11Required},
 	{"channel_per_call", Warning, onCounted, false, channelPerCall},
 	{"goaway_often", Warning, onCounted, false, goawayOften},
 	{"stream_limit", Warning, onConnections, false, streamLimit},
@@ -36,6 +39,47 @@ func pingsTooOften(v *view) (hit, bool) {
 	}
 	h.summary += "."
 	return h, true
+}
+
+func goawayErrors(v *view) (hit, bool) {
+	e := v.H2.Errors
+	if e.N < MinFailed || len(v.H2.Codes) == 0 {
+		return hit{}, false
+	}
+	h := hit{
+		example: e.Example, loss: v.left[causeGoawayError], takes: takes(causeGoawayError), weighs: e.N,
+		evidence: map[string]float64{"connections_ended": float64(e.N)},
+		habit:    goawayHabits[v.H2.Codes[0].Code],
+		summary:  prose.PluralWere(e.N, "connection") + " ended by GOAWAY with an error: ",
+	}
+	if h.habit == advice.None {
+		h.habit = advice.GoawayErrors
+	}
+	for i, c := range v.H2.Codes {
+		if i > 0 {
+			h.summary += ", "
+		}
+		h.summary += fmt.Sprintf("%s by the %s (%d)", c.Code, c.By, c.N)
+	}
+	h.summary += "."
+	return h, true
+}
+
+// goawayHabits are those of error codes whose cause is known (RFC 9113 §7).
+var goawayHabits = map[http.Code]advice.Habit{
+	http.EnhanceYourCalm: advice.TooMuch, http.InadequateSecurity: advice.InadequateSecurity, http.HTTP11Required: advice.HTTP11Required,
+}
+
+func http11Required(v *view) (hit, bool) {
+	r := v.H2.HTTP11
+	if r.N < MinFailed {
+		return hit{}, false
+	}
+	return hit{
+		example: r.Example, habit: advice.HTTP11Required, failed: r.N,
+		evidence: map[string]float64{"streams_reset": float64(r.N)},
+		summary:  prose.PluralWere(r.N, "request") + " refused over HTTP/2: the server wants HTTP/1.1 for them (HTTP_1_1_REQUIRED).",
+	}, true
 }
 
 func channelPerCall(v *view) (hit, bool) {
