@@ -73,7 +73,7 @@ lint: packages $(TOOLS)/golangci-lint ## golangci-lint, with staticcheck
 # instead. What analyzer does is tested by analyzer/run.
 CONCURRENT = analyzer $(sort $(patsubst %/,%,$(dir $(shell \
 	grep -rlE --include='*.go' --exclude='*_test.go' '^\s*go [a-z]|"sync' sniffer reassembly analyzer exporter))))
-SEQUENTIAL = $(filter-out $(CONCURRENT:%=$(MODULE)/%),$(shell go list ./sniffer/... ./reassembly ./analyzer/... ./exporter/...))
+SEQUENTIAL = $(filter-out $(CONCURRENT:%=$(MODULE)/%) %/privilegestest,$(shell go list ./sniffer/... ./reassembly ./analyzer/... ./exporter/...))
 MODULE = github.com/keepscope/keepscope
 
 .PHONY: unit

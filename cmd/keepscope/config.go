@@ -16,6 +16,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/keepscope/keepscope/sniffer/privileges"
 )
 
 // maxConfig bounds the size of a configuration file.
@@ -272,7 +274,7 @@ func (c *configCheckCmd) Run(ctx context.Context, con console, _ *slog.Logger) e
 		all = append(all, err)
 	} else {
 		r := &into.Run
-		var user *userIDs
+		var user *privileges.User
 		if os.Geteuid() == 0 {
 			user, _ = findUser(r.User) // check says why there is none
 		}

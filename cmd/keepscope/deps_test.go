@@ -24,6 +24,7 @@ func TestDependencies(t *testing.T) {
 		{"sniffer/printable", nil, noCgo},
 		{"sniffer/capfile", []string{"sniffer"}, []string{"runtime/cgo", "net/http", "log/slog"}}, // zstd's package has a logger
 		{"sniffer/pcap", []string{"sniffer"}, pure},
+		{"sniffer/privileges", nil, pure},
 		{"reassembly", []string{"sniffer"}, noCgo},
 		{"analyzer/http", nil, noCgo},
 		{"analyzer/http1", []string{"analyzer/http"}, noCgo},

@@ -15,6 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	toolkit "github.com/prometheus/exporter-toolkit/web"
+
+	"github.com/keepscope/keepscope/sniffer/privileges"
 )
 
 // The limits of the endpoint: what clients can hold for how long.
@@ -46,7 +48,7 @@ type endpointConfig struct {
 	listen    string
 	health    string // address for health checks alone; empty for none
 	webConfig string
-	user      *userIDs // who serves
+	user      *privileges.User // who serves
 	metrics   prometheus.Gatherer
 	page      http.Handler
 	ready     func() error
@@ -60,7 +62,7 @@ func listenEndpoint(cfg endpointConfig, log *slog.Logger) (*endpoint, error) {
 		return nil, err
 	}
 	var web *webConfig
-	if err := cfg.user.do(func() (err error) {
+	if err := cfg.user.Do(func() (err error) {
 		web, err = newWebConfig(cfg.webConfig, log)
 		return err
 	}); err != nil {
@@ -118,12 +120,12 @@ func listenOn(flag, address string, web *webConfig, log *slog.Logger) (*endpoint
 // checkWebConfig says what is wrong with a web configuration file, or with a
 // certificate that it names. They are read again for every connection, so that
 // certificates can be renewed, and hence by the user that serves.
-func checkWebConfig(path string, user *userIDs) error {
+func checkWebConfig(path string, user *privileges.User) error {
 	if path == "" {
 		return nil
 	}
 	validate := func() error { return toolkit.Validate(path) }
-	err := user.do(validate)
+	err := user.Do(validate)
 	switch {
 	case err == nil:
 		return nil

@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/sniffer/privileges/privilegestest"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -228,7 +229,7 @@ func TestEndpointAuth(t *testing.T) {
 		}
 	})
 	t.Run("a key of root's", func(t *testing.T) {
-		_, own, _, user := userDirs(t)
+		_, own, _, user := privilegestest.Dirs(t)
 		certify(t, own)
 		file, key := filepath.Join(own, "web.yml"), filepath.Join(own, "key.pem")
 		if err := errors.Join(os.Chmod(filepath.Join(own, "cert.pem"), 0o644), os.WriteFile(file, []byte("tls_server_config: {cert_file: cert.pem, key_file: key.pem}\n"), 0o644)); err != nil {
@@ -241,7 +242,7 @@ func TestEndpointAuth(t *testing.T) {
 		if code != exitFailed || errs.String() != want {
 			t.Errorf("exit status %d: %s", code, errs.String())
 		}
-		if err := errors.Join(os.Chown(key, 0, user.gid), os.Chmod(key, 0o640)); err != nil {
+		if err := errors.Join(os.Chown(key, 0, user.GID), os.Chmod(key, 0o640)); err != nil {
 			t.Fatal(err)
 		}
 		if err := checkWebConfig(file, user); err != nil {

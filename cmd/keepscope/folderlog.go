@@ -17,6 +17,7 @@ import (
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter/events/columnar"
+	"github.com/keepscope/keepscope/sniffer/privileges"
 )
 
 const (
@@ -40,7 +41,7 @@ type folderLog struct {
 	max     int64 // bytes of a file
 	parquet bool
 	from    columnar.Place
-	user    *userIDs
+	user    *privileges.User
 	again   chan struct{}    // asks to complete the file
 	tick    <-chan time.Time // asks whether it has come of age
 	stop    func()           // of tick
@@ -84,7 +85,7 @@ func (lineRecords) Close() error { return nil }
 
 // openFolderLog starts a log, of which it removes what an earlier one left without
 // a name.
-func openFolderLog(dir string, parquet bool, maximum int64, user *userIDs, log *slog.Logger) (*folderLog, error) {
+func openFolderLog(dir string, parquet bool, maximum int64, user *privileges.User, log *slog.Logger) (*folderLog, error) {
 	l := newFolderLog(dir, parquet, maximum, user, log)
 	if err := l.open(); err != nil {
 		if errors.Is(err, fs.ErrPermission) {
@@ -98,7 +99,7 @@ func openFolderLog(dir string, parquet bool, maximum int64, user *userIDs, log *
 	return l, nil
 }
 
-func newFolderLog(dir string, parquet bool, maximum int64, user *userIDs, log *slog.Logger) *folderLog {
+func newFolderLog(dir string, parquet bool, maximum int64, user *privileges.User, log *slog.Logger) *folderLog {
 	start := time.Now()
 	l := &folderLog{
 		dir: filepath.Clean(dir), parquet: parquet, max: maximum, from: livePlace(), user: user, again: make(chan struct{}, 1),
@@ -199,7 +200,7 @@ func (l *folderLog) open() error {
 		name:   fmt.Sprintf("connections-%s-%08x%s", hourOf(wall).Format("20060102T15"), rand.Uint32(), kind),
 		opened: wall, elapsed: elapsed,
 	}
-	if err := l.user.do(func() (err error) {
+	if err := l.user.Do(func() (err error) {
 		l.removeLeft(node)
 		if err = os.MkdirAll(f.dir, 0o755); err != nil {
 			return err
@@ -263,7 +264,7 @@ func (l *folderLog) complete() {
 		l.failed(err)
 		return
 	}
-	if err := l.user.do(func() error {
+	if err := l.user.Do(func() error {
 		if err := os.Rename(f.path(), filepath.Join(f.dir, f.name)); err != nil {
 			return err
 		}
@@ -295,7 +296,7 @@ func (l *folderLog) giveUp() {
 	f := l.file
 	l.file = nil
 	_ = f.Close() // what it held is counted
-	_ = l.user.do(func() error { return os.Remove(f.path()) })
+	_ = l.user.Do(func() error { return os.Remove(f.path()) })
 }
 
 // failed gives the file up, with what it held; another is tried later.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/keepscope/keepscope/cmd/traffic/lab"
+	"github.com/keepscope/keepscope/sniffer/privileges/privilegestest"
 )
 
 // TestRunReadsKeyLogsThatComeLater has a sidecar that was started as root read a key
@@ -20,7 +21,7 @@ import (
 // The native sidecar of Kubernetes starts before its app, so this is how it goes there.
 func TestRunReadsKeyLogsThatComeLater(t *testing.T) {
 	l := newLab(t, lab.Config{}, "curl")
-	_, own, sticky, user := userDirs(t)
+	_, own, sticky, user := privilegestest.Dirs(t)
 	keys, lines := filepath.Join(own, "keys"), filepath.Join(sticky, "log.ndjson") // apart: a file that is written opens its folder
 	if err := os.Mkdir(keys, 0o755); err != nil {
 		t.Fatal(err)
@@ -32,7 +33,7 @@ func TestRunReadsKeyLogsThatComeLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	if err := log.Chown(user.uid, user.gid); err != nil {
+	if err := log.Chown(user.UID, user.GID); err != nil {
 		t.Fatal(err)
 	}
 	app := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }))

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/keepscope/keepscope/sniffer/privileges"
 )
 
 // The bounds of a lineLog.
@@ -34,7 +36,7 @@ type lineLog struct {
 	out  io.Writer // where path is empty
 	max  int64     // bytes of a file
 	keep int       // rotated files
-	user *userIDs
+	user *privileges.User
 
 	recordQueue
 	again chan struct{} // asks to reopen the file
@@ -49,7 +51,7 @@ type lineLog struct {
 }
 
 // openLog starts a log; path "-" is standard output.
-func openLog(path string, out io.Writer, maximum int64, keep int, user *userIDs, log *slog.Logger) (*lineLog, error) {
+func openLog(path string, out io.Writer, maximum int64, keep int, user *privileges.User, log *slog.Logger) (*lineLog, error) {
 	l := &lineLog{
 		out: out, max: maximum, keep: keep, user: user,
 		recordQueue: newRecordQueue(appendConnectionLine, log), again: make(chan struct{}, 1),
@@ -182,7 +184,7 @@ func (l *lineLog) moved() bool {
 		return true
 	}
 	var named fs.FileInfo
-	if l.user.do(func() (err error) {
+	if l.user.Do(func() (err error) {
 		named, err = os.Stat(l.path)
 		return err
 	}) != nil || !os.SameFile(here, named) {
@@ -231,7 +233,7 @@ func (l *lineLog) begin(path string) (err error) {
 		l.failed(err, 0)
 		return nil
 	case err == nil && l.max < unlimited:
-		if err = l.user.do(l.rotatable); err != nil {
+		if err = l.user.Do(l.rotatable); err != nil {
 			_ = l.file.Close() // nothing was written
 		}
 	}
@@ -251,7 +253,7 @@ var errUnread = errors.New("nobody reads the pipe")
 // pipe's reader.
 func (l *lineLog) open() error {
 	var f *os.File
-	if err := l.user.do(func() (err error) {
+	if err := l.user.Do(func() (err error) {
 		f, err = os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|syscall.O_NONBLOCK, 0o640)
 		if errors.Is(err, syscall.ENXIO) { // fifo(7), or a device that is not there
 			if info, failed := os.Stat(l.path); failed == nil && info.Mode()&fs.ModeNamedPipe != 0 {
@@ -280,7 +282,7 @@ func (l *lineLog) rotate() {
 	if l.file == nil || l.size == 0 || l.max == unlimited {
 		return // it failed, or others have rotated it
 	}
-	if err := l.user.do(l.rename); err != nil {
+	if err := l.user.Do(l.rename); err != nil {
 		l.failed(fmt.Errorf("rotate: %w", err), 0)
 		return
 	}

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/sniffer/privileges"
+	"github.com/keepscope/keepscope/sniffer/privileges/privilegestest"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -376,32 +378,10 @@ func TestLineLogOnFullDisk(t *testing.T) {
 	}
 }
 
-// userDirs returns a directory of root, one of another user, and a sticky one
-// that everybody may write in, as well as that user. It takes root.
-func userDirs(t *testing.T) (root, own, sticky string, user *userIDs) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can become another user")
-	}
-	user = &userIDs{nobody, nobody}
-	base := t.TempDir()
-	root, own, sticky = filepath.Join(base, "root"), filepath.Join(base, "own"), filepath.Join(base, "sticky")
-	for _, dir := range []string{root, own, sticky} {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// The directory above base is made for this user alone.
-	if err := errors.Join(os.Chmod(filepath.Dir(base), 0o755), os.Chown(own, user.uid, user.gid), os.Chmod(sticky, 0o777|os.ModeSticky)); err != nil {
-		t.Fatal(err)
-	}
-	return root, own, sticky, user
-}
-
 // TestLineLogForAnotherUser has root start a log that another user goes on with:
 // it is rotated, or else the start says what is missing.
 func TestLineLogForAnotherUser(t *testing.T) {
-	root, own, sticky, user := userDirs(t)
+	root, own, sticky, user := privilegestest.Dirs(t)
 	for _, path := range []string{root + "/writable", root + "/roots", own + "/roots", sticky + "/roots", sticky + "/rotated.1"} {
 		if err := os.WriteFile(path, nil, 0o640); err != nil {
 			t.Fatal(err)
@@ -412,7 +392,7 @@ func TestLineLogForAnotherUser(t *testing.T) {
 	}
 	tests := []struct {
 		name, path string
-		user       *userIDs
+		user       *privileges.User
 		fails      string // empty where it works
 	}{
 		{"own directory", own + "/log", user, ""},
@@ -423,8 +403,8 @@ func TestLineLogForAnotherUser(t *testing.T) {
 		{"root's file in its own directory", own + "/roots", user, "permission denied"},
 		{"root's file in a sticky directory", sticky + "/roots", user, "permission denied"},
 		{"root's rotated file in a sticky directory", sticky + "/rotated", user, "rename " + sticky + "/rotated.1: permission denied"},
-		{"root without its capabilities", root + "/log", &userIDs{0, 0}, ""},
-		{"another's directory, for root without its capabilities", own + "/other", &userIDs{0, 0}, "open " + own + "/other: permission denied"},
+		{"root without its capabilities", root + "/log", &privileges.User{}, ""},
+		{"another's directory, for root without its capabilities", own + "/other", &privileges.User{}, "open " + own + "/other: permission denied"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -452,7 +432,7 @@ func TestLineLogForAnotherUser(t *testing.T) {
 				t.Errorf("%d lines written of 10, files %v", l.written.Load(), files)
 			}
 			for _, f := range files {
-				if info, err := os.Stat(f); err != nil || owner(info) != uint32(tt.user.uid) {
+				if info, err := os.Stat(f); err != nil || owner(info) != uint32(tt.user.UID) {
 					t.Errorf("%s is not the user's: %v", f, err)
 				}
 			}
@@ -466,7 +446,7 @@ func TestLineLogForAnotherUser(t *testing.T) {
 // TestRunRefusesLog starts the whole program as root with a log that it could
 // not rotate once it is another user.
 func TestRunRefusesLog(t *testing.T) {
-	root, _, _, _ := userDirs(t)
+	root, _, _, _ := privilegestest.Dirs(t)
 	var out, errs bytes.Buffer
 	code := run(t.Context(), []string{"run", "-i", "lo", "--listen=127.0.0.1:0", "--log-connections=" + root + "/log"}, console{out: &out, err: &errs})
 	want := "keepscope: --log-connections: open " + root + "/log: permission denied: user nobody, whom keepscope becomes (--user names another), " +

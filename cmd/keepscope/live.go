@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/pcap"
 	"github.com/keepscope/keepscope/sniffer/printable"
+	"github.com/keepscope/keepscope/sniffer/privileges"
 )
 
 // liveFlags are the flags of the commands that capture.
@@ -26,6 +28,27 @@ type liveFlags struct {
 	BufferSize  size     `default:"64MiB" help:"Memory of the kernel for packets not analysed yet, for each interface."`
 	Promiscuous bool     `help:"Capture also what is not for this host."`
 	User        string   `placeholder:"NAME" help:"User to become once capture has begun, where started as root. By default nobody."`
+}
+
+// findUser returns the user that --user names.
+func findUser(name string) (*privileges.User, error) {
+	user, err := privileges.Find(name)
+	if err != nil {
+		return nil, wrong("user", fmt.Errorf("--user: %w", err))
+	}
+	return user, nil
+}
+
+// becomes returns the user that this process becomes once it captures: nil
+// where it stays the one that started it.
+func becomes(name string) (*privileges.User, error) {
+	switch {
+	case os.Geteuid() == 0:
+		return findUser(name)
+	case name != "":
+		return nil, wrong("user", fmt.Errorf("--user=%s: only root can become another user", name))
+	}
+	return nil, nil
 }
 
 // storyFlags are the flags of the commands that show single connections while they
@@ -51,12 +74,12 @@ func (f *storyFlags) stories(workers int) *stories {
 
 // A liveConfig is what a command says about its capture beside the flags.
 type liveConfig struct {
-	Tunnels      bool        // capture tunnelled traffic, too
-	Workers      int         // of the pipeline that reads
-	ExcludePorts []uint16    // own ports: their TCP traffic is left out
-	Retry        bool        // try lost interfaces again for ever
-	Await        bool        // start without those that are missing yet, and try them, too
-	Confine      confinement // what the process may still do once capture has begun
+	Tunnels      bool                   // capture tunnelled traffic, too
+	Workers      int                    // of the pipeline that reads
+	ExcludePorts []uint16               // own ports: their TCP traffic is left out
+	Retry        bool                   // try lost interfaces again for ever
+	Await        bool                   // start without those that are missing yet, and try them, too
+	Confine      privileges.Confinement // what the process may still do once capture has begun
 	Log          *slog.Logger
 }
 
@@ -101,7 +124,7 @@ func (f *liveFlags) openLive(ctx context.Context, cfg liveConfig) (*live, error)
 	if err != nil {
 		return nil, err
 	}
-	drop, err := cfg.Confine.prepare(f.User)
+	user, err := becomes(f.User) // while the file system is there to look it up
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +137,7 @@ func (f *liveFlags) openLive(ctx context.Context, cfg liveConfig) (*live, error)
 	if err != nil {
 		return nil, err
 	}
+	drop := func() error { return privileges.Drop(user, cfg.Confine) }
 	l := &live{src: src, cfg: cfg, drop: drop, attempts: make([]attempt, len(src.Interfaces()))}
 	for _, name := range src.Interfaces() {
 		l.names = append(l.names, printable.Text(name))

@@ -27,13 +27,6 @@ import (
 var programDir string
 
 func TestMain(m *testing.M) {
-	if os.Getenv(dropsVariable) != "" {
-		if err := dropWhileDo(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
 	takeTestVariables()
 	code := m.Run()
 	if programDir != "" {

@@ -30,6 +30,7 @@ import (
 	"github.com/keepscope/keepscope/exporter/web"
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/pcap"
+	"github.com/keepscope/keepscope/sniffer/privileges"
 )
 
 // runCmd is 'keepscope run'.
@@ -186,7 +187,7 @@ type connectionLog interface {
 }
 
 // openLog starts the log that the flags ask for.
-func (r *runCmd) openLog(con console, user *userIDs, log *slog.Logger) (connectionLog, error) {
+func (r *runCmd) openLog(con console, user *privileges.User, log *slog.Logger) (connectionLog, error) {
 	info, err := os.Stat(r.LogConnections)
 	switch {
 	case strings.HasSuffix(r.LogConnections, "/") || err == nil && info.IsDir():
@@ -435,9 +436,9 @@ func (s *sidecar) captured() report.Capture {
 }
 
 // confine says what running takes of the file system.
-func (s *sidecar) confine() confinement {
+func (s *sidecar) confine() privileges.Confinement {
 	r := s.cmd
-	c := confinement{Read: r.keyFolders()}
+	c := privileges.Confinement{Read: r.keyFolders()}
 	for _, l := range s.logs {
 		if l.folder() != "" {
 			c.Write = append(c.Write, l.folder())

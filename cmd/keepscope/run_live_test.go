@@ -30,6 +30,7 @@ import (
 
 	"github.com/keepscope/keepscope/cmd/traffic/lab"
 	"github.com/keepscope/keepscope/exporter"
+	"github.com/keepscope/keepscope/sniffer/privileges/privilegestest"
 )
 
 // A running is a 'keepscope run' at work in a lab.
@@ -659,7 +660,7 @@ func restart(t *testing.T, l *lab.Lab, p *prom, old *running, page string) {
 // it is nobody, and confined to its files.
 func TestRunRotatesLog(t *testing.T) {
 	l := newLab(t, lab.Config{}, "nginx", "curl")
-	_, own, _, _ := userDirs(t)
+	_, own, _, _ := privilegestest.Dirs(t)
 	nginx, err := l.NewNginx(t.Context(), lab.NginxConfig{Servers: runServers, Files: map[string][]byte{"1k.html": bytes.Repeat([]byte("k"), 1024)}})
 	if err != nil {
 		t.Fatal(err)

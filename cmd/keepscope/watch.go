@@ -20,6 +20,7 @@ import (
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/capfile"
 	"github.com/keepscope/keepscope/sniffer/pcap"
+	"github.com/keepscope/keepscope/sniffer/privileges"
 )
 
 // watchCmd is 'keepscope watch'.
@@ -83,9 +84,9 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 }
 
 // confine says what watching takes of the file system: a terminal, and key logs.
-func (w *watchCmd) confine() confinement {
+func (w *watchCmd) confine() privileges.Confinement {
 	terminal := []string{"/dev/tty", "/etc/localtime", "/usr/share/zoneinfo", "/usr/share/terminfo", "/lib/terminfo", "/etc/terminfo"}
-	return confinement{Read: append(terminal, w.keyFolders()...)}
+	return privileges.Confinement{Read: append(terminal, w.keyFolders()...)}
 }
 
 // capture describes the interfaces for the report.

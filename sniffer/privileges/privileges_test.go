@@ -1,7 +1,8 @@
-package main
+package privileges
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -23,7 +24,7 @@ func TestDo(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	before := threadRights(t)
 	var within string
-	if err := (&userIDs{nobody, nobody}).do(func() error {
+	if err := (&User{Nobody, Nobody}).Do(func() error {
 		within = threadRights(t)
 		return nil
 	}); err != nil {
@@ -39,8 +40,18 @@ func TestDo(t *testing.T) {
 	}
 }
 
-// dropsVariable has a process of its own give up all rights: see TestMain.
+// dropsVariable has a process of its own give up all rights.
 const dropsVariable = "KEEPSCOPE_DROPS"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(dropsVariable) == "" {
+		os.Exit(m.Run())
+	}
+	if err := dropWhileDo(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
 
 // TestDropWhileDo gives all rights up, in a process of its own, while files are
 // used as another user.
@@ -58,7 +69,7 @@ func TestDropWhileDo(t *testing.T) {
 // dropWhileDo is run instead of tests, which could write neither their
 // temporary files nor their coverage once the rights are gone.
 func dropWhileDo() error {
-	drop, err := confinement{}.prepare("")
+	user, err := Find("")
 	if err != nil {
 		return err
 	}
@@ -71,14 +82,14 @@ func dropWhileDo() error {
 		wg.Go(func() {
 			first := sync.OnceFunc(begun.Done)
 			for !dropped.Load() {
-				failed[i] = errors.Join(failed[i], (&userIDs{nobody, nobody}).do(func() error { return nil }))
+				failed[i] = errors.Join(failed[i], (&User{Nobody, Nobody}).Do(func() error { return nil }))
 				first()
 			}
 			first()
 		})
 	}
 	begun.Wait()
-	err = drop()
+	err = Drop(user, Confinement{})
 	dropped.Store(true)
 	wg.Wait()
 	return errors.Join(append(failed, err)...)
