@@ -17,13 +17,13 @@ import (
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter/events/columnar"
+	"github.com/keepscope/keepscope/exporter/wholefile"
 	"github.com/keepscope/keepscope/sniffer/privileges"
 )
 
 const (
 	checkEvery = 10 * time.Second // whether the file has come of age
 	jumpLeast  = time.Minute      // by which a clock that is set shows
-	temporary  = ".tmp"
 )
 
 // A folderLog writes records to files below a folder, dt=DAY/node=NODE/, one for
@@ -222,7 +222,7 @@ func (l *folderLog) open() error {
 }
 
 // path is where the file is until it has its name.
-func (f *recordFile) path() string { return filepath.Join(f.dir, "."+f.name+temporary) }
+func (f *recordFile) path() string { return filepath.Join(f.dir, "."+f.name+wholefile.Temporary) }
 
 // countedFile counts what is written to a file.
 type countedFile struct{ *recordFile }
@@ -237,7 +237,7 @@ func (c countedFile) Write(b []byte) (int, error) {
 // removeLeft removes the files of a node that never got their names, and that no
 // process holds.
 func (l *folderLog) removeLeft(node string) {
-	left, _ := filepath.Glob(filepath.Join(l.dir, "dt=*", node, ".connections-*"+temporary)) // the pattern is right
+	left, _ := filepath.Glob(filepath.Join(l.dir, "dt=*", node, ".connections-*"+wholefile.Temporary)) // the pattern is right
 	for _, path := range left {
 		f, err := os.Open(path)
 		if err != nil {
@@ -268,7 +268,7 @@ func (l *folderLog) complete() {
 		if err := os.Rename(f.path(), filepath.Join(f.dir, f.name)); err != nil {
 			return err
 		}
-		return syncFolder(f.dir)
+		return wholefile.SyncNames(f.dir)
 	}); err != nil {
 		l.failed(err)
 		return
@@ -280,15 +280,6 @@ func (l *folderLog) complete() {
 		l.failing = false
 		l.log.Info("connection log: writing again", "dropped_lines", l.dropped.Load())
 	}
-}
-
-// syncFolder brings a folder's names to the disk.
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // giveUp removes the file.

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/exporter/wholefile"
 )
 
 // A setClock is a clock that tests set.
@@ -57,7 +58,7 @@ func filesBelow(t *testing.T, dir string) map[string]int {
 		}
 		in, _ := filepath.Rel(dir, path)
 		key, _, _ := strings.Cut(in, "T")
-		if strings.HasSuffix(path, temporary) {
+		if strings.HasSuffix(path, wholefile.Temporary) {
 			files[key] = -1
 			return nil
 		}

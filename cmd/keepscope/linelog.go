@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/keepscope/keepscope/exporter/wholefile"
 	"github.com/keepscope/keepscope/sniffer/privileges"
 )
 
@@ -224,7 +225,7 @@ func (l *lineLog) failed(err error, n int) {
 // begin opens the file and tries whether it can be rotated, while somebody is
 // there to read that it can't.
 func (l *lineLog) begin(path string) (err error) {
-	if l.path, err = followLinks(path); err != nil {
+	if l.path, err = wholefile.FollowLinks(path); err != nil {
 		return err
 	}
 	err = l.open()

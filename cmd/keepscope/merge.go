@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -53,11 +54,11 @@ func (m *mergeCmd) Run(ctx context.Context, con console) error {
 	if err != nil {
 		return err
 	}
-	return wholeFile(m.Save, con.out, func(con console) error {
+	return saved(m.Save, con.out, func(to io.Writer) error {
 		if m.Output == "json" {
-			return r.WriteJSON(con.out)
+			return r.WriteJSON(to)
 		}
-		return writeReport(r, con.out, m.Output, m.Findings)
+		return writeReport(r, to, m.Output, m.Findings)
 	})
 }
 

@@ -6,13 +6,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/keepscope/keepscope/exporter"
 	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/exporter/wholefile"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -36,7 +36,7 @@ func newMetricsFile(path string, flags *metricFlags, a *analysis) (*metricsFile,
 	}
 	m := &metricsFile{cfg: flags.config(), analysis: a}
 	var err error
-	if m.path, err = followLinks(path); err != nil {
+	if m.path, err = wholefile.FollowLinks(path); err != nil {
 		return nil, fmt.Errorf("--metrics-file: %w", err)
 	}
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
@@ -72,7 +72,7 @@ func (m *metricsFile) write(p *pipeline, capture report.Capture) error {
 	}
 	p.progress(&capture)
 	m.capture, m.decode, m.pipeline = capture, p.reader.Decoder.Stats().Errors, p
-	put := m.replace
+	put := func() error { return wholefile.Write(m.path, m.print) } // nobody reads half of it
 	if m.direct {
 		put = m.pass
 	}
@@ -89,24 +89,6 @@ func (m *metricsFile) pass() error {
 		return err
 	}
 	return errors.Join(m.print(f), f.Close())
-}
-
-// replace replaces the file at once, so that nobody reads half of it.
-func (m *metricsFile) replace() (err error) {
-	f, err := os.CreateTemp(filepath.Dir(m.path), "."+filepath.Base(m.path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	// node_exporter, which reads such files, is another user.
-	if err := errors.Join(m.print(f), f.Chmod(0o644), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), m.path)
 }
 
 func (m *metricsFile) print(w io.Writer) error {

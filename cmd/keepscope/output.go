@@ -16,6 +16,7 @@ import (
 	"github.com/keepscope/keepscope/exporter/events"
 	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/exporter/wholefile"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -73,6 +74,15 @@ func (f outputFlags) liveOutput(con console, stop func()) *output {
 		o.live = newLiveLines(con.out, stop)
 	}
 	return o
+}
+
+// saved calls write with the file at path, which is there once all is written, or
+// with out where there is no path.
+func saved(path string, out io.Writer, write func(io.Writer) error) error {
+	if path == "" {
+		return write(out)
+	}
+	return wholefile.Write(path, write)
 }
 
 // checkOutput says what is wrong with the flags, where the output goes to w.

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/keepscope/keepscope/exporter/report"
+	"github.com/keepscope/keepscope/exporter/wholefile"
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/capfile"
 	"github.com/keepscope/keepscope/sniffer/pcap"
@@ -42,8 +43,8 @@ type readCmd struct {
 
 // Run reads the files and prints the report.
 func (r *readCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
-	return wholeFile(r.Save, con.out, func(to console) error {
-		con.out = to.out
+	return saved(r.Save, con.out, func(to io.Writer) error {
+		con.out = to
 		return r.print(ctx, con, log)
 	})
 }
@@ -83,7 +84,7 @@ func (r *readCmd) writeRecords(records *output, p *pipeline, capture report.Capt
 	if r.Records == "" {
 		return nil
 	}
-	return wholeFile(r.Records, nil, func(to console) error { return writeRows(to.out, records.sorters, p, capture) })
+	return wholefile.Write(r.Records, func(to io.Writer) error { return writeRows(to, records.sorters, p, capture) })
 }
 
 // listen says how facts are counted, and what hears them beside.

@@ -1,4 +1,4 @@
-package main
+package wholefile
 
 import (
 	"fmt"
@@ -9,11 +9,11 @@ import (
 // maxLinks is how many symbolic links Linux follows, too (path_resolution(7)).
 const maxLinks = 40
 
-// followLinks returns where the symbolic link path leads to, or path where it is
+// FollowLinks returns where the symbolic link path leads to, or path where it is
 // none, or leads to something else than a file. What is there need not exist. It
 // serves those that replace a file by another, for renaming would replace the
 // link.
-func followLinks(path string) (string, error) {
+func FollowLinks(path string) (string, error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return path, nil // a pipe's link in /proc/self/fd, say, is not to be followed by its name
 	}
