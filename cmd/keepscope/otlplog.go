@@ -19,6 +19,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
 	"github.com/keepscope/keepscope/exporter/prose"
+	"github.com/keepscope/keepscope/exporter/recordlog"
 )
 
 const (
@@ -35,17 +36,23 @@ const (
 // in a bounded queue, never the workers; those that the collector does not take in
 // time are dropped and counted. (The SDK's own queue drops, too, and tells nobody.)
 type otlpLog struct {
-	recordQueue
+	*recordlog.Log
 	exporter sdklog.Exporter
 	logger   log.Logger
-
-	// For write's goroutine.
-	batch   []sdklog.Record
-	failing bool
+	batch    []sdklog.Record
 }
 
 // openOTLPLog starts a log that pushes to an endpoint, for a process that serves at listen.
-func openOTLPLog(endpoint, listen string, own *ownTraffic, say *slog.Logger) (*otlpLog, error) {
+func openOTLPLog(endpoint, listen string, own *ownTraffic, say *slog.Logger) (*recordlog.Log, error) {
+	l, err := newOTLPLog(endpoint, listen, own, say)
+	if err != nil {
+		return nil, err
+	}
+	l.Start(l, pushAfter)
+	return l.Log, nil
+}
+
+func newOTLPLog(endpoint, listen string, own *ownTraffic, say *slog.Logger) (*otlpLog, error) {
 	u, err := otlpURL("otlp-logs-endpoint", endpoint, "/v1/logs")
 	if err != nil {
 		return nil, err
@@ -56,54 +63,40 @@ func openOTLPLog(endpoint, listen string, own *ownTraffic, say *slog.Logger) (*o
 	if err != nil {
 		return nil, fmt.Errorf("--otlp-logs-endpoint: %w", err)
 	}
-	l := &otlpLog{recordQueue: newRecordQueue(appendConnectionLine, say), exporter: exporter}
+	l := &otlpLog{
+		Log:      recordlog.New(recordlog.AppendLine, recordlog.Words{Fails: "OTLP events: they are dropped", Again: "OTLP events: pushing again"}, say),
+		exporter: exporter,
+	}
 	v, _, _ := buildVersion()
 	provider := sdklog.NewLoggerProvider(sdklog.WithResource(pushResource(listen)), sdklog.WithProcessor(l),
 		sdklog.WithAllowKeyDuplication()) // there is none, and to look for it takes time
 	l.logger = provider.Logger("github.com/keepscope/keepscope", log.WithInstrumentationVersion(v), log.WithSchemaURL(semconv.SchemaURL))
-	go l.write()
 	return l, nil
 }
 
-// folder implements connectionLog: there is none.
-func (*otlpLog) folder() string { return "" }
+// Reopen implements recordlog.Writer: there is nothing to open anew.
+func (*otlpLog) Reopen() {}
 
-// reopen implements connectionLog: there is nothing to open anew.
-func (*otlpLog) reopen() {}
+// Tick implements recordlog.Writer.
+func (l *otlpLog) Tick() { l.push() }
 
-// write pushes events until the queue is closed.
-func (l *otlpLog) write() {
-	defer close(l.done)
-	tick := time.NewTicker(pushAfter)
-	defer tick.Stop()
-	for open := true; open; {
-		var line []byte
-		select {
-		case line, open = <-l.queue:
-			if open {
-				l.event(line)
-				l.recycle(line)
-			}
-		case <-tick.C:
-			l.push()
-		}
-		if len(l.batch) == maxEvents {
-			l.push()
-		}
-	}
-	l.push()
-}
+// Close implements recordlog.Writer.
+func (l *otlpLog) Close() { l.push() }
 
-// event makes an event of a connection's line and adds it to the batch.
-func (l *otlpLog) event(line []byte) {
+// Write implements recordlog.Writer: it makes an event of a connection's line and adds
+// it to the batch.
+func (l *otlpLog) Write(line []byte) {
 	fields := map[string]any{}
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.UseNumber()
 	if err := d.Decode(&fields); err != nil {
-		l.failed(1, err)
+		l.Wrote(0, 1, err)
 		return
 	}
 	l.logger.Emit(context.Background(), connectionEvent(fields))
+	if len(l.batch) == maxEvents {
+		l.push()
+	}
 }
 
 // Enabled implements sdklog.Processor.
@@ -115,10 +108,10 @@ func (l *otlpLog) OnEmit(_ context.Context, r *sdklog.Record) error {
 	return nil
 }
 
-// ForceFlush implements sdklog.Processor: write flushes.
+// ForceFlush implements sdklog.Processor: Tick pushes.
 func (*otlpLog) ForceFlush(context.Context) error { return nil }
 
-// Shutdown implements sdklog.Processor: close ends it.
+// Shutdown implements sdklog.Processor: Close ends it.
 func (*otlpLog) Shutdown(context.Context) error { return nil }
 
 // push sends the batch.
@@ -133,15 +126,7 @@ func (l *otlpLog) push() {
 	clear(l.batch)
 	l.batch = l.batch[:0]
 	lost := rejected(err, n)
-	l.written.Add(n - lost)
-	if err != nil {
-		l.failed(lost, err)
-		return
-	}
-	if l.failing {
-		l.failing = false
-		l.log.Info("OTLP events: pushing again", "dropped", l.dropped.Load())
-	}
+	l.Wrote(n-lost, lost, err)
 }
 
 // partial is what the exporter says where an endpoint took only a part.
@@ -158,14 +143,6 @@ func rejected(err error, n uint64) uint64 {
 		}
 	}
 	return n
-}
-
-func (l *otlpLog) failed(n uint64, err error) {
-	l.dropped.Add(n)
-	if !l.failing {
-		l.failing = true
-		l.log.Warn("OTLP events: they are dropped", "error", err)
-	}
 }
 
 // conventional are the names of OpenTelemetry's conventions for fields of a line.

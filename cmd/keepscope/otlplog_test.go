@@ -22,6 +22,7 @@ import (
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter/events"
+	"github.com/keepscope/keepscope/exporter/recordlog"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -125,14 +126,14 @@ func push(t *testing.T, s *eventServer, args readCmd) (lines []byte, written, dr
 	}
 	var con, told bytes.Buffer
 	p, _, err := args.analyse(t.Context(), console{out: &con, err: &con}, quiet, listen{reuseIdle: maxReuseIdle, each: []func(int) fact.Observer{
-		func(int) fact.Observer { return l.observer() },
+		func(int) fact.Observer { return l.Observer() },
 		func(int) fact.Observer { return &events.Encoder{W: &told} },
 	}})
 	if err != nil || p == nil {
 		t.Fatal(err)
 	}
-	l.close(t.Context())
-	written, dropped = l.counts()
+	l.Close(t.Context())
+	written, dropped = l.Counts()
 	return told.Bytes(), written, dropped
 }
 
@@ -264,17 +265,17 @@ func TestOTLPQueueIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const offered = maxQueued + 4*maxEvents
-	o := l.observer()
+	const offered = recordlog.MaxQueued + 4*maxEvents
+	o := l.Observer()
 	for i := range offered {
 		o.Connection(&fact.Connection{ID: uint64(i + 1), Start: 1e18, End: 2e18})
 	}
-	if _, dropped := l.counts(); dropped < offered-maxQueued-2*maxEvents {
+	if _, dropped := l.Counts(); dropped < offered-recordlog.MaxQueued-2*maxEvents {
 		t.Errorf("%d dropped of %d", dropped, offered)
 	}
 	close(s.exhausted)
-	l.close(context.Background())
-	if written, dropped := l.counts(); written+dropped != offered || written < maxQueued {
+	l.Close(context.Background())
+	if written, dropped := l.Counts(); written+dropped != offered || written < recordlog.MaxQueued {
 		t.Errorf("%d taken and %d dropped of %d", written, dropped, offered)
 	}
 }
@@ -286,15 +287,15 @@ func BenchmarkOTLPEvent(b *testing.B) {
 		_, _ = io.Copy(io.Discard, req.Body)
 	}))
 	defer taken.Close()
-	l, err := openOTLPLog(taken.URL, "", &ownTraffic{local: func(sniffer.Addr) bool { return false }}, quiet)
+	l, err := newOTLPLog(taken.URL, "", &ownTraffic{local: func(sniffer.Addr) bool { return false }}, quiet)
 	if err != nil {
 		b.Fatal(err)
 	}
 	c := &fact.Connection{ID: 7, ServerName: "shop.example", Start: 1e18, End: 2e18, Requests: 3, Responses: 3, ReuseIdle: []int64{5e8, 6e8}}
-	line := appendConnectionLine(nil, c)
+	line := recordlog.AppendLine(nil, c)
 	b.SetBytes(int64(len(line)))
 	for b.Loop() {
-		l.queue <- append([]byte(nil), line...)
+		l.Write(line)
 	}
-	l.close(b.Context())
+	l.Close()
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter/events"
+	"github.com/keepscope/keepscope/exporter/events/columnar"
 	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/exporter/wholefile"
@@ -114,7 +115,7 @@ func (o *output) listen() listen {
 	return listen{reuseIdle: maxReuseIdle, each: []func(int) fact.Observer{func(int) fact.Observer {
 		s := events.NewSorter(int(o.maxMemory)/o.workers, "")
 		if o.Output == "parquet" {
-			s.Line = connectionRows().Append
+			s.Line = columnar.Connections().Append
 		}
 		s.Open = o.part
 		o.sorters = append(o.sorters, s)

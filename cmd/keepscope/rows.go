@@ -15,11 +15,6 @@ import (
 	"github.com/keepscope/keepscope/exporter/report"
 )
 
-// connectionRows returns how connections become rows of a Parquet file.
-var connectionRows = sync.OnceValue(func() *columnar.Format[fact.Connection] {
-	return columnar.New("connection", events.Connections)
-})
-
 // place says where rows come from, as far as the resource attributes of
 // OpenTelemetry tell, which the manifests set.
 func place() columnar.Place {
@@ -48,7 +43,7 @@ func livePlace() columnar.Place {
 
 func newRows(w io.Writer, from columnar.Place) *columnar.Writer {
 	v, _, _ := buildVersion()
-	return connectionRows().NewWriter(w, from, v)
+	return columnar.Connections().NewWriter(w, from, v)
 }
 
 // keepReport keeps in a run's rows what 'keepscope merge' adds up: nothing where they are
@@ -112,7 +107,7 @@ func (l *liveRows) Connection(c *fact.Connection) {
 	if l.err != nil {
 		return
 	}
-	l.row = connectionRows().Append(l.row[:0], c)
+	l.row = columnar.Connections().Append(l.row[:0], c)
 	if l.err = l.rows.Write(l.row); l.err != nil {
 		l.stop()
 	}

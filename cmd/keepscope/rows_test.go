@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,6 +45,15 @@ func printed(t *testing.T, args ...string) []byte {
 		t.Fatalf("exit status %d: %s", code, errs.String())
 	}
 	return out.Bytes()
+}
+
+func linesOf(t *testing.T, path string) []string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 }
 
 func readRows(t *testing.T, file []byte) []connectionRow {

@@ -25,6 +25,7 @@ import (
 	"github.com/keepscope/keepscope/exporter"
 	"github.com/keepscope/keepscope/exporter/history"
 	"github.com/keepscope/keepscope/exporter/naming"
+	"github.com/keepscope/keepscope/exporter/recordlog"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/exporter/tally"
 	"github.com/keepscope/keepscope/exporter/web"
@@ -168,7 +169,7 @@ type sidecar struct {
 	pipeline *pipeline
 	exporter *exporter.Exporter
 	process  *prometheus.Registry // metrics of the process itself
-	logs     []connectionLog
+	logs     []*recordlog.Log
 	own      ownTraffic
 	live     *live
 	tap      *tap
@@ -177,25 +178,29 @@ type sidecar struct {
 	ended    atomic.Bool
 }
 
-// A connectionLog writes records of connections while packets are captured.
-type connectionLog interface {
-	observer() fact.Observer
-	reopen()
-	counts() (written, dropped uint64)
-	close(context.Context)
-	folder() string // that it writes in; empty for none
-}
-
 // openLog starts the log that the flags ask for.
-func (r *runCmd) openLog(con console, user *privileges.User, log *slog.Logger) (connectionLog, error) {
-	info, err := os.Stat(r.LogConnections)
+func (r *runCmd) openLog(con console, user *privileges.User, log *slog.Logger) (l *recordlog.Log, err error) {
+	info, failed := os.Stat(r.LogConnections)
 	switch {
-	case strings.HasSuffix(r.LogConnections, "/") || err == nil && info.IsDir():
-		return openFolderLog(r.LogConnections, r.LogFormat == "parquet", int64(r.LogMaxSize), user, log)
+	case strings.HasSuffix(r.LogConnections, "/") || failed == nil && info.IsDir():
+		v, _, _ := buildVersion()
+		l, err = recordlog.OpenFolder(recordlog.FolderConfig{
+			Path: r.LogConnections, Parquet: r.LogFormat == "parquet", MaxSize: int64(r.LogMaxSize),
+			From: livePlace(), Version: v, User: user, Log: log,
+		})
 	case r.LogFormat == "parquet":
 		return nil, wrong("connections-format", errors.New("--connections-format=parquet: it takes a folder, as with --log-connections=/var/log/keepscope/"))
+	case r.LogConnections == "-":
+		l, err = recordlog.OpenFile(recordlog.FileConfig{Out: con.out, Log: log})
+	default:
+		l, err = recordlog.OpenFile(recordlog.FileConfig{
+			Path: r.LogConnections, MaxSize: int64(r.LogMaxSize), Keep: r.LogKeep, User: user, Log: log,
+		})
 	}
-	return openLog(r.LogConnections, con.out, int64(r.LogMaxSize), r.LogKeep, user, log)
+	if err != nil {
+		return nil, fmt.Errorf("--log-connections: %w", err)
+	}
+	return l, nil
 }
 
 // Run captures and serves until it is told to stop.
@@ -222,7 +227,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 			return err
 		}
 		s.logs = append(s.logs, lines)
-		last = append(last, lines.close)
+		last = append(last, lines.Close)
 	}
 	if r.OTLPLogsEndpoint != "" {
 		events, err := openOTLPLog(r.OTLPLogsEndpoint, r.Listen, &s.own, log)
@@ -230,7 +235,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 			return err
 		}
 		s.logs = append(s.logs, events)
-		last = append(last, events.close)
+		last = append(last, events.Close)
 	}
 	r.limitMemory()
 	follow := r.followKeys(log)
@@ -293,7 +298,7 @@ func (s *sidecar) reopenAt(ctx context.Context, signals <-chan os.Signal) {
 			return
 		case <-signals:
 			for _, l := range s.logs {
-				l.reopen()
+				l.Reopen()
 			}
 			if s.cmd.LogConnections != "" {
 				s.log.Info("connection log: reopened")
@@ -388,8 +393,8 @@ func (s *sidecar) build() {
 		l.wrap = s.own.leftOut
 	}
 	for _, log := range s.logs {
-		l.reuseIdle = logIdle
-		l.each = append(l.each, func(int) fact.Observer { return log.observer() })
+		l.reuseIdle = recordlog.IdleTimes
+		l.each = append(l.each, func(int) fact.Observer { return log.Observer() })
 	}
 	s.pipeline = s.cmd.analysis.pipeline(l)
 	s.exporter = exporter.New(s.pipeline.tally, cfg)
@@ -400,7 +405,7 @@ func (s *sidecar) stages() exporter.Stages {
 	out := s.tap.stages(len(s.live.Interfaces()))
 	out.Reassembly, out.Limits, out.KeylogLines = s.pipeline.reassembly(), s.pipeline.limits(), s.cmd.keylogLines()
 	for _, l := range s.logs {
-		written, dropped := l.counts()
+		written, dropped := l.Counts()
 		out.LogLines, out.LogDropped = out.LogLines+written, out.LogDropped+dropped
 	}
 	return out
@@ -440,8 +445,8 @@ func (s *sidecar) confine() privileges.Confinement {
 	r := s.cmd
 	c := privileges.Confinement{Read: r.keyFolders()}
 	for _, l := range s.logs {
-		if l.folder() != "" {
-			c.Write = append(c.Write, l.folder())
+		if l.Folder != "" {
+			c.Write = append(c.Write, l.Folder)
 		}
 	}
 	if r.WebConfigFile != "" {

@@ -1,13 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"os"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/keepscope/keepscope/sniffer/privileges/privilegestest"
 )
+
+var quiet = slog.New(slog.DiscardHandler)
 
 func TestLingering(t *testing.T) {
 	tests := []struct {
@@ -46,5 +52,18 @@ func TestLingering(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestRunRefusesLog starts the whole program as root with a log that it could
+// not rotate once it is another user.
+func TestRunRefusesLog(t *testing.T) {
+	root, _, _, _ := privilegestest.Dirs(t)
+	var out, errs bytes.Buffer
+	code := run(t.Context(), []string{"run", "-i", "lo", "--listen=127.0.0.1:0", "--log-connections=" + root + "/log"}, console{out: &out, err: &errs})
+	want := "keepscope: --log-connections: open " + root + "/log: permission denied: user nobody, whom keepscope becomes (--user names another), " +
+		"must be allowed to write, make and rename the log's files in " + root + "\n"
+	if code != exitFailed || errs.String() != want {
+		t.Errorf("exit status %d: %s", code, errs.String())
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package recordlog
 
 import (
 	"bufio"
@@ -15,7 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter/events/columnar"
 	"github.com/keepscope/keepscope/exporter/wholefile"
 	"github.com/keepscope/keepscope/sniffer/privileges"
@@ -25,6 +24,17 @@ const (
 	checkEvery = 10 * time.Second // whether the file has come of age
 	jumpLeast  = time.Minute      // by which a clock that is set shows
 )
+
+// A FolderConfig says where files of records go.
+type FolderConfig struct {
+	Path    string
+	Parquet bool             // rows of Parquet files, not lines of NDJSON
+	MaxSize int64            // bytes of a file
+	From    columnar.Place   // where records come from
+	Version string           // of the program that writes rows
+	User    *privileges.User // whose the files are
+	Log     *slog.Logger
+}
 
 // A folderLog writes records to files below a folder, dt=DAY/node=NODE/, one for
 // each hour of writing and each size. A file gets its name once it is whole and on
@@ -36,21 +46,17 @@ const (
 // full, the folder gone) is given up, its records are counted as dropped, and
 // another one is tried a second later.
 type folderLog struct {
-	recordQueue
+	*Log
 	dir     string
 	max     int64 // bytes of a file
 	parquet bool
 	from    columnar.Place
+	version string // of this program
 	user    *privileges.User
-	again   chan struct{}    // asks to complete the file
-	tick    <-chan time.Time // asks whether it has come of age
-	stop    func()           // of tick
 	now     func() (wall time.Time, elapsed time.Duration)
 
-	// For write's goroutine.
-	file    *recordFile // nil without
-	retry   time.Duration
-	failing bool
+	file  *recordFile // nil without
+	retry time.Duration
 }
 
 // A recordFile is one that has no name yet.
@@ -83,76 +89,53 @@ func (l lineRecords) Write(line []byte) error {
 // Close implements recordWriter.
 func (lineRecords) Close() error { return nil }
 
-// openFolderLog starts a log, of which it removes what an earlier one left without
-// a name.
-func openFolderLog(dir string, parquet bool, maximum int64, user *privileges.User, log *slog.Logger) (*folderLog, error) {
-	l := newFolderLog(dir, parquet, maximum, user, log)
+// OpenFolder starts a log, of which it removes what an earlier one left without a
+// name.
+func OpenFolder(c FolderConfig) (*Log, error) {
+	l := newFolderLog(c)
 	if err := l.open(); err != nil {
 		if errors.Is(err, fs.ErrPermission) {
-			err = fmt.Errorf("%w: %v must be allowed to make folders and files in %s", err, user, l.dir)
+			err = fmt.Errorf("%w: %v must be allowed to make folders and files in %s", err, l.user, l.dir)
 		}
-		return nil, fmt.Errorf("--log-connections: %w", err)
+		return nil, err
 	}
-	ticker := time.NewTicker(checkEvery)
-	l.tick, l.stop = ticker.C, ticker.Stop
-	go l.write()
-	return l, nil
+	l.Start(l, checkEvery)
+	return l.Log, nil
 }
 
-func newFolderLog(dir string, parquet bool, maximum int64, user *privileges.User, log *slog.Logger) *folderLog {
+func newFolderLog(c FolderConfig) *folderLog {
 	start := time.Now()
+	appendTo := AppendLine
+	if c.Parquet {
+		appendTo = columnar.Connections().Append
+	}
 	l := &folderLog{
-		dir: filepath.Clean(dir), parquet: parquet, max: maximum, from: livePlace(), user: user, again: make(chan struct{}, 1),
+		Log: New(appendTo, Words{Fails: "connection log: records are dropped", Again: "connection log: writing again"}, c.Log),
+		dir: filepath.Clean(c.Path), max: c.MaxSize, parquet: c.Parquet, from: c.From, version: c.Version, user: c.User,
 		now: func() (time.Time, time.Duration) { return time.Now(), time.Since(start) },
 	}
-	appendTo := appendConnectionLine
-	if parquet {
-		appendTo = func(b []byte, c *fact.Connection) []byte { return connectionRows().Append(b, c) }
-	}
-	l.recordQueue = newRecordQueue(appendTo, log)
+	l.Folder = l.dir
 	return l
 }
 
-func (l *folderLog) folder() string { return l.dir }
+// Reopen implements Writer.
+func (l *folderLog) Reopen() { l.complete() }
 
-// reopen asks to complete the file.
-func (l *folderLog) reopen() {
-	select {
-	case l.again <- struct{}{}:
-	default: // it was asked already
-	}
-}
+// Tick implements Writer.
+func (l *folderLog) Tick() { l.rotate() }
 
-// write takes records to files until the queue is closed.
-func (l *folderLog) write() {
-	defer close(l.done)
-	defer l.stop()
-	for open := true; open; {
-		var b []byte
-		select {
-		case b, open = <-l.queue:
-			if open {
-				l.record(b)
-				l.recycle(b)
-			}
-		case <-l.again:
-			l.complete()
-		case <-l.tick:
-			l.rotate()
-		}
-	}
-	l.complete()
-}
+// Close implements Writer.
+func (l *folderLog) Close() { l.complete() }
 
-// record writes a record.
-func (l *folderLog) record(b []byte) {
+// Write implements Writer.
+func (l *folderLog) Write(record []byte) {
 	l.rotate()
 	if l.file == nil && !l.reopened() {
 		l.dropped.Add(1)
 		return
 	}
 	l.file.records++
-	if err := l.file.rows.Write(b); err != nil {
+	if err := l.file.rows.Write(record); err != nil {
 		l.failed(err)
 	}
 }
@@ -168,7 +151,7 @@ func (l *folderLog) rotate() {
 		return
 	}
 	if jump := wall.Round(0).Sub(f.opened.Round(0)) - (elapsed - f.elapsed); jump.Abs() >= jumpLeast {
-		l.log.Warn("connection log: the clock was set, and files are named by it", "seconds", jump.Seconds())
+		l.say.Warn("connection log: the clock was set, and files are named by it", "seconds", jump.Seconds())
 	}
 	l.complete()
 }
@@ -215,7 +198,7 @@ func (l *folderLog) open() error {
 	f.out = bufio.NewWriterSize(countedFile{f}, 64<<10)
 	f.rows = lineRecords{f.out}
 	if l.parquet {
-		f.rows = newRows(f.out, l.from)
+		f.rows = columnar.Connections().NewWriter(f.out, l.from, l.version)
 	}
 	l.file = f
 	return nil
@@ -275,11 +258,7 @@ func (l *folderLog) complete() {
 	}
 	_ = f.Close() // everything is on the disk
 	l.file = nil
-	l.written.Add(f.records)
-	if l.failing {
-		l.failing = false
-		l.log.Info("connection log: writing again", "dropped_lines", l.dropped.Load())
-	}
+	l.Wrote(f.records, 0, nil)
 }
 
 // giveUp removes the file.
@@ -292,14 +271,12 @@ func (l *folderLog) giveUp() {
 
 // failed gives the file up, with what it held; another is tried later.
 func (l *folderLog) failed(err error) {
+	lost := uint64(0)
 	if l.file != nil {
-		l.dropped.Add(l.file.records)
+		lost = l.file.records
 		l.giveUp()
 	}
-	if !l.failing {
-		l.failing = true
-		l.log.Warn("connection log: records are dropped", "error", err)
-	}
+	l.Wrote(0, lost, err)
 	_, elapsed := l.now()
 	l.retry = elapsed + reopenWait
 }

@@ -1,4 +1,4 @@
-package main
+package recordlog
 
 import (
 	"errors"
@@ -16,128 +16,107 @@ import (
 	"github.com/keepscope/keepscope/sniffer/privileges"
 )
 
-// The bounds of a lineLog.
+// The bounds of a file.
 const (
 	maxUnsent  = 64 << 10    // bytes that are written at once
-	logIdle    = 64          // idle times in a line
 	reopenWait = time.Second // before the file is tried again
 )
 
-// A lineLog writes a line for each connection to a file that is rotated by
-// size, or to standard output. It never keeps a worker waiting: lines for which
-// the disk is too slow, or which it doesn't take, are dropped and counted.
-// A file that others rename, remove or cut short is seen before each write, and
-// made anew; reopen does so at once.
-//
-// All that it does with files it does as the user that the process becomes once
-// it captures, from the first: the files are that user's, and what it may not do
-// (rotating takes write access to the directory) fails at the start.
-type lineLog struct {
+// A FileConfig says where lines go.
+type FileConfig struct {
+	Path    string           // empty for Out
+	Out     io.Writer        // which is not rotated
+	MaxSize int64            // bytes of a file
+	Keep    int              // rotated files, as PATH.1 and so on
+	User    *privileges.User // whose the files are
+	Log     *slog.Logger
+}
+
+// A fileLog writes a line for each connection to a file that is rotated by size, or
+// to a stream. A file that others rename, remove or cut short is seen before each
+// write, and made anew; Reopen does so at once.
+type fileLog struct {
+	*Log
 	path string    // where symbolic links lead to; empty for out
 	out  io.Writer // where path is empty
 	max  int64     // bytes of a file
 	keep int       // rotated files
 	user *privileges.User
 
-	recordQueue
-	again chan struct{} // asks to reopen the file
-
-	// For write's goroutine.
 	file    *os.File
 	size    int64 // of the file
 	retry   time.Time
 	unsent  []byte // whole lines
 	pending uint64 // how many
-	failing bool
 }
 
-// openLog starts a log; path "-" is standard output.
-func openLog(path string, out io.Writer, maximum int64, keep int, user *privileges.User, log *slog.Logger) (*lineLog, error) {
-	l := &lineLog{
-		out: out, max: maximum, keep: keep, user: user,
-		recordQueue: newRecordQueue(appendConnectionLine, log), again: make(chan struct{}, 1),
+// OpenFile starts a log that is lines of NDJSON. Rotating takes the right to write in
+// the file's directory: without it there is an error.
+func OpenFile(c FileConfig) (*Log, error) {
+	l := &fileLog{
+		Log: New(AppendLine, Words{Fails: "connection log: lines are dropped", Again: "connection log: writing again"}, c.Log),
+		out: c.Out, max: c.MaxSize, keep: c.Keep, user: c.User,
 	}
-	if path != "-" {
-		if err := l.begin(path); err != nil {
-			return nil, fmt.Errorf("--log-connections: %w", err)
+	if c.Path != "" {
+		if err := l.begin(c.Path); err != nil {
+			return nil, err
 		}
+		l.Folder = filepath.Dir(l.path)
 	}
-	go l.write()
-	return l, nil
+	l.Start(l, 0)
+	return l.Log, nil
 }
 
-// folder is where the log's files are.
-func (l *lineLog) folder() string {
-	if l.path == "" {
-		return ""
+// Write implements Writer: lines are written once no other waits, or there are many.
+func (l *fileLog) Write(line []byte) {
+	if len(l.unsent)+len(line) > maxUnsent {
+		l.flush()
 	}
-	return filepath.Dir(l.path)
-}
-
-// reopen asks to open the file anew, as who has renamed it wants it.
-func (l *lineLog) reopen() {
-	select {
-	case l.again <- struct{}{}:
-	default: // it was asked already
+	if size := l.size + int64(len(l.unsent)); l.path != "" && size > 0 && size+int64(len(line)) > l.max {
+		l.rotate()
+	}
+	l.unsent = append(l.unsent, line...)
+	if l.pending++; len(l.queue) == 0 {
+		l.flush()
 	}
 }
 
-// write takes lines to the file until the queue is closed.
-func (l *lineLog) write() {
-	defer close(l.done)
-	for open := true; open; {
-		var b []byte
-		select {
-		case b, open = <-l.queue:
-			if open {
-				l.line(b)
-			}
-		case <-l.again:
-			l.flush()
-			l.letGo()
-			if l.path != "" {
-				l.writable()
-			}
-		}
-		l.recycle(b)
-		if len(l.queue) == 0 {
-			l.flush()
-		}
-	}
+// Reopen implements Writer.
+func (l *fileLog) Reopen() {
+	l.flush()
 	l.letGo()
+	if l.path != "" {
+		l.writable()
+	}
 }
+
+// Tick implements Writer.
+func (*fileLog) Tick() {}
+
+// Close implements Writer.
+func (l *fileLog) Close() { l.letGo() }
 
 // letGo closes the file, if it is open, to open it anew.
-func (l *lineLog) letGo() {
+func (l *fileLog) letGo() {
 	if l.file == nil {
 		return
 	}
 	if err := l.file.Close(); err != nil {
-		l.log.Warn("connection log", "error", err)
+		l.say.Warn("connection log", "error", err)
 	}
 	l.file = nil
 }
 
-func (l *lineLog) line(b []byte) {
-	if len(l.unsent)+len(b) > maxUnsent {
-		l.flush()
-	}
-	if size := l.size + int64(len(l.unsent)); l.path != "" && size > 0 && size+int64(len(b)) > l.max {
-		l.rotate()
-	}
-	l.unsent = append(l.unsent, b...)
-	l.pending++
-}
-
 // flush writes what waits.
-func (l *lineLog) flush() {
+func (l *fileLog) flush() {
 	if l.pending == 0 {
 		return
 	}
 	to := l.out
 	if l.path != "" {
 		if !l.writable() {
-			l.drop()
+			l.dropped.Add(l.pending) // why is said
+			l.unsent, l.pending = l.unsent[:0], 0
 			return
 		}
 		to = l.file
@@ -147,17 +126,13 @@ func (l *lineLog) flush() {
 		return
 	}
 	l.size += int64(len(l.unsent))
-	l.written.Add(l.pending)
+	l.Wrote(l.pending, 0, nil)
 	l.unsent, l.pending = l.unsent[:0], 0
-	if l.failing {
-		l.failing = false
-		l.log.Info("connection log: writing again", "dropped_lines", l.dropped.Load())
-	}
 }
 
 // writable sees to it that the file is open, and is still the one that has its
 // name.
-func (l *lineLog) writable() bool {
+func (l *fileLog) writable() bool {
 	if l.file != nil && l.moved() {
 		l.letGo()
 	}
@@ -176,7 +151,7 @@ func (l *lineLog) writable() bool {
 
 // moved says whether the open file has lost its name to another, or to none. One
 // that was cut short goes on where it ends.
-func (l *lineLog) moved() bool {
+func (l *fileLog) moved() bool {
 	if l.max == unlimited {
 		return false
 	}
@@ -195,20 +170,11 @@ func (l *lineLog) moved() bool {
 	return false
 }
 
-// drop gives up what waits.
-func (l *lineLog) drop() {
-	l.dropped.Add(l.pending)
-	l.unsent, l.pending = l.unsent[:0], 0
-}
-
 // failed gives up what waits, of which n bytes were written; the file is tried
 // again later.
-func (l *lineLog) failed(err error, n int) {
-	l.drop()
-	if !l.failing {
-		l.failing = true
-		l.log.Warn("connection log: lines are dropped", "error", err)
-	}
+func (l *fileLog) failed(err error, n int) {
+	l.Wrote(0, l.pending, err)
+	l.unsent, l.pending = l.unsent[:0], 0
 	if l.path == "" {
 		return
 	}
@@ -224,7 +190,7 @@ func (l *lineLog) failed(err error, n int) {
 
 // begin opens the file and tries whether it can be rotated, while somebody is
 // there to read that it can't.
-func (l *lineLog) begin(path string) (err error) {
+func (l *fileLog) begin(path string) (err error) {
 	if l.path, err = wholefile.FollowLinks(path); err != nil {
 		return err
 	}
@@ -252,7 +218,7 @@ var errUnread = errors.New("nobody reads the pipe")
 
 // open opens the file, at whose end further lines go. It does not wait for a
 // pipe's reader.
-func (l *lineLog) open() error {
+func (l *fileLog) open() error {
 	var f *os.File
 	if err := l.user.Do(func() (err error) {
 		f, err = os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|syscall.O_NONBLOCK, 0o640)
@@ -278,7 +244,7 @@ func (l *lineLog) open() error {
 }
 
 // rotate renames FILE to FILE.1, FILE.1 to FILE.2 and so on, and begins anew.
-func (l *lineLog) rotate() {
+func (l *fileLog) rotate() {
 	l.flush()
 	if l.file == nil || l.size == 0 || l.max == unlimited {
 		return // it failed, or others have rotated it
@@ -293,7 +259,7 @@ func (l *lineLog) rotate() {
 	}
 }
 
-func (l *lineLog) rename() error {
+func (l *fileLog) rename() error {
 	if l.keep == 0 {
 		return os.Remove(l.path)
 	}
@@ -308,7 +274,7 @@ func (l *lineLog) rename() error {
 
 // rotatable says why rename would fail, without renaming: the directory must
 // take new names, and, where it is sticky as /tmp is, the files be one's own.
-func (l *lineLog) rotatable() error {
+func (l *fileLog) rotatable() error {
 	dir := filepath.Dir(l.path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(l.path)+".*")
 	if err != nil {

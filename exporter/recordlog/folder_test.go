@@ -1,4 +1,4 @@
-package main
+package recordlog
 
 import (
 	"bytes"
@@ -15,8 +15,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/parquet-go/parquet-go"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/exporter/events/columnar"
 	"github.com/keepscope/keepscope/exporter/wholefile"
 )
 
@@ -30,12 +32,15 @@ func (c *setClock) now() (time.Time, time.Duration) { return c.wall, c.elapsed }
 
 func (c *setClock) pass(d time.Duration) { c.wall, c.elapsed = c.wall.Add(d), c.elapsed+d }
 
+var node = columnar.Place{Node: "n/1"}
+
 // folderLogAt returns a log that nobody writes but the test, by record.
 func folderLogAt(t *testing.T, dir string, maximum int64) (*folderLog, *setClock, *bytes.Buffer) {
 	t.Helper()
-	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "k8s.node.name=n/1")
 	var said bytes.Buffer
-	l := newFolderLog(dir, true, maximum, nil, slog.New(slog.NewTextHandler(&said, nil)))
+	l := newFolderLog(FolderConfig{
+		Path: dir, Parquet: true, MaxSize: maximum, From: node, Log: slog.New(slog.NewTextHandler(&said, nil)),
+	})
 	clock := &setClock{wall: time.Date(2026, 11, 22, 23, 59, 30, 0, time.UTC)}
 	l.now = clock.now
 	return l, clock, &said
@@ -43,7 +48,7 @@ func folderLogAt(t *testing.T, dir string, maximum int64) (*folderLog, *setClock
 
 func (l *folderLog) add(n int) {
 	for i := range n {
-		l.record(l.appendTo(nil, &fact.Connection{ID: uint64(i + 1), Requests: uint32(i), HandshakeTime: -1, CloseIdle: -1}))
+		l.Write(l.appendTo(nil, &fact.Connection{ID: uint64(i + 1), Requests: uint32(i), HandshakeTime: -1, CloseIdle: -1}))
 	}
 }
 
@@ -64,7 +69,11 @@ func filesBelow(t *testing.T, dir string) map[string]int {
 		}
 		text, err := os.ReadFile(path)
 		if err == nil {
-			files[key+in[len(key):len(key)+3]] += len(readRows(t, text))
+			rows, failed := parquet.OpenFile(bytes.NewReader(text), int64(len(text)))
+			if failed != nil {
+				return failed
+			}
+			files[key+in[len(key):len(key)+3]] += int(rows.NumRows())
 		}
 		return err
 	}); err != nil {
@@ -73,7 +82,7 @@ func filesBelow(t *testing.T, dir string) map[string]int {
 	return files
 }
 
-func TestFolderLogByHour(t *testing.T) {
+func TestFolderByHour(t *testing.T) {
 	dir := t.TempDir()
 	l, clock, said := folderLogAt(t, dir, 1<<30)
 	l.add(2)
@@ -94,7 +103,7 @@ func TestFolderLogByHour(t *testing.T) {
 	if diff := cmp.Diff(want, filesBelow(t, dir)); diff != "" {
 		t.Error(diff)
 	}
-	if written, dropped := l.counts(); written != 6 || dropped != 0 {
+	if written, dropped := l.Counts(); written != 6 || dropped != 0 {
 		t.Errorf("%d written, %d dropped", written, dropped)
 	}
 	if n := strings.Count(said.String(), "the clock was set"); n != 1 {
@@ -102,11 +111,11 @@ func TestFolderLogByHour(t *testing.T) {
 	}
 }
 
-func TestFolderLogBySize(t *testing.T) {
+func TestFolderBySize(t *testing.T) {
 	dir := t.TempDir()
 	l, _, _ := folderLogAt(t, dir, 1)
 	l.parquet = false
-	l.appendTo = appendConnectionLine
+	l.appendTo = AppendLine
 	l.add(400)
 	l.complete()
 	files, err := filepath.Glob(filepath.Join(dir, "*", "*", "connections-*.ndjson"))
@@ -124,7 +133,7 @@ func TestFolderLogBySize(t *testing.T) {
 
 // The folder goes, and is made anew; a disk that is full takes records again once
 // there is room. What was lost is counted, and said once.
-func TestFolderLogGoesOn(t *testing.T) {
+func TestFolderGoesOn(t *testing.T) {
 	t.Run("folder removed", func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "log")
 		l, clock, said := folderLogAt(t, dir, 1<<30)
@@ -162,7 +171,7 @@ func TestFolderLogGoesOn(t *testing.T) {
 
 func checkGoesOn(t *testing.T, l *folderLog, said *bytes.Buffer, dir string, written, dropped uint64) {
 	t.Helper()
-	if w, d := l.counts(); w != written || d != dropped {
+	if w, d := l.Counts(); w != written || d != dropped {
 		t.Errorf("%d written and %d dropped, want %d and %d", w, d, written, dropped)
 	}
 	rows := 0
@@ -182,25 +191,25 @@ const folderLogChild = "KEEPSCOPE_TEST_FOLDER_LOG"
 
 // Whenever the process is killed, files are whole; what it left is removed by the
 // next one, and what another process writes is not.
-func TestFolderLogKilled(t *testing.T) {
+func TestFolderKilled(t *testing.T) {
 	if dir := os.Getenv(folderLogChild); dir != "" {
-		l, err := openFolderLog(dir, true, 1, nil, quiet)
+		l, err := OpenFolder(FolderConfig{Path: dir, Parquet: true, MaxSize: 1, From: node, Log: quiet})
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := l.observer()
+		o := l.Observer()
 		_, _ = os.Stdout.WriteString("\n")
 		for i := uint64(1); ; i++ {
 			o.Connection(&fact.Connection{ID: i, HandshakeTime: -1, CloseIdle: -1})
-			l.reopen()
+			l.Reopen()
 		}
 	}
-	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "k8s.node.name=n1")
 	dir := t.TempDir()
-	held, err := openFolderLog(dir, true, 1<<30, nil, quiet)
-	if err != nil {
+	held := newFolderLog(FolderConfig{Path: dir, Parquet: true, MaxSize: 1 << 30, From: node, Log: quiet})
+	if err := held.open(); err != nil {
 		t.Fatal(err)
 	}
+	held.Start(held, 0)
 	for range 5 {
 		killAWriter(t, dir)
 	}
@@ -209,7 +218,7 @@ func TestFolderLogKilled(t *testing.T) {
 			t.Errorf("%s has no row", name)
 		}
 	}
-	last := newFolderLog(dir, true, 1, nil, quiet)
+	last := newFolderLog(FolderConfig{Path: dir, Parquet: true, MaxSize: 1, From: node, Log: quiet})
 	if err := last.open(); err != nil {
 		t.Fatal(err)
 	}
@@ -218,12 +227,12 @@ func TestFolderLogKilled(t *testing.T) {
 	if len(left) != 1 || left[0] != held.file.path() {
 		t.Errorf("it left %v, want %s", left, held.file.path())
 	}
-	held.close(context.Background())
+	held.Log.Close(context.Background())
 }
 
 func killAWriter(t *testing.T, dir string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFolderLogKilled$")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFolderKilled$")
 	cmd.Env = append(os.Environ(), folderLogChild+"="+dir)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

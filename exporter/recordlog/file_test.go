@@ -1,4 +1,4 @@
-package main
+package recordlog
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -23,17 +24,17 @@ import (
 var quiet = slog.New(slog.DiscardHandler)
 
 // logLines writes n lines and returns the log after its end.
-func logLines(t *testing.T, path string, out io.Writer, maximum int64, keep, n int) *lineLog {
+func logLines(t *testing.T, path string, maximum int64, keep, n int) *Log {
 	t.Helper()
-	l, err := openLog(path, out, maximum, keep, nil, quiet)
+	l, err := OpenFile(FileConfig{Path: path, MaxSize: maximum, Keep: keep, Log: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := l.observer()
+	o := l.Observer()
 	for i := range n {
 		o.Connection(&fact.Connection{Requests: uint32(i), HandshakeTime: -1, CloseIdle: -1})
 	}
-	l.close(context.Background())
+	l.Close(context.Background())
 	return l
 }
 
@@ -46,14 +47,29 @@ func linesOf(t *testing.T, path string) []string {
 	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 }
 
-func TestLineLogRotates(t *testing.T) {
+// eventually waits until f returns nil.
+func eventually(t *testing.T, f func() error) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+func TestFileRotates(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log.ndjson")
 	size := int64(len(linesOf(t, func() string {
 		one := filepath.Join(t.TempDir(), "one")
-		logLines(t, one, nil, 1<<20, 1, 1)
+		logLines(t, one, 1<<20, 1, 1)
 		return one
 	}())[0]) + 1)
-	l := logLines(t, path, nil, 10*size, 2, 45)
+	l := logLines(t, path, 10*size, 2, 45)
 	if l.written.Load() != 45 || l.dropped.Load() != 0 {
 		t.Errorf("%d lines written, %d dropped", l.written.Load(), l.dropped.Load())
 	}
@@ -75,15 +91,15 @@ func TestLineLogRotates(t *testing.T) {
 	if kept >= 45 || kept < 21 {
 		t.Errorf("%d lines kept", kept)
 	}
-	logLines(t, path, nil, 1<<20, 2, 1) // a restart goes on in the same file
+	logLines(t, path, 1<<20, 2, 1) // a restart goes on in the same file
 	if newest := linesOf(t, path); len(newest) < 2 {
 		t.Error("a restart began the file anew")
 	}
 }
 
-func TestLineLogKeepsNone(t *testing.T) {
+func TestFileKeepsNone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log.ndjson")
-	logLines(t, path, nil, 2000, 0, 50)
+	logLines(t, path, 2000, 0, 50)
 	if files, _ := filepath.Glob(path + "*"); len(files) != 1 {
 		t.Errorf("files %v", files)
 	}
@@ -103,27 +119,27 @@ func (s *stuck) Write(b []byte) (int, error) {
 	return s.Buffer.Write(b)
 }
 
-// TestLineLogNeverWaits has a disk that hangs: workers go on, and what is lost
+// TestFileNeverWaits has a disk that hangs: workers go on, and what is lost
 // is counted.
-func TestLineLogNeverWaits(t *testing.T) {
+func TestFileNeverWaits(t *testing.T) {
 	w := &stuck{release: make(chan struct{}), entered: make(chan struct{})}
-	l, err := openLog("-", w, 1, 1, nil, quiet)
+	l, err := OpenFile(FileConfig{Out: w, Log: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := l.observer()
+	o := l.Observer()
 	c := &fact.Connection{HandshakeTime: -1, CloseIdle: -1}
 	o.Connection(c)
 	<-w.entered
-	const more = 3 * maxQueued
+	const more = 3 * MaxQueued
 	for range more {
 		o.Connection(c)
 	}
-	if n := l.dropped.Load(); n < more-maxQueued || n >= more {
-		t.Errorf("%d of %d lines dropped, with room for %d", n, more, maxQueued)
+	if n := l.dropped.Load(); n < more-MaxQueued || n >= more {
+		t.Errorf("%d of %d lines dropped, with room for %d", n, more, MaxQueued)
 	}
 	close(w.release)
-	l.close(context.Background())
+	l.Close(context.Background())
 	if n := uint64(bytes.Count(w.Bytes(), []byte("\n"))); n != l.written.Load() || n+l.dropped.Load() != more+1 {
 		t.Errorf("%d lines in the file, %d counted as written, %d as dropped", n, l.written.Load(), l.dropped.Load())
 	}
@@ -143,22 +159,22 @@ func (f *full) Write(b []byte) (int, error) {
 	return f.Buffer.Write(b)
 }
 
-func TestLineLogSurvivesErrors(t *testing.T) {
+func TestFileSurvivesErrors(t *testing.T) {
 	var said bytes.Buffer
 	w := &full{fails: 1}
-	l, err := openLog("-", w, 1, 1, nil, slog.New(slog.NewTextHandler(&said, nil)))
+	l, err := OpenFile(FileConfig{Out: w, Log: slog.New(slog.NewTextHandler(&said, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := l.observer()
+	o := l.Observer()
 	const n = 5000 // more than one buffer
 	for i := range n {
-		for len(l.queue) > maxQueued/2 {
+		for len(l.queue) > MaxQueued/2 {
 			<-l.free
 		}
 		o.Connection(&fact.Connection{Requests: uint32(i), HandshakeTime: -1, CloseIdle: -1})
 	}
-	l.close(context.Background())
+	l.Close(context.Background())
 	if l.dropped.Load() == 0 || l.written.Load() == 0 || l.dropped.Load()+l.written.Load() != n {
 		t.Errorf("%d dropped and %d written of %d", l.dropped.Load(), l.written.Load(), n)
 	}
@@ -172,21 +188,21 @@ func TestLineLogSurvivesErrors(t *testing.T) {
 	}
 }
 
-func TestLineLogPathFails(t *testing.T) {
-	_, err := openLog(filepath.Join(t.TempDir(), "no", "such", "dir"), nil, 1, 1, nil, quiet)
-	if err == nil || !strings.Contains(err.Error(), "--log-connections") {
+func TestFilePathFails(t *testing.T) {
+	_, err := OpenFile(FileConfig{Path: filepath.Join(t.TempDir(), "no", "such", "dir"), MaxSize: 1, Log: quiet})
+	if !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 }
 
-// TestLineLogThroughLinks has the log behind a symbolic link, of which the files
+// TestFileThroughLinks has the log behind a symbolic link, of which the files
 // beside the target are rotated and the link stays.
-func TestLineLogThroughLinks(t *testing.T) {
+func TestFileThroughLinks(t *testing.T) {
 	dir, link := t.TempDir(), filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(filepath.Join(dir, "log.ndjson"), link); err != nil {
 		t.Fatal(err)
 	}
-	logLines(t, link, nil, 1000, 2, 10)
+	logLines(t, link, 1000, 2, 10)
 	if files, _ := filepath.Glob(filepath.Join(dir, "log.ndjson*")); len(files) != 3 {
 		t.Errorf("files %v: want the log and 2 rotated ones", files)
 	}
@@ -195,8 +211,8 @@ func TestLineLogThroughLinks(t *testing.T) {
 	}
 }
 
-// TestLineLogToPipe has a pipe, which is written to and never renamed.
-func TestLineLogToPipe(t *testing.T) {
+// TestFileToPipe has a pipe, which is written to and never renamed.
+func TestFileToPipe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
@@ -206,7 +222,7 @@ func TestLineLogToPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pipe.Close()
-	if l := logLines(t, path, nil, 1000, 1, 10); l.written.Load() != 10 {
+	if l := logLines(t, path, 1000, 1, 10); l.written.Load() != 10 {
 		t.Errorf("%d lines written of 10", l.written.Load())
 	}
 	if files, _ := filepath.Glob(path + "*"); len(files) != 1 {
@@ -214,22 +230,22 @@ func TestLineLogToPipe(t *testing.T) {
 	}
 }
 
-// TestLineLogToUnreadPipe has a pipe whose reader comes later: the start does not
+// TestFileToUnreadPipe has a pipe whose reader comes later: the start does not
 // wait for it, and what ends before is dropped.
-func TestLineLogToUnreadPipe(t *testing.T) {
+func TestFileToUnreadPipe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var said bytes.Buffer
-	l, err := openLog(path, nil, 1000, 1, nil, slog.New(slog.NewTextHandler(&said, nil)))
+	l, err := OpenFile(FileConfig{Path: path, MaxSize: 1000, Keep: 1, Log: slog.New(slog.NewTextHandler(&said, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := l.observer()
+	o := l.Observer()
 	line := func() { o.Connection(&fact.Connection{HandshakeTime: -1, CloseIdle: -1}) }
 	line()
-	eventually(t, 5*time.Second, func() error {
+	eventually(t, func() error {
 		if l.dropped.Load() != 1 {
 			return errors.New("the line is not dropped")
 		}
@@ -240,21 +256,21 @@ func TestLineLogToUnreadPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pipe.Close()
-	eventually(t, 5*time.Second, func() error {
+	eventually(t, func() error {
 		if line(); l.written.Load() == 0 {
 			return errors.New("no line is written")
 		}
 		return nil
 	})
-	l.close(context.Background())
+	l.Close(context.Background())
 	if text := said.String(); !strings.Contains(text, "nobody reads the pipe "+path) || !strings.Contains(text, "writing again") {
 		t.Errorf("it said %q", text)
 	}
 }
 
-// TestLineLogComesBack has the log renamed, removed, cut short and made
+// TestFileComesBack has the log renamed, removed, cut short and made
 // unwritable, with and without being told: every line is in a file or counted.
-func TestLineLogComesBack(t *testing.T) {
+func TestFileComesBack(t *testing.T) {
 	tests := []struct {
 		name   string
 		happen func(path string) error
@@ -274,16 +290,16 @@ func TestLineLogComesBack(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "log")
-			l, err := openLog(path, nil, 1<<20, 2, nil, quiet)
+			l, err := OpenFile(FileConfig{Path: path, MaxSize: 1 << 20, Keep: 2, Log: quiet})
 			if err != nil {
 				t.Fatal(err)
 			}
-			o := l.observer()
+			o := l.Observer()
 			put := func(n, sum int) {
 				for range n {
 					o.Connection(&fact.Connection{HandshakeTime: -1, CloseIdle: -1})
 				}
-				eventually(t, 5*time.Second, func() error {
+				eventually(t, func() error {
 					if got := l.written.Load(); got != uint64(sum) {
 						return fmt.Errorf("%d lines written of %d", got, sum)
 					}
@@ -295,14 +311,14 @@ func TestLineLogComesBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			if tt.reopen {
-				l.reopen()
-				eventually(t, 5*time.Second, func() error {
+				l.Reopen()
+				eventually(t, func() error {
 					_, err := os.Stat(path)
 					return err
 				})
 			}
 			put(5, 15)
-			l.close(context.Background())
+			l.Close(context.Background())
 			files, _ := filepath.Glob(path + "*")
 			lines := 0
 			for _, f := range files {
@@ -319,9 +335,9 @@ func TestLineLogComesBack(t *testing.T) {
 	}
 }
 
-// TestLineLogOnFullDisk fills a small file system: what does not fit is counted,
+// TestFileOnFullDisk fills a small file system: what does not fit is counted,
 // no line is torn, and it goes on where there is room again.
-func TestLineLogOnFullDisk(t *testing.T) {
+func TestFileOnFullDisk(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can mount a file system")
 	}
@@ -334,15 +350,15 @@ func TestLineLogOnFullDisk(t *testing.T) {
 	if err := os.WriteFile(filler, make([]byte, 40<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var said lockedBuffer
-	l, err := openLog(path, nil, 1<<20, 0, nil, slog.New(slog.NewTextHandler(&said, nil)))
+	var said bytes.Buffer
+	l, err := OpenFile(FileConfig{Path: path, MaxSize: 1 << 20, Log: slog.New(slog.NewTextHandler(&said, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := l.observer()
+	o := l.Observer()
 	line := func() { o.Connection(&fact.Connection{HandshakeTime: -1, CloseIdle: -1}) }
 	put := 0
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, func() error {
 		for range 50 {
 			line()
 			put++
@@ -355,15 +371,16 @@ func TestLineLogOnFullDisk(t *testing.T) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, func() error {
+	before := l.written.Load()
+	eventually(t, func() error {
 		line()
 		put++
-		if !strings.Contains(said.String(), "writing again") {
+		if l.written.Load() == before {
 			return errors.New("it does not go on")
 		}
 		return nil
 	})
-	l.close(context.Background())
+	l.Close(context.Background())
 	lines := linesOf(t, path)
 	for i, text := range lines {
 		if !strings.HasPrefix(text, "{") || !strings.HasSuffix(text, "}}") {
@@ -373,14 +390,14 @@ func TestLineLogOnFullDisk(t *testing.T) {
 	if w, d := l.written.Load(), l.dropped.Load(); uint64(len(lines)) != w || w+d != uint64(put) {
 		t.Errorf("%d lines in the file; %d counted as written, %d as dropped of %d", len(lines), w, d, put)
 	}
-	if n := strings.Count(said.String(), "lines are dropped"); n != 1 {
-		t.Errorf("said %d times: %s", n, said.String())
+	if strings.Count(said.String(), "lines are dropped") != 1 || strings.Count(said.String(), "writing again") != 1 {
+		t.Errorf("it said %s", said.String())
 	}
 }
 
-// TestLineLogForAnotherUser has root start a log that another user goes on with:
+// TestFileForAnotherUser has root start a log that another user goes on with:
 // it is rotated, or else the start says what is missing.
-func TestLineLogForAnotherUser(t *testing.T) {
+func TestFileForAnotherUser(t *testing.T) {
 	root, own, sticky, user := privilegestest.Dirs(t)
 	for _, path := range []string{root + "/writable", root + "/roots", own + "/roots", sticky + "/roots", sticky + "/rotated.1"} {
 		if err := os.WriteFile(path, nil, 0o640); err != nil {
@@ -408,10 +425,10 @@ func TestLineLogForAnotherUser(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l, err := openLog(tt.path, nil, 1000, 2, tt.user, quiet)
+			l, err := OpenFile(FileConfig{Path: tt.path, MaxSize: 1000, Keep: 2, User: tt.user, Log: quiet})
 			if tt.fails != "" {
 				if err == nil {
-					l.close(context.Background())
+					l.Close(context.Background())
 					t.Fatal("it started")
 				}
 				if text := err.Error(); !strings.Contains(text, tt.fails) || !strings.Contains(text, "--user") || strings.Contains(text, "\n") {
@@ -422,11 +439,11 @@ func TestLineLogForAnotherUser(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			o := l.observer()
+			o := l.Observer()
 			for range 10 {
 				o.Connection(&fact.Connection{HandshakeTime: -1, CloseIdle: -1})
 			}
-			l.close(context.Background())
+			l.Close(context.Background())
 			files, _ := filepath.Glob(tt.path + "*")
 			if l.written.Load() != 10 || len(files) != 3 {
 				t.Errorf("%d lines written of 10, files %v", l.written.Load(), files)
@@ -443,29 +460,16 @@ func TestLineLogForAnotherUser(t *testing.T) {
 	}
 }
 
-// TestRunRefusesLog starts the whole program as root with a log that it could
-// not rotate once it is another user.
-func TestRunRefusesLog(t *testing.T) {
-	root, _, _, _ := privilegestest.Dirs(t)
-	var out, errs bytes.Buffer
-	code := run(t.Context(), []string{"run", "-i", "lo", "--listen=127.0.0.1:0", "--log-connections=" + root + "/log"}, console{out: &out, err: &errs})
-	want := "keepscope: --log-connections: open " + root + "/log: permission denied: user nobody, whom keepscope becomes (--user names another), " +
-		"must be allowed to write, make and rename the log's files in " + root + "\n"
-	if code != exitFailed || errs.String() != want {
-		t.Errorf("exit status %d: %s", code, errs.String())
-	}
-}
-
-func BenchmarkLineLog(b *testing.B) {
-	l, err := openLog("-", io.Discard, 1, 1, nil, quiet)
+func BenchmarkFile(b *testing.B) {
+	l, err := OpenFile(FileConfig{Out: io.Discard, Log: quiet})
 	if err != nil {
 		b.Fatal(err)
 	}
-	o := l.observer()
+	o := l.Observer()
 	c := &fact.Connection{HandshakeTime: -1, CloseIdle: -1}
 	for b.Loop() {
 		o.Connection(c)
 	}
-	l.close(context.Background())
+	l.Close(context.Background())
 	b.ReportMetric(float64(l.dropped.Load())/float64(b.N), "dropped/op")
 }
