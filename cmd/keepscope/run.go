@@ -25,6 +25,7 @@ import (
 	"github.com/keepscope/keepscope/exporter"
 	"github.com/keepscope/keepscope/exporter/history"
 	"github.com/keepscope/keepscope/exporter/naming"
+	"github.com/keepscope/keepscope/exporter/otlp"
 	"github.com/keepscope/keepscope/exporter/recordlog"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/exporter/tally"
@@ -138,12 +139,10 @@ func (r *runCmd) check(ctx context.Context) error {
 		list = append(list, wrong("filter", err))
 	}
 	if r.OTLPEndpoint != "" {
-		_, err := otlpURL("otlp-endpoint", r.OTLPEndpoint, "")
-		list = append(list, err)
+		list = append(list, takes(otlp.CheckEndpoint(r.OTLPEndpoint) == nil, "otlp-endpoint", r.OTLPEndpoint, aCollector))
 	}
 	if r.OTLPLogsEndpoint != "" {
-		_, err := otlpURL("otlp-logs-endpoint", r.OTLPLogsEndpoint, "")
-		list = append(list, err)
+		list = append(list, takes(otlp.CheckEndpoint(r.OTLPLogsEndpoint) == nil, "otlp-logs-endpoint", r.OTLPLogsEndpoint, aCollector))
 	}
 	if r.User != "" {
 		_, err := findUser(r.User)
@@ -151,6 +150,9 @@ func (r *runCmd) check(ctx context.Context) error {
 	}
 	return errors.Join(list...)
 }
+
+// aCollector is what an OTLP endpoint is written as.
+const aCollector = "a URL such as http://collector:4318"
 
 // isAddress says whether something can be listened on, as far as its words
 // tell: a host's name is not looked up.
@@ -170,7 +172,7 @@ type sidecar struct {
 	exporter *exporter.Exporter
 	process  *prometheus.Registry // metrics of the process itself
 	logs     []*recordlog.Log
-	own      ownTraffic
+	own      otlp.OwnTraffic
 	live     *live
 	tap      *tap
 	mu       sync.Mutex
@@ -230,9 +232,9 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		last = append(last, lines.Close)
 	}
 	if r.OTLPLogsEndpoint != "" {
-		events, err := openOTLPLog(r.OTLPLogsEndpoint, r.Listen, &s.own, log)
+		events, err := otlp.OpenLog(s.target(r.OTLPLogsEndpoint))
 		if err != nil {
-			return err
+			return fmt.Errorf("--otlp-logs-endpoint: %w", err)
 		}
 		s.logs = append(s.logs, events)
 		last = append(last, events.Close)
@@ -263,9 +265,9 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		name: func(i int) string { return s.live.Interfaces()[i] },
 	}
 	if r.OTLPEndpoint != "" {
-		stop, err := r.startPush(s.exporter, &s.own, log)
+		stop, err := otlp.PushMetrics(s.target(r.OTLPEndpoint), s.exporter, r.OTLPInterval, r.OTLPNames == "opentelemetry")
 		if err != nil {
-			return err
+			return fmt.Errorf("--otlp-endpoint: %w", err)
 		}
 		last = append(last, stop)
 	}
@@ -274,6 +276,12 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 	go s.reopenAt(ctx, hangups)
 	go s.remember(ctx)
 	return s.capture(ctx, cancel, e)
+}
+
+// target says where something is pushed, and who pushes.
+func (s *sidecar) target(endpoint string) otlp.Target {
+	v, _, _ := buildVersion()
+	return otlp.Target{Endpoint: endpoint, Own: &s.own, Version: v, Listen: s.cmd.Listen, Log: s.log}
 }
 
 // remember notes now and then what was counted, whether or not somebody looks.
@@ -389,8 +397,8 @@ func (s *sidecar) build() {
 	cfg.Also = s.process
 	l := listen{tally: s.cmd.metricFlags.tally(local), stories: s.cmd.stories(s.cmd.Workers)}
 	if s.cmd.pushes() {
-		s.own.local = local
-		l.wrap = s.own.leftOut
+		s.own.Local = local
+		l.wrap = s.own.LeftOut
 	}
 	for _, log := range s.logs {
 		l.reuseIdle = recordlog.IdleTimes
@@ -453,7 +461,7 @@ func (s *sidecar) confine() privileges.Confinement {
 		c.Read = append(c.Read, webFiles(r.WebConfigFile)...)
 	}
 	if r.pushes() {
-		c.Read = append(c.Read, "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", machineID,
+		c.Read = append(c.Read, "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", otlp.MachineID,
 			"/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates")
 	}
 	return c

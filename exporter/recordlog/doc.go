@@ -9,8 +9,8 @@
 //	records that wait        8192             further ones are dropped
 //	a record's buffer, kept  4 KiB            a larger one is not used again
 //	bytes written at once    64 KiB           they are written
-//	a file                   Config.MaxSize   it is rotated, or completed
-//	rotated files            FileConfig.Keep  the oldest is removed
+//	a file                   MaxSize          it is rotated, or completed
+//	rotated files            Keep             the oldest is removed
 //
 // All that a log does with files it does as the user that the process becomes once it
 // captures, from the first: the files are that user's, and what it may not do fails at

@@ -1,11 +1,10 @@
-package main
+package otlp
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -31,20 +30,20 @@ const (
 	pushAfter = time.Second
 )
 
-// An otlpLog pushes an event for each connection to an OTLP endpoint: the fields of its
+// An eventLog pushes an event for each connection to an OTLP endpoint: the fields of its
 // line, under the names of OpenTelemetry's conventions where they have one. Lines wait
 // in a bounded queue, never the workers; those that the collector does not take in
 // time are dropped and counted. (The SDK's own queue drops, too, and tells nobody.)
-type otlpLog struct {
+type eventLog struct {
 	*recordlog.Log
 	exporter sdklog.Exporter
 	logger   log.Logger
 	batch    []sdklog.Record
 }
 
-// openOTLPLog starts a log that pushes to an endpoint, for a process that serves at listen.
-func openOTLPLog(endpoint, listen string, own *ownTraffic, say *slog.Logger) (*recordlog.Log, error) {
-	l, err := newOTLPLog(endpoint, listen, own, say)
+// OpenLog starts a log that pushes an event for each connection.
+func OpenLog(t Target) (*recordlog.Log, error) {
+	l, err := newEventLog(t)
 	if err != nil {
 		return nil, err
 	}
@@ -52,40 +51,39 @@ func openOTLPLog(endpoint, listen string, own *ownTraffic, say *slog.Logger) (*r
 	return l.Log, nil
 }
 
-func newOTLPLog(endpoint, listen string, own *ownTraffic, say *slog.Logger) (*otlpLog, error) {
-	u, err := otlpURL("otlp-logs-endpoint", endpoint, "/v1/logs")
+func newEventLog(t Target) (*eventLog, error) {
+	to, err := t.url("/v1/logs")
 	if err != nil {
 		return nil, err
 	}
 	exporter, err := otlploghttp.New(context.Background(),
-		otlploghttp.WithEndpointURL(u.String()), otlploghttp.WithTimeout(pushTimeout),
-		otlploghttp.WithCompression(otlploghttp.GzipCompression), otlploghttp.WithHTTPClient(own.client()))
+		otlploghttp.WithEndpointURL(to), otlploghttp.WithTimeout(pushTimeout),
+		otlploghttp.WithCompression(otlploghttp.GzipCompression), otlploghttp.WithHTTPClient(t.Own.client()))
 	if err != nil {
-		return nil, fmt.Errorf("--otlp-logs-endpoint: %w", err)
+		return nil, err
 	}
-	l := &otlpLog{
-		Log:      recordlog.New(recordlog.AppendLine, recordlog.Words{Fails: "OTLP events: they are dropped", Again: "OTLP events: pushing again"}, say),
+	l := &eventLog{
+		Log:      recordlog.New(recordlog.AppendLine, recordlog.Words{Fails: "OTLP events: they are dropped", Again: "OTLP events: pushing again"}, t.Log),
 		exporter: exporter,
 	}
-	v, _, _ := buildVersion()
-	provider := sdklog.NewLoggerProvider(sdklog.WithResource(pushResource(listen)), sdklog.WithProcessor(l),
+	provider := sdklog.NewLoggerProvider(sdklog.WithResource(t.resource()), sdklog.WithProcessor(l),
 		sdklog.WithAllowKeyDuplication()) // there is none, and to look for it takes time
-	l.logger = provider.Logger("github.com/keepscope/keepscope", log.WithInstrumentationVersion(v), log.WithSchemaURL(semconv.SchemaURL))
+	l.logger = provider.Logger(scope, log.WithInstrumentationVersion(t.Version), log.WithSchemaURL(semconv.SchemaURL))
 	return l, nil
 }
 
 // Reopen implements recordlog.Writer: there is nothing to open anew.
-func (*otlpLog) Reopen() {}
+func (*eventLog) Reopen() {}
 
 // Tick implements recordlog.Writer.
-func (l *otlpLog) Tick() { l.push() }
+func (l *eventLog) Tick() { l.push() }
 
 // Close implements recordlog.Writer.
-func (l *otlpLog) Close() { l.push() }
+func (l *eventLog) Close() { l.push() }
 
 // Write implements recordlog.Writer: it makes an event of a connection's line and adds
 // it to the batch.
-func (l *otlpLog) Write(line []byte) {
+func (l *eventLog) Write(line []byte) {
 	fields := map[string]any{}
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.UseNumber()
@@ -100,22 +98,22 @@ func (l *otlpLog) Write(line []byte) {
 }
 
 // Enabled implements sdklog.Processor.
-func (*otlpLog) Enabled(context.Context, sdklog.EnabledParameters) bool { return true }
+func (*eventLog) Enabled(context.Context, sdklog.EnabledParameters) bool { return true }
 
 // OnEmit implements sdklog.Processor.
-func (l *otlpLog) OnEmit(_ context.Context, r *sdklog.Record) error {
+func (l *eventLog) OnEmit(_ context.Context, r *sdklog.Record) error {
 	l.batch = append(l.batch, *r)
 	return nil
 }
 
 // ForceFlush implements sdklog.Processor: Tick pushes.
-func (*otlpLog) ForceFlush(context.Context) error { return nil }
+func (*eventLog) ForceFlush(context.Context) error { return nil }
 
 // Shutdown implements sdklog.Processor: Close ends it.
-func (*otlpLog) Shutdown(context.Context) error { return nil }
+func (*eventLog) Shutdown(context.Context) error { return nil }
 
 // push sends the batch.
-func (l *otlpLog) push() {
+func (l *eventLog) push() {
 	if len(l.batch) == 0 {
 		return
 	}

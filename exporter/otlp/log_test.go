@@ -1,4 +1,4 @@
-package main
+package otlp
 
 import (
 	"bytes"
@@ -20,10 +20,14 @@ import (
 	logs "go.opentelemetry.io/proto/otlp/logs/v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/run"
 	"github.com/keepscope/keepscope/exporter/events"
 	"github.com/keepscope/keepscope/exporter/recordlog"
+	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
+	"github.com/keepscope/keepscope/sniffer/capfile"
 )
 
 // An eventServer is a collector that keeps what is pushed to it.
@@ -112,36 +116,43 @@ func plainValue(v *common.AnyValue) string {
 	return "none"
 }
 
-// push reads a file, gives its connections to an OTLP log and ends it. It returns the
-// lines of the connections, too.
-func push(t *testing.T, s *eventServer, args readCmd) (lines []byte, written, dropped uint64) {
+// push gives the connections of the demo's capture to a log and ends it. It returns
+// their lines, too.
+func push(t *testing.T, s *eventServer) (lines []byte, written, dropped uint64) {
 	t.Helper()
 	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=web-1")
-	l, err := openOTLPLog(s.URL, "", &ownTraffic{local: func(sniffer.Addr) bool { return false }}, quiet)
+	l, err := OpenLog(target(s.URL))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if args.MaxConnections == 0 {
-		args.analysis = analysis{ReuseWindow: time.Minute, MaxConnections: 1 << 16, MaxMemory: 64 << 20, Workers: 1, Keylog: args.Keylog}
-	}
-	var con, told bytes.Buffer
-	p, _, err := args.analyse(t.Context(), console{out: &con, err: &con}, quiet, listen{reuseIdle: maxReuseIdle, each: []func(int) fact.Observer{
-		func(int) fact.Observer { return l.Observer() },
-		func(int) fact.Observer { return &events.Encoder{W: &told} },
-	}})
-	if err != nil || p == nil {
+	var told bytes.Buffer
+	file, err := capfile.Open("../../cmd/keepscope/demo.pcapng.zst")
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer file.Close()
+	r := run.Reader{
+		Source:  file,
+		Decoder: sniffer.NewDecoder(sniffer.DecoderConfig{DNS: true}),
+		Workers: []*run.Worker{run.NewWorker(reassembly.Config{}, analyzer.Config{MaxReuseIdle: recordlog.IdleTimes}, l.Observer(), &events.Encoder{W: &told})},
+	}
+	if err := r.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.Flush()
 	l.Close(t.Context())
 	written, dropped = l.Counts()
 	return told.Bytes(), written, dropped
 }
 
-// TestOTLPEvents holds every event, field by field, to the connection's line.
-func TestOTLPEvents(t *testing.T) {
+func target(endpoint string) Target {
+	return Target{Endpoint: endpoint, Own: &OwnTraffic{Local: func(sniffer.Addr) bool { return false }}, Version: "1.0", Log: quiet}
+}
+
+// TestEvents holds every event, field by field, to the connection's line.
+func TestEvents(t *testing.T) {
 	s := newEventServer(t)
-	path := demoFile(t)
-	lines, written, dropped := push(t, s, readCmd{Files: []string{path}})
+	lines, written, dropped := push(t, s)
 	conventions := map[string]string{
 		"client.ip": "client.address", "client.port": "client.port", "server.ip": "network.peer.address", "server.port": "network.peer.port",
 		"tls.version": "tls.protocol.version", "tls.alpn": "tls.next_protocol", "tls.resumed": "tls.resumed",
@@ -204,9 +215,9 @@ func flat(m, conventions map[string]string, path string, fields map[string]any) 
 	}
 }
 
-// TestOTLPEventByHand holds one event of TLS, HTTP/2 and a proxy's habits to what it
+// TestEventByHand holds one event of TLS, HTTP/2 and a proxy's habits to what it
 // should say.
-func TestOTLPEventByHand(t *testing.T) {
+func TestEventByHand(t *testing.T) {
 	const line = `{"type":"connection","id":"00000000000000ab","client":{"ip":"10.0.0.7","port":40112},"server":{"ip":"2001:db8::9","port":8443},
 "server_name":"shop.example:8443","start":"2026-11-22T10:00:00.000000001Z","end":"2026-11-22T10:00:05.1Z","handshake_seconds":0.00031,
 "tls":{"version":"1.3","sni":"shop.example","alpn":"h2","resumed":false,"handshake_seconds":0.0021},"protocol":"h2","requests":3,
@@ -238,30 +249,30 @@ func TestOTLPEventByHand(t *testing.T) {
 	}
 }
 
-// TestOTLPDrops has endpoints that take nothing, or not all: each event is taken or
+// TestLogDrops has endpoints that take nothing, or not all: each event is taken or
 // counted.
-func TestOTLPDrops(t *testing.T) {
-	path := demoFile(t)
-	all := uint64(bytes.Count(printed(t, "read", "--output=ndjson", path), []byte("\n")))
+func TestLogDrops(t *testing.T) {
 	refuses := newEventServer(t)
 	refuses.answer = http.StatusBadRequest
-	if _, written, dropped := push(t, refuses, readCmd{Files: []string{path}}); written != 0 || dropped != all {
+	lines, written, dropped := push(t, refuses)
+	all := uint64(bytes.Count(lines, []byte("\n")))
+	if written != 0 || dropped != all {
 		t.Errorf("refused: %d taken and %d dropped of %d", written, dropped, all)
 	}
 	part := newEventServer(t)
 	part.rejects = 2
-	_, written, dropped := push(t, part, readCmd{Files: []string{path}})
+	_, written, dropped = push(t, part)
 	if pushes := (all + maxEvents - 1) / maxEvents; dropped < 2*pushes || dropped > 6*pushes || written+dropped != all {
 		t.Errorf("in part: %d taken and %d dropped of %d", written, dropped, all)
 	}
 }
 
-// TestOTLPQueueIsBounded has an endpoint that does not answer: what has no room is
+// TestLogIsBounded has an endpoint that does not answer: what has no room is
 // dropped, counted, and keeps nobody waiting.
-func TestOTLPQueueIsBounded(t *testing.T) {
+func TestLogIsBounded(t *testing.T) {
 	s := newEventServer(t)
 	s.exhausted = make(chan struct{})
-	l, err := openOTLPLog(s.URL, "", &ownTraffic{local: func(sniffer.Addr) bool { return false }}, quiet)
+	l, err := OpenLog(target(s.URL))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,14 +291,14 @@ func TestOTLPQueueIsBounded(t *testing.T) {
 	}
 }
 
-// BenchmarkOTLPEvent is what an event costs from its line to the endpoint, without the
+// BenchmarkEvent is what an event costs from its line to the endpoint, without the
 // endpoint's own work.
-func BenchmarkOTLPEvent(b *testing.B) {
+func BenchmarkEvent(b *testing.B) {
 	taken := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
 		_, _ = io.Copy(io.Discard, req.Body)
 	}))
 	defer taken.Close()
-	l, err := newOTLPLog(taken.URL, "", &ownTraffic{local: func(sniffer.Addr) bool { return false }}, quiet)
+	l, err := newEventLog(target(taken.URL))
 	if err != nil {
 		b.Fatal(err)
 	}

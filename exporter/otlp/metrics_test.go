@@ -1,15 +1,14 @@
-package main
+package otlp
 
 import (
 	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
-	"net"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +17,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
-	"go.opentelemetry.io/otel/sdk/resource"
 	collector "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	metrics "go.opentelemetry.io/proto/otlp/metrics/v1"
 	"google.golang.org/protobuf/proto"
@@ -28,12 +26,21 @@ import (
 	"github.com/keepscope/keepscope/sniffer"
 )
 
+var quiet = slog.New(slog.DiscardHandler)
+
+func exchange() *fact.Exchange {
+	return &fact.Exchange{
+		Client: sniffer.Endpoint{Port: 40000}, Server: sniffer.Endpoint{Port: 80}, ServerName: "host-1.example",
+		Start: 1e18, End: 1e18 + 1, Outcome: fact.KeepAlive, Reuse: fact.ReusedRequest, Idle: 2e9,
+	}
+}
+
 // TestPush pushes to a collector of this test and compares what arrives.
 func TestPush(t *testing.T) {
 	set := tally.New(tally.Config{})
 	e, r := exporter.New(set, exporter.Config{}), set.Worker(nil)
 	for range 3 {
-		r.Exchange(exchangeTo(1, 2e9))
+		r.Exchange(exchange())
 	}
 	var mu sync.Mutex
 	got, attributes, units := map[string]float64{}, map[string]string{}, map[string]string{}
@@ -75,8 +82,8 @@ func TestPush(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	own := &ownTraffic{local: func(a sniffer.Addr) bool { return a.Netip().IsLoopback() }}
-	stop, err := (&runCmd{OTLPEndpoint: server.URL, OTLPInterval: time.Hour}).startPush(e, own, quiet)
+	own := &OwnTraffic{Local: func(a sniffer.Addr) bool { return a.Netip().IsLoopback() }}
+	stop, err := PushMetrics(Target{Endpoint: server.URL, Own: own, Version: "1.0", Log: quiet}, e, time.Hour, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,40 +142,11 @@ func add(sum map[string]float64, m *metrics.Metric) {
 	}
 }
 
-// TestInstances holds that each process that pushes has an id of its own, the same
-// after a restart where that can be.
-func TestInstances(t *testing.T) {
-	id := func(listen, attributes string) string {
-		t.Setenv("OTEL_RESOURCE_ATTRIBUTES", attributes)
-		merged, err := resource.Merge(resource.Environment(), pushResource(listen))
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, _ := merged.Set().Value("service.instance.id")
-		return v.AsString()
-	}
-	pod := "k8s.pod.name=web-1,k8s.namespace.name=shop"
-	for attributes, want := range map[string]string{
-		pod: "shop.web-1", pod + ",k8s.pod.uid=u-1": "u-1", pod + ",service.instance.id=mine": "mine",
-	} {
-		if got := id(":1", attributes); got != want {
-			t.Errorf("%s: %q, want %q", attributes, got, want)
-		}
-	}
-	one, other := id(":1", ""), id(":2", "")
-	if one == other || len(one) < 16 {
-		t.Errorf("two processes of a host are %q and %q", one, other)
-	}
-	if machine, err := os.ReadFile(machineID); err == nil && len(machine) >= 32 && id(":1", "") != one {
-		t.Error("a process is another after a restart")
-	}
-}
-
 // TestConventionalNames compares what is pushed by the names of OpenTelemetry.
 func TestConventionalNames(t *testing.T) {
 	set := tally.New(tally.Config{})
 	e, r := exporter.New(set, exporter.Config{}), set.Worker(nil)
-	x := exchangeTo(1, 2e9)
+	x := exchange()
 	x.ServerName = "shop.example:8080"
 	r.Exchange(x)
 	before, err := e.Gather()
@@ -176,7 +154,7 @@ func TestConventionalNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := fmt.Sprint(before)
-	list, err := newPushed(e, true).Produce(t.Context())
+	list, err := newPushed(e, true, "1.0").Produce(t.Context())
 	if err != nil || len(list) != 1 {
 		t.Fatal(list, err)
 	}
@@ -209,65 +187,3 @@ func TestConventionalNames(t *testing.T) {
 		t.Error("what others scrape has changed")
 	}
 }
-
-// TestRefusedPushIsOwn checks that a connection that never came about is known
-// as well, and so is not among the server's failed handshakes.
-func TestRefusedPushIsOwn(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
-	own := &ownTraffic{local: func(sniffer.Addr) bool { return true }}
-	conn, err := own.transport().DialContext(t.Context(), "tcp", address)
-	if err == nil {
-		conn.Close()
-		t.Fatal("somebody listens on a port that was free")
-	}
-	if own.next != 1 || own.newest[0].port == 0 {
-		t.Errorf("%d connections known: %v", own.next, own.newest[0])
-	}
-}
-
-func TestPushUsage(t *testing.T) {
-	for _, endpoint := range []string{"collector:4318", "ftp://collector", "http://", "::"} {
-		if _, err := (&runCmd{OTLPEndpoint: endpoint, OTLPInterval: time.Second}).startPush(nil, nil, quiet); err == nil {
-			t.Errorf("%q is taken", endpoint)
-		}
-	}
-}
-
-// TestOwnIsLeftOut counts what an observer hears of own connections and others.
-func TestOwnIsLeftOut(t *testing.T) {
-	own := &ownTraffic{local: func(sniffer.Addr) bool { return true }}
-	own.newest[0] = dialed{port: 5, at: 1e18}
-	own.any.Store(true)
-	var heard, watched []uint16
-	o, w := own.leftOut(heardObserver{&heard}), own.leftOut(heardWatcher{heardObserver{&watched}}).(fact.Watcher)
-	if _, ok := o.(fact.Watcher); ok {
-		t.Error("an Observer is a Watcher now")
-	}
-	for _, port := range []uint16{4, 5, 6} {
-		c := &fact.Connection{Client: sniffer.Endpoint{Port: port}, Start: 1e18 + 1}
-		w.Opened(c)
-		w.Judged(c)
-		for _, o := range []fact.Observer{o, w} {
-			o.Exchange(&fact.Exchange{Client: c.Client, Opened: c.Start})
-			o.Connection(c)
-		}
-	}
-	if diff := cmp.Diff([][]uint16{{4, 4, 6, 6}, {4, 4, 4, 4, 6, 6, 6, 6}}, [][]uint16{heard, watched}); diff != "" {
-		t.Error(diff)
-	}
-}
-
-type heardObserver struct{ ports *[]uint16 }
-
-func (h heardObserver) Exchange(e *fact.Exchange)     { *h.ports = append(*h.ports, e.Client.Port) }
-func (h heardObserver) Connection(c *fact.Connection) { *h.ports = append(*h.ports, c.Client.Port) }
-
-type heardWatcher struct{ heardObserver }
-
-func (h heardWatcher) Opened(c *fact.Connection) { *h.ports = append(*h.ports, c.Client.Port) }
-func (h heardWatcher) Judged(c *fact.Connection) { *h.ports = append(*h.ports, c.Client.Port) }

@@ -1,80 +1,39 @@
-package main
+package otlp
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"net"
-	"os"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	bridge "go.opentelemetry.io/contrib/bridges/prometheus"
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/instrumentation"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
-	"go.opentelemetry.io/otel/sdk/resource"
 
 	"github.com/keepscope/keepscope/exporter"
 )
-
-// pushResource says who pushes: this program on this host, with what
-// OTEL_RESOURCE_ATTRIBUTES says of pod and node. Its service.instance.id is another
-// for each process whose metrics must not be taken for this one's: the pod's, else a
-// hash of the host and the address that it serves on, else by chance.
-func pushResource(listen string) *resource.Resource {
-	v, _, _ := buildVersion()
-	told := resource.Environment().Set()
-	list := []attribute.KeyValue{attribute.String("service.name", "keepscope"), attribute.String("service.version", v)}
-	add := func(key attribute.Key, value func() string) {
-		if !told.HasValue(key) {
-			list = append(list, key.String(value()))
-		}
-	}
-	host, _ := os.Hostname()
-	add("host.name", func() string { return host })
-	add("service.instance.id", func() string {
-		if pod, ok := told.Value("k8s.pod.uid"); ok {
-			return pod.AsString()
-		}
-		if pod, ok := told.Value("k8s.pod.name"); ok {
-			namespace, _ := told.Value("k8s.namespace.name")
-			return namespace.AsString() + "." + pod.AsString()
-		}
-		if machine, err := os.ReadFile(machineID); err == nil && len(machine) >= 32 {
-			// systemd asks that nobody tells the id itself; containers may share one.
-			sum := sha256.Sum256([]byte(string(machine) + host + listen))
-			return hex.EncodeToString(sum[:16])
-		}
-		return rand.Text()
-	})
-	return resource.NewSchemaless(list...)
-}
-
-const machineID = "/etc/machine-id"
 
 // A pushed is what g gathers, as OpenTelemetry wants it: with a scope of its own,
 // with units, and by the names of its conventions where these are asked for.
 type pushed struct {
 	metric.Producer
 	conventional bool
+	version      string // of the program
 }
 
-func newPushed(g prometheus.Gatherer, conventional bool) pushed {
+func newPushed(g prometheus.Gatherer, conventional bool, version string) pushed {
 	if conventional {
 		g = conventionalNames{g}
 	}
-	return pushed{bridge.NewMetricProducer(bridge.WithGatherer(g)), conventional}
+	return pushed{bridge.NewMetricProducer(bridge.WithGatherer(g)), conventional, version}
 }
 
 func (p pushed) Produce(ctx context.Context) ([]metricdata.ScopeMetrics, error) {
 	list, err := p.Producer.Produce(ctx)
-	v, _, _ := buildVersion()
 	for i := range list {
-		list[i].Scope = instrumentation.Scope{Name: "github.com/keepscope/keepscope", Version: v}
+		list[i].Scope = instrumentation.Scope{Name: scope, Version: p.version}
 		for j := range list[i].Metrics {
 			m := &list[i].Metrics[j]
 			m.Unit = unitOf(m.Name)

@@ -1,72 +1,19 @@
-package main
+package otlp
 
 import (
-	"context"
-	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
-	"github.com/keepscope/keepscope/analyzer/fact"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
-	"go.opentelemetry.io/otel/sdk/metric"
 	"golang.org/x/sys/unix"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/sniffer"
 )
-
-// pushTimeout bounds one push.
-const pushTimeout = 10 * time.Second
-
-// startPush pushes what g gathers to the OTLP endpoint every interval. stop pushes
-// once more and ends it.
-func (r *runCmd) startPush(g prometheus.Gatherer, own *ownTraffic, log *slog.Logger) (stop func(context.Context), err error) {
-	u, err := otlpURL("otlp-endpoint", r.OTLPEndpoint, "/v1/metrics")
-	if err != nil {
-		return nil, err
-	}
-	exp, err := otlpmetrichttp.New(context.Background(),
-		otlpmetrichttp.WithEndpointURL(u.String()),
-		otlpmetrichttp.WithTimeout(pushTimeout),
-		otlpmetrichttp.WithCompression(otlpmetrichttp.GzipCompression),
-		otlpmetrichttp.WithHTTPClient(own.client()))
-	if err != nil {
-		return nil, fmt.Errorf("--otlp-endpoint: %w", err)
-	}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("OTLP push", "error", err) }))
-	provider := metric.NewMeterProvider(
-		metric.WithResource(pushResource(r.Listen)),
-		metric.WithReader(metric.NewPeriodicReader(exp,
-			metric.WithInterval(r.OTLPInterval), metric.WithTimeout(pushTimeout),
-			metric.WithProducer(newPushed(g, r.OTLPNames == "opentelemetry")))))
-	return func(ctx context.Context) {
-		if err := provider.Shutdown(ctx); err != nil {
-			log.Warn("OTLP push", "error", err)
-		}
-	}, nil
-}
-
-// otlpURL completes the URL of an OTLP endpoint by the path of what is pushed.
-func otlpURL(flag, endpoint, path string) (*url.URL, error) {
-	u, err := url.Parse(endpoint)
-	if err := takes(err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https"),
-		flag, endpoint, "a URL such as http://collector:4318"); err != nil {
-		return nil, err
-	}
-	if u.Path == "" || u.Path == "/" {
-		u.Path = path
-	}
-	return u, nil
-}
 
 const (
 	// maxOwn bounds the own connections that are remembered; the oldest goes.
@@ -76,11 +23,11 @@ const (
 	dialWithin = 2 * time.Second
 )
 
-// ownTraffic knows the connections that this process opens, so that they can be
+// OwnTraffic knows the connections that this process opens, so that they can be
 // left out of its figures: by port and time, for the port may be another's
 // later.
-type ownTraffic struct {
-	local func(sniffer.Addr) bool
+type OwnTraffic struct {
+	Local func(sniffer.Addr) bool // whether an address is this host's; set before the first push
 	any   atomic.Bool
 
 	mu     sync.RWMutex
@@ -94,9 +41,9 @@ type dialed struct {
 	at   int64
 }
 
-// leftOut returns an observer that does not hear of own connections, and a
+// LeftOut returns an observer that does not hear of own connections, and a
 // Watcher where heard is one.
-func (o *ownTraffic) leftOut(heard fact.Observer) fact.Observer {
+func (o *OwnTraffic) LeftOut(heard fact.Observer) fact.Observer {
 	if w, ok := heard.(fact.Watcher); ok {
 		return watchedOthers{others{heard, o}, w}
 	}
@@ -107,7 +54,7 @@ func (o *ownTraffic) leftOut(heard fact.Observer) fact.Observer {
 // their first request is sent.
 type others struct {
 	heard fact.Observer
-	own   *ownTraffic
+	own   *OwnTraffic
 }
 
 func (o others) Exchange(e *fact.Exchange) {
@@ -148,7 +95,7 @@ func (o watchedOthers) Judged(c *fact.Connection) {
 
 // opened reports whether the process opened the connection that began at start
 // from client, as far as it remembers.
-func (o *ownTraffic) opened(client sniffer.Endpoint, start int64) bool {
+func (o *OwnTraffic) opened(client sniffer.Endpoint, start int64) bool {
 	if !o.any.Load() {
 		return false
 	}
@@ -156,19 +103,19 @@ func (o *ownTraffic) opened(client sniffer.Endpoint, start int64) bool {
 	defer o.mu.RUnlock()
 	for _, d := range o.newest {
 		if d.port == client.Port && start >= d.at-int64(dialWithin) && start <= d.at+int64(dialWithin) {
-			return o.local(client.Addr)
+			return o.Local(client.Addr)
 		}
 	}
 	return false
 }
 
 // client returns a client whose connections are known.
-func (o *ownTraffic) client() *http.Client {
+func (o *OwnTraffic) client() *http.Client {
 	return &http.Client{Transport: o.transport(), Timeout: pushTimeout}
 }
 
 // transport returns a transport whose connections are known.
-func (o *ownTraffic) transport() *http.Transport {
+func (o *OwnTraffic) transport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	dialer := net.Dialer{Timeout: pushTimeout, Resolver: &net.Resolver{PreferGo: true}, Control: o.bind}
 	t.DialContext = dialer.DialContext
@@ -177,7 +124,7 @@ func (o *ownTraffic) transport() *http.Transport {
 
 // bind takes a port for a connection before its SYN is sent, also for one that
 // is going to be refused.
-func (o *ownTraffic) bind(network, _ string, c syscall.RawConn) error {
+func (o *OwnTraffic) bind(network, _ string, c syscall.RawConn) error {
 	var port uint16
 	var err error
 	if ctl := c.Control(func(fd uintptr) { port, err = bindAny(network, int(fd)) }); ctl != nil {
