@@ -17,6 +17,7 @@ import (
 	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/keepscope/keepscope/exporter/endpoint"
 	"github.com/keepscope/keepscope/sniffer/privileges"
 )
 
@@ -278,7 +279,7 @@ func (c *configCheckCmd) Run(ctx context.Context, con console, _ *slog.Logger) e
 		if os.Geteuid() == 0 {
 			user, _ = findUser(r.User) // check says why there is none
 		}
-		all = append(all, file.located(r.check(ctx)), file.located(checkWebConfig(r.WebConfigFile, user)))
+		all = append(all, file.located(r.check(ctx)), file.located(webConfigError(endpoint.CheckWebConfig(r.WebConfigFile, user))))
 	}
 	if err := byLine(errors.Join(all...)); err != nil {
 		return errors.New(err.Error()) // about the file, not about this command's use

@@ -43,6 +43,7 @@ func TestDependencies(t *testing.T) {
 		{"exporter/events", []string{"sniffer", "analyzer/fact", "analyzer/http", "analyzer/software", "exporter/naming", "exporter/communityid"}, pure},
 		{"exporter/events/columnar", []string{"sniffer", "analyzer/fact", "analyzer/http", "analyzer/software", "exporter/naming", "exporter/events", "exporter/communityid"}, []string{"github.com/prometheus/"}}, // parquet-go reaches net/http
 		{"exporter/recordlog", []string{"sniffer", "analyzer/fact", "analyzer/http", "analyzer/software", "exporter/naming", "exporter/events", "exporter/communityid", "exporter/wholefile"}, []string{"github.com/prometheus/"}},
+		{"exporter/endpoint", []string{"sniffer", "reassembly", "analyzer", "exporter"}, nil},
 		{"exporter/otlp", []string{"sniffer", "reassembly", "analyzer", "exporter"}, nil},
 		{"exporter/wholefile", nil, pure},
 		{"exporter/report", []string{"sniffer", "reassembly", "analyzer", "exporter"}, []string{"net/http", "github.com/prometheus/"}},

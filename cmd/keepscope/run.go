@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,10 +18,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter"
+	"github.com/keepscope/keepscope/exporter/endpoint"
 	"github.com/keepscope/keepscope/exporter/history"
 	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/otlp"
@@ -242,19 +241,16 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 	r.limitMemory()
 	follow := r.followKeys(log)
 	s.build()
-	e, err := listenEndpoint(endpointConfig{
-		listen: r.Listen, health: r.HealthListen, webConfig: r.WebConfigFile, user: user, pprof: r.Pprof, created: r.CreatedLines,
-		metrics: s.exporter, page: web.New(web.Source{Latest: s.latest, Mergeable: s.mergeable, Stories: s.pipeline.stories}), ready: s.ready,
-	}, log)
+	e, err := s.listen(user)
 	if err != nil {
 		return err
 	}
-	last = append(last, e.stop)
-	s.process.MustRegister(e.collectors()...)
+	last = append(last, e.Stop)
+	s.process.MustRegister(e.Collectors()...)
 	ctx, cancel := r.lingering(ctx)
 	defer cancel()
 	if s.live, err = r.openLive(ctx, liveConfig{
-		Workers: r.Workers, Tunnels: r.DecodeTunnels, ExcludePorts: e.ports(), Retry: true, Await: r.WaitForInterface,
+		Workers: r.Workers, Tunnels: r.DecodeTunnels, ExcludePorts: e.Ports(), Retry: true, Await: r.WaitForInterface,
 		Confine: s.confine(), Log: log,
 	}); err != nil {
 		return err
@@ -271,11 +267,59 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		}
 		last = append(last, stop)
 	}
-	e.serve()
+	e.Serve()
 	go follow(ctx)
 	go s.reopenAt(ctx, hangups)
 	go s.remember(ctx)
 	return s.capture(ctx, cancel, e)
+}
+
+// listen opens the ports of the endpoint.
+func (s *sidecar) listen(user *privileges.User) (*endpoint.Endpoint, error) {
+	r := s.cmd
+	settings, err := endpoint.OpenWebConfig(r.WebConfigFile, user, s.log)
+	if err != nil {
+		return nil, webConfigError(err)
+	}
+	l, err := listenOn("listen", r.Listen)
+	if err != nil {
+		return nil, err
+	}
+	var health net.Listener
+	if r.HealthListen != "" {
+		if health, err = listenOn("health-listen", r.HealthListen); err != nil {
+			_ = l.Close() // nothing was served
+			return nil, err
+		}
+	}
+	return endpoint.New(endpoint.Config{
+		Listener: l, Health: health, Web: settings, Metrics: s.exporter, Ready: s.ready, Pprof: r.Pprof, Created: r.CreatedLines, Log: s.log,
+		Page: web.New(web.Source{Latest: s.latest, Mergeable: s.mergeable, Stories: s.pipeline.stories}),
+	}), nil
+}
+
+// listenOn opens the port that a flag names.
+func listenOn(flag, address string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("--%s: %w: 'ss -ltnp' says by whom; another port is set by --%s", flag, err, flag)
+	case err != nil:
+		return nil, fmt.Errorf("--%s: %w", flag, err)
+	}
+	return l, nil
+}
+
+// webConfigError says what is wrong with the web configuration file.
+func webConfigError(err error) error {
+	if err == nil {
+		return nil
+	}
+	said := fmt.Errorf("--web-config-file: %w", err)
+	if _, forbidden := errors.AsType[endpoint.ForbiddenError](err); forbidden {
+		return said
+	}
+	return wrong("web-config-file", said)
 }
 
 // target says where something is pushed, and who pushes.
@@ -366,13 +410,13 @@ func lingers(ctx context.Context, wait time.Duration, signals <-chan os.Signal) 
 }
 
 // capture analyses until ctx is done or something fails.
-func (s *sidecar) capture(ctx context.Context, cancel func(), e *endpoint) error {
+func (s *sidecar) capture(ctx context.Context, cancel func(), e *endpoint.Endpoint) error {
 	failed := make(chan error, 1)
 	go func() {
 		defer close(failed)
 		select {
 		case <-ctx.Done():
-		case err := <-e.failed:
+		case err := <-e.Failed():
 			failed <- err
 			cancel()
 		}
@@ -458,40 +502,11 @@ func (s *sidecar) confine() privileges.Confinement {
 		}
 	}
 	if r.WebConfigFile != "" {
-		c.Read = append(c.Read, webFiles(r.WebConfigFile)...)
+		c.Read = append(c.Read, endpoint.WebConfigFiles(r.WebConfigFile)...)
 	}
 	if r.pushes() {
 		c.Read = append(c.Read, "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", otlp.MachineID,
 			"/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates")
 	}
 	return c
-}
-
-// webFiles lists the directories of a web configuration file and of those that
-// it names. They are read again for every connection, so that certificates can
-// be renewed.
-func webFiles(path string) []string {
-	dir := filepath.Dir(path)
-	list := []string{dir}
-	var cfg struct {
-		TLS struct {
-			Cert string `yaml:"cert_file"`
-			Key  string `yaml:"key_file"`
-			CA   string `yaml:"client_ca_file"`
-		} `yaml:"tls_server_config"`
-	}
-	text, err := os.ReadFile(path)
-	if err != nil || yaml.Unmarshal(text, &cfg) != nil {
-		return list // the endpoint says what is wrong with it
-	}
-	for _, file := range []string{cfg.TLS.Cert, cfg.TLS.Key, cfg.TLS.CA} {
-		switch {
-		case file == "":
-		case filepath.IsAbs(file):
-			list = append(list, filepath.Dir(file))
-		default:
-			list = append(list, filepath.Dir(filepath.Join(dir, file)))
-		}
-	}
-	return list
 }

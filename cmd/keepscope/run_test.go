@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
-	"log/slog"
+	"net"
 	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -12,8 +14,6 @@ import (
 
 	"github.com/keepscope/keepscope/sniffer/privileges/privilegestest"
 )
-
-var quiet = slog.New(slog.DiscardHandler)
 
 func TestLingering(t *testing.T) {
 	tests := []struct {
@@ -65,5 +65,33 @@ func TestRunRefusesLog(t *testing.T) {
 		"must be allowed to write, make and rename the log's files in " + root + "\n"
 	if code != exitFailed || errs.String() != want {
 		t.Errorf("exit status %d: %s", code, errs.String())
+	}
+}
+
+// TestRunRefusesEndpoint has a configuration that is wrong, and a port that is taken.
+func TestRunRefusesEndpoint(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "web.yml")
+	if err := os.WriteFile(file, []byte("tls_server_conf: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for _, tt := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"--listen=127.0.0.1:0", "--web-config-file=" + file}, exitUsage, "keepscope: --web-config-file: "},
+		{[]string{"--listen=" + taken.Addr().String()}, exitFailed, "another port is set by --listen\n"},
+		{[]string{"--listen=127.0.0.1:0", "--health-listen=" + taken.Addr().String()}, exitFailed, "another port is set by --health-listen\n"},
+	} {
+		var out, errs bytes.Buffer
+		code := run(t.Context(), append([]string{"run", "-i", "lo"}, tt.args...), console{out: &out, err: &errs})
+		if code != tt.code || !strings.Contains(errs.String(), tt.says) {
+			t.Errorf("%v: exit status %d, %s", tt.args, code, errs.String())
+		}
 	}
 }

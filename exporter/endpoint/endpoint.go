@@ -1,4 +1,4 @@
-package main
+package endpoint
 
 import (
 	"context"
@@ -9,14 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	toolkit "github.com/prometheus/exporter-toolkit/web"
-
-	"github.com/keepscope/keepscope/sniffer/privileges"
 )
 
 // The limits of the endpoint: what clients can hold for how long.
@@ -32,73 +28,52 @@ const (
 	idleClients    = 2 * time.Minute // longer than any usual scrape interval, so that scrapers' connections live
 )
 
-// An endpoint is what 'keepscope run' serves: on one listener all of it, on
-// another, where there is one, health checks alone.
-type endpoint struct {
-	clients *clients
+// An Endpoint serves: on one listener all of it, on another, where there is one, health
+// checks alone.
+type Endpoint struct {
+	clients *listener
 	server  *http.Server
-	web     *webConfig
-	health  *endpoint // nil without
+	web     *WebConfig
+	health  *Endpoint // nil without
 	log     *slog.Logger
 	failed  chan error
 }
 
-// endpointConfig says what an endpoint serves.
-type endpointConfig struct {
-	listen    string
-	health    string // address for health checks alone; empty for none
-	webConfig string
-	user      *privileges.User // who serves
-	metrics   prometheus.Gatherer
-	page      http.Handler
-	ready     func() error
-	pprof     bool
-	created   bool // lines that say since when counters count
+// A Config says what an endpoint serves.
+type Config struct {
+	Listener net.Listener // of TCP
+	Health   net.Listener // for health checks alone, without TLS and password; nil for none
+	Web      *WebConfig   // nil for plain HTTP, open to all
+	Metrics  prometheus.Gatherer
+	Page     http.Handler
+	Ready    func() error // nil while all is well
+	Pprof    bool         // Serve profiles, too
+	Created  bool         // lines that say since when counters count
+	Log      *slog.Logger
 }
 
-// listenEndpoint opens the endpoint's ports; serve answers.
-func listenEndpoint(cfg endpointConfig, log *slog.Logger) (*endpoint, error) {
-	if err := checkWebConfig(cfg.webConfig, cfg.user); err != nil {
-		return nil, err
+// New returns an endpoint, which owns the listeners. Serve answers.
+func New(cfg Config) *Endpoint {
+	if cfg.Web == nil {
+		cfg.Web = &WebConfig{now: &webSettings{}}
 	}
-	var web *webConfig
-	if err := cfg.user.Do(func() (err error) {
-		web, err = newWebConfig(cfg.webConfig, log)
-		return err
-	}); err != nil {
-		return nil, err
+	e := on(cfg.Listener, cfg.Web, cfg.Log)
+	e.server.Handler = http.MaxBytesHandler(cfg.Web.guard(handler(cfg)), maxBodyBytes)
+	if cfg.Health == nil {
+		return e
 	}
-	e, err := listenOn("listen", cfg.listen, web, log)
-	if err != nil {
-		return nil, err
-	}
-	e.server.Handler = http.MaxBytesHandler(web.guard(handler(cfg, log)), maxBodyBytes)
-	if cfg.health == "" {
-		return e, nil
-	}
-	if e.health, err = listenOn("health-listen", cfg.health, &webConfig{now: &webSettings{}}, log); err != nil {
-		_ = e.clients.Close() // nothing was served
-		return nil, err
-	}
+	e.health = on(cfg.Health, &WebConfig{now: &webSettings{}}, cfg.Log)
 	mux := http.NewServeMux()
-	healthChecks(mux, cfg.ready)
+	healthChecks(mux, cfg.Ready)
 	e.health.server.Handler = http.MaxBytesHandler(mux, maxBodyBytes)
 	e.health.server.SetKeepAlivesEnabled(false)
-	return e, nil
+	return e
 }
 
-// listenOn opens a port for what has no handler yet.
-func listenOn(flag, address string, web *webConfig, log *slog.Logger) (*endpoint, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(context.Background(), "tcp", address)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("--%s: %w: 'ss -ltnp' says by whom; another port is set by --%s", flag, err, flag)
-	case err != nil:
-		return nil, fmt.Errorf("--%s: %w", flag, err)
-	}
-	c := newClients(l, maxClients, maxEachClient, log)
-	return &endpoint{
+// on returns an endpoint on a listener that has no handler yet.
+func on(l net.Listener, web *WebConfig, log *slog.Logger) *Endpoint {
+	c := newListener(l, maxClients, maxEachClient, log)
+	return &Endpoint{
 		clients: c,
 		server: &http.Server{
 			ReadHeaderTimeout: headerTimeout,
@@ -114,39 +89,21 @@ func listenOn(flag, address string, web *webConfig, log *slog.Logger) (*endpoint
 		web:    web,
 		log:    log,
 		failed: make(chan error, 2), // one of each listener
-	}, nil
+	}
 }
 
-// checkWebConfig says what is wrong with a web configuration file, or with a
-// certificate that it names. They are read again for every connection, so that
-// certificates can be renewed, and hence by the user that serves.
-func checkWebConfig(path string, user *privileges.User) error {
-	if path == "" {
-		return nil
-	}
-	validate := func() error { return toolkit.Validate(path) }
-	err := user.Do(validate)
-	switch {
-	case err == nil:
-		return nil
-	case validate() == nil: // for this user
-		return fmt.Errorf("--web-config-file: %w: %v or its group must be allowed to read it, which happens again for every connection", err, user)
-	}
-	return wrong("web-config-file", fmt.Errorf("--web-config-file: %w", err))
-}
-
-// ports returns the TCP ports that it listens on.
-func (e *endpoint) ports() []uint16 {
+// Ports returns the TCP ports that it listens on.
+func (e *Endpoint) Ports() []uint16 {
 	list := []uint16{e.clients.Addr().(*net.TCPAddr).AddrPort().Port()}
 	if e.health != nil {
-		list = append(list, e.health.ports()...)
+		list = append(list, e.health.Ports()...)
 	}
 	return list
 }
 
-// collectors returns the metrics of the endpoint itself.
-func (e *endpoint) collectors() []prometheus.Collector {
-	count := func(name, help string, of func(*clients) uint64) prometheus.Collector {
+// Collectors returns the metrics of the endpoint itself.
+func (e *Endpoint) Collectors() []prometheus.Collector {
+	count := func(name, help string, of func(*listener) uint64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 {
 			n := of(e.clients)
 			if e.health != nil {
@@ -157,9 +114,9 @@ func (e *endpoint) collectors() []prometheus.Collector {
 	}
 	list := []prometheus.Collector{
 		count("keepscope_endpoint_displaced_connections_total", "Connections to the endpoint that were closed to make room for others.",
-			func(c *clients) uint64 { return c.displaced.Load() }),
+			func(c *listener) uint64 { return c.displaced.Load() }),
 		count("keepscope_endpoint_refused_connections_total", "Connections to the endpoint for which there was no room.",
-			func(c *clients) uint64 { return c.refused.Load() }),
+			func(c *listener) uint64 { return c.refused.Load() }),
 	}
 	if e.web.path != "" {
 		list = append(list, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -175,15 +132,18 @@ func (e *endpoint) collectors() []prometheus.Collector {
 	return list
 }
 
-// serve answers in the background; what ends it before stop comes from failed.
-func (e *endpoint) serve() {
+// Serve answers in the background; what ends it before Stop comes from Failed.
+func (e *Endpoint) Serve() {
 	e.serveTo(e.failed)
 	if e.health != nil {
 		e.health.serveTo(e.failed)
 	}
 }
 
-func (e *endpoint) serveTo(failed chan<- error) {
+// Failed tells what ended an endpoint that serves.
+func (e *Endpoint) Failed() <-chan error { return e.failed }
+
+func (e *Endpoint) serveTo(failed chan<- error) {
 	e.log.Info("listening", "address", e.clients.Addr().String(), "tls", e.server.TLSConfig != nil)
 	go func() {
 		var err error
@@ -198,10 +158,10 @@ func (e *endpoint) serveTo(failed chan<- error) {
 	}()
 }
 
-// stop lets answers under way finish until ctx is done.
-func (e *endpoint) stop(ctx context.Context) {
+// Stop lets answers under way finish until ctx is done.
+func (e *Endpoint) Stop(ctx context.Context) {
 	if e.health != nil {
-		defer e.health.stop(ctx)
+		defer e.health.Stop(ctx)
 	}
 	if e.server.Shutdown(ctx) != nil {
 		_ = e.server.Close() // whoever is still reading has had its time
@@ -210,20 +170,20 @@ func (e *endpoint) stop(ctx context.Context) {
 }
 
 // handler routes requests.
-func handler(cfg endpointConfig, log *slog.Logger) http.Handler {
+func handler(cfg Config) http.Handler {
 	mux := http.NewServeMux()
-	site := &pages{handler: cfg.page, offer: siteOffer, age: siteAge}
+	site := &pages{handler: cfg.Page, offer: siteOffer, age: siteAge}
 	for _, path := range []string{"/{$}", "/report.json", "/server/", "/connection/"} {
 		mux.Handle("GET "+path, site)
 	}
-	mux.Handle("GET /metrics", &pages{offer: metricsOffer, age: pageAge, handler: promhttp.HandlerFor(cfg.metrics, promhttp.HandlerOpts{
-		ErrorLog:                            slog.NewLogLogger(log.Handler(), slog.LevelError),
+	mux.Handle("GET /metrics", &pages{offer: metricsOffer, age: pageAge, handler: promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{
+		ErrorLog:                            slog.NewLogLogger(cfg.Log.Handler(), slog.LevelError),
 		EnableOpenMetrics:                   true,
-		EnableOpenMetricsTextCreatedSamples: cfg.created,
+		EnableOpenMetricsTextCreatedSamples: cfg.Created,
 		OfferedCompressions:                 []promhttp.Compression{promhttp.Gzip},
 	})})
-	healthChecks(mux, cfg.ready)
-	if cfg.pprof {
+	healthChecks(mux, cfg.Ready)
+	if cfg.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

@@ -1,4 +1,4 @@
-package main
+package endpoint
 
 import (
 	"crypto/tls"
@@ -15,13 +15,13 @@ import (
 // clients.
 const sayAgain = time.Minute
 
-// A clients is a listener that bounds the connections of all clients together,
+// A listener is a listener that bounds the connections of all clients together,
 // and of each. It never keeps a newcomer waiting: where there is no room, a
 // connection that carries no request is closed for it, the one first that has
 // been idle for longest. Where all carry one, the client that holds most gives
 // up its oldest, if it holds more than the newcomer would. Else the newcomer is
 // refused.
-type clients struct {
+type listener struct {
 	net.Listener
 	most, each int // connections: in all, and of one client
 	log        *slog.Logger
@@ -33,10 +33,10 @@ type clients struct {
 	said time.Time
 }
 
-// A clientConn is a connection that a clients has accepted.
+// A clientConn is a connection that a listener has accepted.
 type clientConn struct {
 	net.Conn
-	list *clients
+	list *listener
 	from netip.Prefix // the client
 
 	// Under list.mu.
@@ -44,12 +44,12 @@ type clientConn struct {
 	since time.Time // in that state
 }
 
-func newClients(l net.Listener, most, each int, log *slog.Logger) *clients {
-	return &clients{Listener: l, most: most, each: each, log: log, held: map[*clientConn]struct{}{}}
+func newListener(l net.Listener, most, each int, log *slog.Logger) *listener {
+	return &listener{Listener: l, most: most, each: each, log: log, held: map[*clientConn]struct{}{}}
 }
 
 // Accept implements net.Listener.
-func (l *clients) Accept() (net.Conn, error) {
+func (l *listener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {
@@ -80,7 +80,7 @@ func clientOf(a net.Addr) netip.Prefix {
 }
 
 // admit makes room for a connection, or says that there is none.
-func (l *clients) admit(c *clientConn) bool {
+func (l *listener) admit(c *clientConn) bool {
 	l.mu.Lock()
 	count := map[netip.Prefix]int{}
 	for other := range l.held {
@@ -114,7 +114,7 @@ func (l *clients) admit(c *clientConn) bool {
 
 // leastUsed returns, of those that match and carry no request, the one that has
 // been idle for longest, else the oldest of which no request has come yet.
-func (l *clients) leastUsed(match func(*clientConn) bool) (best *clientConn) {
+func (l *listener) leastUsed(match func(*clientConn) bool) (best *clientConn) {
 	for c := range l.held {
 		if c.state == http.StateActive || !match(c) {
 			continue
@@ -129,7 +129,7 @@ func (l *clients) leastUsed(match func(*clientConn) bool) (best *clientConn) {
 
 // greedy returns the oldest connection of the client that holds most, if that is
 // more than fair.
-func (l *clients) greedy(count map[netip.Prefix]int, fair int) (best *clientConn) {
+func (l *listener) greedy(count map[netip.Prefix]int, fair int) (best *clientConn) {
 	for c := range l.held {
 		n := count[c.from]
 		if n <= fair {
@@ -143,7 +143,7 @@ func (l *clients) greedy(count map[netip.Prefix]int, fair int) (best *clientConn
 }
 
 // tell counts and, once a minute, logs that there was no room.
-func (l *clients) tell(newcomer, victim *clientConn) {
+func (l *listener) tell(newcomer, victim *clientConn) {
 	if victim != nil {
 		l.displaced.Add(1)
 		_ = victim.Conn.Close() // whoever reads it learns that way
@@ -163,7 +163,7 @@ func (l *clients) tell(newcomer, victim *clientConn) {
 }
 
 // note is the server's ConnState.
-func (l *clients) note(conn net.Conn, state http.ConnState) {
+func (l *listener) note(conn net.Conn, state http.ConnState) {
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()
 	}

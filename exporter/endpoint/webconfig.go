@@ -1,4 +1,4 @@
-package main
+package endpoint
 
 import (
 	"bytes"
@@ -16,16 +16,18 @@ import (
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/time/rate"
+
+	"github.com/keepscope/keepscope/sniffer/privileges"
 )
 
 // reloadAfter is for how long a web configuration, and the certificate that it
 // names, are taken to be what they were.
 const reloadAfter = time.Second
 
-// A webConfig is TLS and authentication of the endpoint as a web configuration
+// A WebConfig is TLS and authentication of the endpoint as a web configuration
 // file has it, which is read again so that certificates can be renewed. A file or
 // certificate that breaks is told, and the one before serves on.
-type webConfig struct {
+type WebConfig struct {
 	path string // empty for plain HTTP, open to all
 	log  *slog.Logger
 
@@ -46,17 +48,41 @@ type webSettings struct {
 	limiter *rate.Limiter // nil for none
 }
 
-// newWebConfig reads the file for the first time.
-func newWebConfig(path string, log *slog.Logger) (*webConfig, error) {
-	c := &webConfig{path: path, log: log, now: &webSettings{}, checked: time.Now()}
+// A ForbiddenError is a web configuration that can be read, but not by the user that
+// serves.
+type ForbiddenError struct{ error }
+
+// Unwrap returns why it can't be read.
+func (e ForbiddenError) Unwrap() error { return e.error }
+
+// CheckWebConfig says what is wrong with a web configuration file, or with a
+// certificate that it names. They are read again while it serves, so that certificates
+// can be renewed, and hence by the user that serves.
+func CheckWebConfig(path string, user *privileges.User) error {
+	if path == "" {
+		return nil
+	}
+	validate := func() error { return toolkit.Validate(path) }
+	err := user.Do(validate)
+	if err != nil && validate() == nil { // for this user
+		return ForbiddenError{fmt.Errorf("%w: %v or its group must be allowed to read it, which happens again for every connection", err, user)}
+	}
+	return err
+}
+
+// OpenWebConfig reads a file for the first time; no path stands for plain HTTP.
+func OpenWebConfig(path string, user *privileges.User, log *slog.Logger) (*WebConfig, error) {
+	c := &WebConfig{path: path, log: log, now: &webSettings{}, checked: time.Now()}
 	if path == "" {
 		return c, nil
 	}
-	var err error
-	if c.now, err = loadWebSettings(path); err != nil {
-		return nil, fmt.Errorf("--web-config-file: %w", err)
+	if err := CheckWebConfig(path, user); err != nil {
+		return nil, err
 	}
-	return c, nil
+	return c, user.Do(func() (err error) {
+		c.now, err = loadWebSettings(path)
+		return err
+	})
 }
 
 // loadWebSettings reads a file and what it names.
@@ -103,7 +129,7 @@ func loadWebSettings(path string) (*webSettings, error) {
 }
 
 // settings returns what holds now.
-func (c *webConfig) settings() *webSettings {
+func (c *WebConfig) settings() *webSettings {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.path == "" || time.Since(c.checked) < reloadAfter {
@@ -133,7 +159,7 @@ func (c *webConfig) settings() *webSettings {
 }
 
 // sound says whether what is served is what the file says. It looks.
-func (c *webConfig) sound() bool {
+func (c *WebConfig) sound() bool {
 	c.settings()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -141,7 +167,7 @@ func (c *webConfig) sound() bool {
 }
 
 // tlsConfig returns how connections are secured, nil where they are not.
-func (c *webConfig) tlsConfig() *tls.Config {
+func (c *WebConfig) tlsConfig() *tls.Config {
 	first := c.now.tls
 	if first == nil {
 		return nil
@@ -152,7 +178,7 @@ func (c *webConfig) tlsConfig() *tls.Config {
 }
 
 // guard lets those through that the file allows.
-func (c *webConfig) guard(next http.Handler) http.Handler {
+func (c *WebConfig) guard(next http.Handler) http.Handler {
 	if c.path == "" {
 		return next
 	}
@@ -179,7 +205,7 @@ const nobodysHash = "$2y$10$55TM0u3Vw.G0m1QZQ4JW8.6X8huYDeMF3rLlvhvlri1o8JvYLxH4
 
 // allowed checks user and password. Only what matched is remembered, one for each
 // user that the file has: what clients try takes no memory.
-func (c *webConfig) allowed(s *webSettings, r *http.Request) bool {
+func (c *WebConfig) allowed(s *webSettings, r *http.Request) bool {
 	user, password, ok := r.BasicAuth()
 	if !ok {
 		return false
@@ -200,4 +226,33 @@ func (c *webConfig) allowed(s *webSettings, r *http.Request) bool {
 	}
 	c.known.Store(user, digest)
 	return true
+}
+
+// WebConfigFiles lists the directories of a web configuration file and of those that
+// it names. They are read again while it serves, so that certificates can be
+// renewed.
+func WebConfigFiles(path string) []string {
+	dir := filepath.Dir(path)
+	list := []string{dir}
+	var cfg struct {
+		TLS struct {
+			Cert string `yaml:"cert_file"`
+			Key  string `yaml:"key_file"`
+			CA   string `yaml:"client_ca_file"`
+		} `yaml:"tls_server_config"`
+	}
+	text, err := os.ReadFile(path)
+	if err != nil || yaml.Unmarshal(text, &cfg) != nil {
+		return list // CheckWebConfig says what is wrong with it
+	}
+	for _, file := range []string{cfg.TLS.Cert, cfg.TLS.Key, cfg.TLS.CA} {
+		switch {
+		case file == "":
+		case filepath.IsAbs(file):
+			list = append(list, filepath.Dir(file))
+		default:
+			list = append(list, filepath.Dir(filepath.Join(dir, file)))
+		}
+	}
+	return list
 }
