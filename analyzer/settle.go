@@ -62,9 +62,10 @@ func (l *ledger) replace(j *pool.Judgement) {
 	l.table.coldOf(other).replacedBy = u
 	l.unsettled = append(l.unsettled, u)
 	if len(l.unsettled) > maxUnsettled {
-		l.limits.unsettled++
-		l.settle(l.unsettled[0])
-		l.unsettled = slices.Delete(l.unsettled, 0, 1)
+		if !l.unsettled[0].told {
+			l.limits.unsettled++
+		}
+		l.settleOldest()
 	}
 }
 
@@ -74,17 +75,19 @@ func (a *Analyzer) Sweep(now int64) {
 		a.cfg.Keys.Sweep(now)
 		a.askAgain(now)
 	}
-	n := 0
-	for _, u := range a.unsettled {
-		if !u.final && now-u.at < settleWait {
-			break // those after it were judged later
+	for len(a.unsettled) > 0 { // those after the oldest were judged later
+		if u := a.unsettled[0]; !u.final && now-u.at < settleWait {
+			return
 		}
-		a.settle(u)
-		n++
+		a.settleOldest()
 	}
-	if n > 0 {
-		a.unsettled = slices.Delete(a.unsettled, 0, n)
-	}
+}
+
+// settleOldest settles the one that has waited longest.
+func (a *Analyzer) settleOldest() {
+	a.settle(a.unsettled[0])
+	a.unsettled[0] = nil
+	a.unsettled = a.unsettled[1:] // append moves what is left when it runs out of room
 }
 
 // settle tells why a handshake was wasted, and its connection, if it is over.
@@ -97,6 +100,7 @@ func (a *Analyzer) settle(u *unsettled) {
 		o.Cause, o.CouldReuse.Reason = fact.Cause(u.reason), u.reason
 		a.judgedLate(o)
 		a.tell(o)
+		u.record = nil
 		return
 	}
 	s := a.table.byRef(u.ref)
