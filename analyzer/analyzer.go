@@ -12,6 +12,7 @@ import (
 	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/http1"
 	"github.com/keepscope/keepscope/analyzer/pool"
+	"github.com/keepscope/keepscope/analyzer/software"
 	"github.com/keepscope/keepscope/analyzer/tls"
 	"github.com/keepscope/keepscope/analyzer/tls/keylog"
 	"github.com/keepscope/keepscope/reassembly"
@@ -66,6 +67,7 @@ type Analyzer struct {
 	decryption *tls.Decryption // nil without keys
 	table      table
 	names      names
+	software   software.Recent
 	unsettled  []*unsettled // in the order in which they were judged
 	holding    []uint64     // refs of connections that hold bytes of TLS until their keys come
 	asked      int64        // when they were asked for last

@@ -143,7 +143,7 @@ func (l *ledger) firstRequest(m *http.Head, host *string, start int64) {
 	s := l.conn
 	s.set(rolesKnown)
 	s.protocol = protocolOf(m.Version)
-	s.software[http.Client] = software.Client(m.Agent, m.Via, m.Forwarded)
+	s.software[http.Client] = l.software.Client(m.Agent, m.Via, m.Forwarded)
 	origin, tls := host, false
 	if t := l.outermostTLS(); t != nil {
 		origin, tls = s.name, true
@@ -203,7 +203,7 @@ func (l *ledger) Response(stream http.Stream, m *http.Head, at int64) {
 	}
 	s.responses++
 	if s.software[http.Server] == software.Unknown {
-		s.software[http.Server] = software.Server(m.Server, m.Via)
+		s.software[http.Server] = l.software.Server(m.Server, m.Via)
 	}
 	if i < 0 {
 		if stream == http.Unsolicited {

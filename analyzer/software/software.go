@@ -3,14 +3,14 @@
 // §7.6.3).
 //
 // The lists are closed: a value gives one of the names below, or [Unknown]. Nothing
-// else of it is kept, no version and no comment, for that may name a user. Whatever
+// else of it is told, no version and no comment, for that may name a user. Whatever
 // is sent in these fields can be made up: it decides which advice comes first, and no
 // figure.
 //
 // # Cost and caps
 //
 // Nothing is allocated. A value's first [MaxLen] bytes are looked at, each a bounded
-// number of times; what comes later does not count.
+// number of times; what comes later does not count. A [Recent] keeps 64 values.
 package software
 
 // MaxLen is how many bytes of a value are looked at.
@@ -152,7 +152,7 @@ func Server(server, via []byte) ID {
 	if len(via) > 0 {
 		return proxy(via)
 	}
-	return match(server, servers)
+	return serverOf(server)
 }
 
 // proxy reads the last element of Via, that of who sent the message: a version, a name

@@ -217,8 +217,30 @@ func btoi(b bool) int {
 
 func TestAllocs(t *testing.T) {
 	agent, server, via := []byte("Mozilla/5.0 (X11; rv:128.0) Gecko/20100101 Firefox/128.0"), []byte("nginx/1.22.1"), []byte("1.1 a (squid/5.7)")
-	if n := testing.AllocsPerRun(100, func() { Client(agent, nil, false); Server(server, nil); Server(server, via) }); n != 0 {
+	var r Recent
+	if n := testing.AllocsPerRun(100, func() { Client(agent, nil, false); Server(server, nil); Server(server, via); r.Client(agent, nil, false) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestRecent holds that what is remembered changes nothing, whatever takes its place.
+func TestRecent(t *testing.T) {
+	var r Recent
+	values := []string{"", "nginx", "nginx/1.22.1", "Caddy", "curl/8.5.0", "curl/8.5.1", "node", strings.Repeat("x", 160), strings.Repeat("x", 161)}
+	for i := range 400 {
+		values = append(values, fmt.Sprintf("wrk/%d", i), fmt.Sprintf("Apache/2.4.%d", i), fmt.Sprintf("made-up-%d", i))
+	}
+	for range 2 {
+		for _, v := range values {
+			for _, via := range []string{"", "1.1 a (squid/5.7)"} {
+				if got, want := r.Client([]byte(v), []byte(via), false), Client([]byte(v), []byte(via), false); got != want {
+					t.Errorf("client %q via %q: %s, want %s", v, via, got, want)
+				}
+				if got, want := r.Server([]byte(v), []byte(via)), Server([]byte(v), []byte(via)); got != want {
+					t.Errorf("server %q via %q: %s, want %s", v, via, got, want)
+				}
+			}
+		}
 	}
 }
 
@@ -252,6 +274,14 @@ func BenchmarkClient(b *testing.B) {
 				Client(value, nil, false)
 			}
 		})
+	}
+}
+
+func BenchmarkRecent(b *testing.B) {
+	var r Recent
+	value := []byte("Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0")
+	for b.Loop() {
+		r.Client(value, nil, false)
 	}
 }
 

@@ -157,10 +157,10 @@ func browser(rest []byte) (id ID) {
 	return id
 }
 
-// match returns the software that a value names first.
-func match(value []byte, table []row) ID {
+// serverOf reads a Server: the software that it names first.
+func serverOf(value []byte) ID {
 	first, _ := product(value[:min(len(value), MaxLen)])
-	return lookup(first, table)
+	return lookup(first, servers)
 }
 
 func lookup(token []byte, table []row) ID {

@@ -31,11 +31,17 @@ type suspect struct {
 }
 
 // suspects are the clients of a server that may check health, by address.
-type suspects map[sniffer.Addr]*suspect
+type suspects struct {
+	known map[sniffer.Addr]*suspect
+	any   bool // one of them was found to: most servers have none, and are asked at each request
+}
 
 // is says whether a client checks health, as far as is known.
-func (s suspects) is(a sniffer.Addr) bool {
-	k := s[a]
+func (s *suspects) is(a sniffer.Addr) bool {
+	if !s.any {
+		return false
+	}
+	k := s.known[a]
 	return k != nil && k.prober
 }
 
@@ -45,18 +51,18 @@ func (r *row) named(a sniffer.Addr, id software.ID) {
 		return
 	}
 	if k := r.suspect(a); k != nil {
-		k.prober = true
+		k.prober, r.any = true, true
 	}
 }
 
-func (r *row) suspect(a sniffer.Addr) *suspect {
-	k := r.suspects[a]
-	if k == nil && len(r.suspects) < maxSuspects {
-		if r.suspects == nil {
-			r.suspects = suspects{}
+func (s *suspects) suspect(a sniffer.Addr) *suspect {
+	k := s.known[a]
+	if k == nil && len(s.known) < maxSuspects {
+		if s.known == nil {
+			s.known = map[sniffer.Addr]*suspect{}
 		}
 		k = new(suspect)
-		r.suspects[a] = k
+		s.known[a] = k
 	}
 	return k
 }
@@ -83,7 +89,7 @@ func (r *row) watch(c *fact.Connection) {
 	}
 	k.last = c.Start
 	if k.steady >= MinProbes-1 && k.interval >= MinProbeInterval && r.Counted.Reuse(fact.ReusedRequest) > 0 {
-		k.prober = true
+		k.prober, r.any = true, true
 	}
 }
 
