@@ -317,9 +317,7 @@ func (l *ledger) endExchange(i int, at int64) {
 	l.done(at)
 	if s.cold != nil && s.cold.streams != nil {
 		l.streamEnds(at)
-		if len(f.open) == 0 && f.begun.at == never && f.http1.Idle() {
-			l.table.deactivate(s)
-		}
+		l.table.rest(s)
 	}
 }
 

@@ -102,9 +102,7 @@ func (l *ledger) http1(layer int, from http.Side, b []byte, at int64) {
 	if s.requests > 0 || s.responses > 0 {
 		s.layers[layer] = readHTTP1
 	}
-	if s.idle() {
-		l.table.deactivate(s)
-	}
+	l.table.rest(s)
 }
 
 // sight says how far the client had read when it sent the segment that is handed over:

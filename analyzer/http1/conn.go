@@ -134,6 +134,7 @@ func (c *Conn) Data(from http.Side, b []byte, at int64) {
 	} else {
 		c.readResponses(b, at)
 	}
+	c.pool.wipe() // of heads that were told
 }
 
 func (c *Conn) readRequests(b []byte, at int64) {
