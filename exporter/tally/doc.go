@@ -58,7 +58,7 @@
 //	client-server pairs                     Config.MaxPairs                16384    the pairs with the highest hash are not watched; counted
 //	bins of 5 s per pair                    256                                     the oldest fold into the pair's peak
 //	closings that tell a timeout            64 a side and server                    the oldest goes
-//	connections remembered one by one       1024 of a server, 65 536 of a worker    the oldest goes, its questions keep their answers; counted
+//	connections remembered one by one       1024 of a server, 65 536 of a worker    the oldest goes, its questions keep their answers; counted where it may be missed
 //	clients watched for health checks       64 a server, of a worker                further ones are told by their own words only, in reports
 //	targets of CONNECT told apart           32 a server, of a worker                the rest is not listed
 //	servers that connections are marked by  32 766, of a worker                     the server is looked up with each fact

@@ -74,9 +74,20 @@ func (k *Record) compare(o *Record) int {
 type Newest struct{ ring[Record, *Record] }
 
 // add remembers a record in place of the oldest, or beside the others where there is
-// room; it says whether that was so.
-func (n *Newest) add(r *Record, room bool) (grown bool) {
-	return n.ring.add(*r, room && len(n.list) < maxNewest)
+// room; it says whether that was so, or else whether what is forgotten may be missed.
+func (n *Newest) add(r *Record, room bool) (grown, missed bool) {
+	oldest := r
+	if len(n.list) > 0 {
+		oldest = &n.list[n.first]
+	}
+	missed = oldest.Unheard || len(n.list) > 1 && oldest.mayBeOf(&n.list[(n.first+1)%len(n.list)])
+	grown = n.ring.add(*r, room && len(n.list) < maxNewest)
+	return grown, missed && !grown
+}
+
+// mayBeOf says whether a closing may be one of many at once, of which another is next.
+func (k *Record) mayBeOf(next *Record) bool {
+	return k.canBeMass() && next.canBeMass() && next.At-k.At <= massWithin
 }
 
 func (n *Newest) merge(o *Newest) {

@@ -210,7 +210,7 @@ func (k *Record) unannounced() bool {
 func (e *Endpoint) masses() {
 	var closed []*Record
 	for _, k := range e.records {
-		if k.unannounced() && (k.Idle >= massLeastIdle || k.Failed) {
+		if k.canBeMass() {
 			closed = append(closed, k)
 		}
 	}
@@ -233,6 +233,10 @@ func (e *Endpoint) masses() {
 			i++
 		}
 	}
+}
+
+func (k *Record) canBeMass() bool {
+	return k.unannounced() && (k.Idle >= massLeastIdle || k.Failed)
 }
 
 func (e *Endpoint) isMass(m *Mass) bool {

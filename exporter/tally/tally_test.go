@@ -551,6 +551,40 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// TestForgotten: a connection beyond maxNewest counts as forgotten where it may be missed,
+// for its question is open or it may be one of many closings at once.
+func TestForgotten(t *testing.T) {
+	const more = 10
+	for _, tc := range []struct {
+		name string
+		end  func(c *fact.Connection, i int)
+		want uint64
+	}{
+		{"single closings", func(c *fact.Connection, i int) { c.End += int64(i) * second }, 0},
+		{"closings of the client at once", func(*fact.Connection, int) {}, 0},
+		{"closings of the server at once", func(c *fact.Connection, _ int) {
+			c.Reason, c.ClosedBy, c.CloseIdle = fact.ReasonServerIdle, fact.ByServer, second
+		}, more},
+		{"open questions", func(c *fact.Connection, i int) { c.End += int64(i) * second; c.Unheard = true }, more},
+	} {
+		set := New(Config{})
+		w := set.Worker(nil)
+		for i := range maxNewest + more {
+			c := sample()
+			c.ID = uint64(i)
+			tc.end(c, i)
+			w.Connection(c)
+		}
+		set.View(func(s *Sum) {
+			for _, l := range s.Limits() {
+				if l.Name == "remembered_connections" && l.Count != tc.want {
+					t.Errorf("%s: %d are said to be forgotten, want %d", tc.name, l.Count, tc.want)
+				}
+			}
+		})
+	}
+}
+
 func TestTimeout(t *testing.T) {
 	const s = int64(1e9)
 	many := func(n int, v int64) []int64 { return slices.Repeat([]int64{v}, n) }

@@ -77,7 +77,7 @@ type Worker struct {
 	records int
 	// questions is how many open ones the analyzer told.
 	questions int
-	// forgotten is how many connections were remembered and are not any more.
+	// forgotten is how many connections were forgotten that may have told something.
 	forgotten uint64
 }
 
@@ -299,9 +299,10 @@ func (w *Worker) Connection(c *fact.Connection) {
 	if r.watch(c); r.suspects.is(c.Client.Addr) {
 		r.probed().ended(c)
 	}
-	if r.Newest.add(&record, w.records < maxRecords) {
+	switch grown, missed := r.Newest.add(&record, w.records < maxRecords); {
+	case grown:
 		w.records++
-	} else {
+	case missed:
 		w.forgotten++
 	}
 	if c.Handshake != fact.HandshakeMidstream {
