@@ -25,7 +25,7 @@ func (a *Analyzer) Limits() fact.Limits {
 			fact.Limit{Name: "pool_pairs", Count: p.Evicted, Means: "a pair of client and server was forgotten: a handshake that it wastes next counts as needed"},
 			fact.Limit{Name: "pool_slots", Count: p.SlotsEvicted + p.Slotless, Means: "an idle connection of the ideal pool was forgotten: a handshake may count as needed"},
 			fact.Limit{Name: "pool_origins", Count: p.JoinedByCap, Means: "the names of one client at one address were taken for one pool"},
-			fact.Limit{Name: "pool_losses", Count: p.LossesForgotten, Means: "why a connection was lost was forgotten: a cause may be told as pool_miss"})
+			fact.Limit{Name: "pool_losses", Count: p.LossesForgotten, Means: "a handshake is told as pool_miss whose cause may be another: why a connection was lost was forgotten"})
 	}
 	d := a.dns.Stats()
 	return append(list,

@@ -21,7 +21,7 @@ const before = -1 << 63
 func (p *Pools) remember(c *Conn, r *pair, t int64, idle bool, note Note) {
 	p.trim(r, p.past(t))
 	if p.losses.live >= p.cfg.MaxSlots && !p.evictLoss(r) {
-		p.stats.LossesForgotten++
+		r.forgot = max(r.forgot, t)
 		return
 	}
 	l := p.losses.get()
@@ -78,7 +78,7 @@ func (p *Pools) forgetLoss(r *pair, l *loss) {
 
 // forgetOldest makes room for a loss.
 func (p *Pools) forgetOldest(r *pair) {
-	p.stats.LossesForgotten++
+	r.forgot = max(r.forgot, r.oldestLoss.since)
 	p.forgetLoss(r, r.oldestLoss)
 }
 
@@ -124,7 +124,7 @@ func (r *pair) opened(syn int64) {
 }
 
 // replaced returns the loss that a wasted handshake replaces, nil for none; its first
-// request came at t.
+// request came at t. It is counted where one that is forgotten could have been it.
 func (p *Pools) replaced(r *pair, syn, t int64) *loss {
 	oldest := max(syn-p.cfg.Window, t-2*p.cfg.Window)
 	leaks := r.reused == before || syn-r.reused > p.cfg.Window
@@ -132,6 +132,9 @@ func (p *Pools) replaced(r *pair, syn, t int64) *loss {
 		if l.since <= syn && !(leaks && l.idle && l.crowded) {
 			return l
 		}
+	}
+	if r.forgot >= oldest {
+		p.stats.LossesForgotten++
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ type pair struct {
 	index                  int32 // in Pools.listed
 	lastSYN                int64 // the newest
 	active                 int64 // when a request began last
+	forgot                 int64 // when the newest loss that is forgotten was lost
 	reused                 int64 // when a second or later request of a connection did
 	key                    Pair
 	listed                 bool
@@ -86,7 +87,7 @@ func (p *Pools) lookup(key *Pair) *pair {
 // list makes a pair, behind the first of its address.
 func (p *Pools) list(key *Pair, first *pair) *pair {
 	r := p.pairs.get()
-	*r = pair{key: *key, index: int32(len(p.listed)), refs: 1, lastSYN: before, reused: before, listed: true}
+	*r = pair{key: *key, index: int32(len(p.listed)), refs: 1, lastSYN: before, reused: before, forgot: before, listed: true}
 	p.listed = append(p.listed, r)
 	if first != nil {
 		first.link(r)
@@ -225,6 +226,7 @@ func (p *Pools) merge(into, r *pair) {
 	}
 	into.slots += r.slots
 	into.lastSYN, into.active, into.reused = max(into.lastSYN, r.lastSYN), max(into.active, r.active), max(into.reused, r.reused)
+	into.forgot = max(into.forgot, r.forgot)
 	into.busy, into.judged = into.busy || r.busy, into.judged || r.judged
 	p.unlist(r)
 	r.into = into

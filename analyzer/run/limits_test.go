@@ -142,12 +142,13 @@ func TestLimits(t *testing.T) {
 		}},
 		"pool_losses": {n: 100, play: func(w *Worker, n int) {
 			var s sniffertest.Script
-			for i := range n {
+			for i := range 2 * n {
+				at := time.Duration(i/n) * time.Second // those of the second round replace the first
 				c := s.Conn(fmt.Sprintf("10.0.0.1:%d", 1024+i), "10.2.0.1:80", sniffertest.ConnConfig{})
-				c.Handshake(0, time.Millisecond)
-				c.Client(2*time.Millisecond, []byte(request11))
-				c.Server(3*time.Millisecond, []byte(response11))
-				c.Close(4*time.Millisecond, sniffertest.Server, time.Millisecond)
+				c.Handshake(at, time.Millisecond)
+				c.Client(at+2*time.Millisecond, []byte(request11))
+				c.Server(at+3*time.Millisecond, []byte(response11))
+				c.Close(at+4*time.Millisecond, sniffertest.Server, time.Millisecond)
 			}
 			segments := s.Segments()
 			sortByTime(segments)
