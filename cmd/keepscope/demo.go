@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
+
+	"github.com/keepscope/keepscope/cmd/keepscope/demo"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/exporter/story"
 	"github.com/keepscope/keepscope/sniffer"
@@ -47,16 +50,16 @@ func (d *demoCmd) Run(ctx context.Context, con console, log *slog.Logger) error 
 		return d.replay(ctx, con)
 	}
 	d.use(newKeys())
-	stage, err := newStage(d.keys.sink())
+	scenario, err := demo.New(d.keys.sink())
 	if err != nil {
 		return err
 	}
-	defer stage.close()
-	flags := liveFlags{Interface: []string{loopback()}, Filter: stage.filter(), Snaplen: pcap.DefaultSnaplen, BufferSize: 16 << 20}
+	defer scenario.Close()
+	flags := liveFlags{Interface: []string{loopback()}, Filter: demoFilter(scenario.Ports()), Snaplen: pcap.DefaultSnaplen, BufferSize: 16 << 20}
 	if d.Serve {
-		return d.serve(ctx, con, log, stage, flags)
+		return d.serve(ctx, con, log, scenario, flags)
 	}
-	err = d.live(ctx, con, log, stage, flags)
+	err = d.live(ctx, con, log, scenario, flags)
 	if errors.Is(err, pcap.ErrPermission) {
 		con.fail(err)
 		fmt.Fprintln(con.err, "So this is the report on a capture of the same habits, made when this program was.")
@@ -65,8 +68,8 @@ func (d *demoCmd) Run(ctx context.Context, con console, log *slog.Logger) error 
 	return err
 }
 
-// live captures the stage.
-func (d *demoCmd) live(ctx context.Context, con console, log *slog.Logger, stage *stage, flags liveFlags) error {
+// live captures the scenario.
+func (d *demoCmd) live(ctx context.Context, con console, log *slog.Logger, scenario *demo.Scenario, flags liveFlags) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	out := d.liveOutput(con, cancel)
@@ -89,7 +92,7 @@ func (d *demoCmd) live(ctx context.Context, con console, log *slog.Logger, stage
 	fmt.Fprintf(con.err, "Clients and servers with good and bad habits meet on %s for %v ...\n", flags.Interface[0], d.Duration)
 	done := make(chan error, 1)
 	go func() { done <- p.run(context.WithoutCancel(ctx), src) }()
-	stage.play(ctx, d.Duration)
+	scenario.Play(ctx, d.Duration)
 	cancel()
 	readErr := <-done
 	p.finish()
@@ -138,16 +141,18 @@ func (d *demoCmd) replay(ctx context.Context, con console) error {
 	return errors.Join(out.print(p, c), d.story(con, p), readErr)
 }
 
-// serve is 'keepscope run' on the stage.
-func (d *demoCmd) serve(ctx context.Context, con console, log *slog.Logger, stage *stage, flags liveFlags) error {
+// serve is 'keepscope run' on the scenario.
+func (d *demoCmd) serve(ctx context.Context, con console, log *slog.Logger, scenario *demo.Scenario, flags liveFlags) error {
 	playing := make(chan struct{})
 	go func() {
 		defer close(playing)
-		stage.play(ctx, forever)
+		scenario.Play(ctx, forever)
 	}()
-	r := runCmd{liveFlags: flags, Listen: d.Listen, analysis: d.analysis}
-	r.LogMaxSize, r.LogKeep, r.OTLPInterval = 100<<20, 1, 30*time.Second
-	r.MaxServers, r.MaxStories, r.NativeHistograms, r.ClassicHistograms = 200, story.LiveStories, true, true
+	var r runCmd
+	if err := kong.ApplyDefaults(&r, append(worded(), flagDefaults())...); err != nil {
+		return err
+	}
+	r.liveFlags, r.Listen, r.analysis = flags, d.Listen, d.analysis
 	fmt.Fprintf(con.err, "The page is at http://%s/ until you press Ctrl-C.\n", d.Listen)
 	err := r.Run(ctx, con, log)
 	if ctx.Err() != nil {
@@ -172,11 +177,11 @@ func loopback() string {
 	return "lo"
 }
 
-// filter matches the stage's servers.
-func (s *stage) filter() string {
-	var ports []string
-	for _, a := range s.acts {
-		ports = append(ports, fmt.Sprintf("tcp port %d", a.port()))
+// demoFilter matches the demo's servers.
+func demoFilter(ports []int) string {
+	var list []string
+	for _, port := range ports {
+		list = append(list, fmt.Sprint("tcp port ", port))
 	}
-	return strings.Join(ports, " or ")
+	return strings.Join(list, " or ")
 }

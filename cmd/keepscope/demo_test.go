@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
-	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -18,8 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
+	"github.com/keepscope/keepscope/cmd/keepscope/demo"
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/pcap"
 	"github.com/keepscope/keepscope/sniffer/sniffertest"
@@ -153,23 +151,6 @@ func TestDemoLive(t *testing.T) {
 	})
 }
 
-// TestDemoHabits gives every habit a name of its own.
-func TestDemoHabits(t *testing.T) {
-	all, err := habits(io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := map[string]int{}
-	for _, h := range all {
-		names[h.name]++
-	}
-	for name, n := range names {
-		if diff := cmp.Diff(1, n); diff != "" {
-			t.Errorf("%s: %s", name, diff)
-		}
-	}
-}
-
 var updateDemo = flag.Bool("update-demo", false, "capture the demo anew, for those who may not capture")
 
 // TestUpdateDemo captures the demo, and puts the secrets of its TLS before its packets.
@@ -192,21 +173,21 @@ func TestUpdateDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	var keys bytes.Buffer
-	stage, err := newStage(&keys)
+	scenario, err := demo.New(&keys)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stage.close()
+	defer scenario.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	flags := liveFlags{Interface: []string{loopback()}, Filter: stage.filter(), Snaplen: pcap.DefaultSnaplen, BufferSize: 16 << 20}
+	flags := liveFlags{Interface: []string{loopback()}, Filter: demoFilter(scenario.Ports()), Snaplen: pcap.DefaultSnaplen, BufferSize: 16 << 20}
 	l, err := flags.openLive(ctx, liveConfig{Workers: 1, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
 	go func() {
-		stage.play(ctx, 5500*time.Millisecond)
+		scenario.Play(ctx, 5500*time.Millisecond)
 		cancel()
 	}()
 	var frames []sniffer.Frame

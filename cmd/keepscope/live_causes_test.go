@@ -497,21 +497,22 @@ func serveCause(t *testing.T, s *causeSite, tt causeTest) {
 	if tt.tls != nil {
 		listener = tls.NewListener(listener, tt.tls(t, s))
 	}
-	serve := serveHTTP(func(w http.ResponseWriter, r *http.Request) {
-		s.note(r.RemoteAddr, s.server.Port())
-		tt.handler(s, w, r)
-	}, func(server *http.Server) {
-		server.ConnState = func(_ net.Conn, state http.ConnState) {
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.note(r.RemoteAddr, s.server.Port())
+			tt.handler(s, w, r)
+		}),
+		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateClosed {
 				s.closed <- struct{}{}
 			}
-		}
-		if tt.setUp != nil {
-			tt.setUp(server)
-		}
-		t.Cleanup(func() { _ = server.Close() }) // with it the connections that its clients forgot
-	})
-	go func() { _ = serve(listener) }() // until Close
+		},
+	}
+	if tt.setUp != nil {
+		tt.setUp(server)
+	}
+	t.Cleanup(func() { _ = server.Close() })   // with it the connections that its clients forgot
+	go func() { _ = server.Serve(listener) }() // until Close
 }
 
 // readRequests reads the logs of all but nginx. HAProxy writes a line

@@ -96,13 +96,18 @@ func (c *cli) parser(ctx context.Context, con console, options ...kong.Option) (
 		kong.Name("keepscope"),
 		kong.Description("Measures how well HTTP keep-alive works, from packets alone."),
 		kong.DefaultEnvars("KEEPSCOPE"),
-		kong.Vars{"tunnels": "true", "snaplen": strconv.Itoa(pcap.DefaultSnaplen), "max_stories": strconv.Itoa(story.LiveStories)},
+		flagDefaults(),
 		kong.Writers(con.out, con.err),
 		kong.UsageOnError(),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(con),
 		kong.ValueFormatter(formatHelp),
 	}...), options...)...)
+}
+
+// flagDefaults are those defaults of flags that are set elsewhere.
+func flagDefaults() kong.Vars {
+	return kong.Vars{"tunnels": "true", "snaplen": strconv.Itoa(pcap.DefaultSnaplen), "max_stories": strconv.Itoa(story.LiveStories)}
 }
 
 // A usageError is a wrong use of the command line that its parser can't see.

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"context"
@@ -22,7 +22,7 @@ import (
 // newerHabits are those of HTTP/2, gRPC and TLS. What TLS carries is read by the clients'
 // keys, which go to keys.
 func newerHabits(answer http.HandlerFunc, keys io.Writer) ([]habit, error) {
-	server, client, err := demoTLS(keys)
+	server, client, err := tlsConfigs(keys)
 	if err != nil {
 		return nil, err
 	}
@@ -40,22 +40,22 @@ func newerHabits(answer http.HandlerFunc, keys io.Writer) ([]habit, error) {
 	serveTLS1, tls1 := inside(true, false)
 	serveTLS2, tls2 := inside(false, true)
 	return []habit{
-		{name: "http2-good.demo", pause: 3 * demoShort, serve: serveInClear, client: multiplexed(4, inClear)},
-		{name: "http2-connection-per-request.demo", pause: 4 * demoShort, serve: serveInClear, client: oneEach(inClear)},
-		{name: "grpc-good.demo", pause: 3 * demoShort, serve: serveGRPC, client: oneChannel},
-		{name: "grpc-channel-per-call.demo", pause: 4 * demoShort, serve: serveGRPC, client: channelPerCall},
-		{name: "tls-good.demo", pause: 4 * demoShort, serve: serveTLS1, client: burst(2, tls1)},
-		{name: "tls-client-says-close.demo", pause: 5 * demoShort, serve: serveTLS1, client: burst(1, func(t *http.Transport) {
+		{name: "http2-good.demo", pause: 3 * shortPause, serve: serveInClear, client: multiplexed(4, inClear)},
+		{name: "http2-connection-per-request.demo", pause: 4 * shortPause, serve: serveInClear, client: oneEach(inClear)},
+		{name: "grpc-good.demo", pause: 3 * shortPause, serve: serveGRPC, client: oneChannel},
+		{name: "grpc-channel-per-call.demo", pause: 4 * shortPause, serve: serveGRPC, client: channelPerCall},
+		{name: "tls-good.demo", pause: 4 * shortPause, serve: serveTLS1, client: burst(2, tls1)},
+		{name: "tls-client-says-close.demo", pause: 5 * shortPause, serve: serveTLS1, client: burst(1, func(t *http.Transport) {
 			tls1(t)
 			t.DisableKeepAlives = true
 		})},
-		{name: "tls-http2-good.demo", pause: 4 * demoShort, serve: serveTLS2, client: multiplexed(3, tls2)},
-		{name: "tls-http2-connection-per-request.demo", pause: 5 * demoShort, serve: serveTLS2, client: oneEach(tls2)},
+		{name: "tls-http2-good.demo", pause: 4 * shortPause, serve: serveTLS2, client: multiplexed(3, tls2)},
+		{name: "tls-http2-connection-per-request.demo", pause: 5 * shortPause, serve: serveTLS2, client: oneEach(tls2)},
 	}, nil
 }
 
-// demoTLS returns what a server and a client that trusts it go by.
-func demoTLS(keys io.Writer) (server, client *tls.Config, err error) {
+// tlsConfigs returns what a server and a client that trusts it go by.
+func tlsConfigs(keys io.Writer) (server, client *tls.Config, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("demo: %w", err)
