@@ -64,7 +64,7 @@ func (c *compareCmd) load(ctx context.Context, con console, log *slog.Logger, pa
 		from := con.in
 		if f, ok := from.(*os.File); ok {
 			var err error
-			if from, err = newInterruptible(ctx, f); err != nil {
+			if from, err = capfile.Interruptible(ctx, f); err != nil {
 				return nil, err
 			}
 		}

@@ -208,7 +208,7 @@ func (r *readCmd) open(ctx context.Context, log *slog.Logger) ([]*capfile.File, 
 			}
 		}
 		log.Debug("reading", "file", path)
-		f, err := openCapture(ctx, path)
+		f, err := capfile.OpenInterruptible(ctx, path)
 		switch {
 		case err != nil && len(r.Files) == 1:
 			return nil, err
