@@ -17,6 +17,7 @@ import (
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/run"
+	"github.com/keepscope/keepscope/analyzer/software"
 	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/tally"
 	"github.com/keepscope/keepscope/reassembly"
@@ -360,6 +361,30 @@ func TestProbesAreLabelled(t *testing.T) {
 	}
 	// Five connections tell it.
 	if diff := cmp.Diff(map[string]float64{"application": 6, "probe": 5}, byTraffic); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestProxiesThatProbe: the traffic of a proxy which names itself in its health checks
+// is the application's, once a connection shows that it does more.
+func TestProxiesThatProbe(t *testing.T) {
+	e, r := attached(Config{}, tally.Config{})
+	for i := range int64(3) {
+		f := factsOf("192.0.2.1:40000", "10.0.0.2:80", "a.example", 1e18+i*10e9)
+		f.opened.Software[0] = software.ELBHealthChecker
+		r.Opened(&f.opened)
+		f.first.Mark, f.second.Mark = f.opened.Mark, f.opened.Mark
+		r.Exchange(&f.first)
+		if i > 0 {
+			r.Exchange(&f.second)
+		}
+	}
+	byTraffic := map[string]float64{}
+	for labels, n := range series(t, e, Requests) {
+		_, traffic, _ := strings.Cut(labels, "traffic=")
+		byTraffic[traffic] += n
+	}
+	if diff := cmp.Diff(map[string]float64{"application": 3, "probe": 2}, byTraffic); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -42,7 +42,22 @@ func (s *suspects) is(a sniffer.Addr) bool {
 		return false
 	}
 	k := s.known[a]
-	return k != nil && k.prober
+	return k != nil && k.prober && !k.not
+}
+
+// asks says whether a request is a health check. A client that uses a connection again
+// does more, whatever it says of itself: a proxy's checks come from where its traffic
+// comes from.
+func (s *suspects) asks(e *fact.Exchange) bool {
+	if !s.any {
+		return false
+	}
+	k := s.known[e.Client.Addr]
+	if k == nil {
+		return false
+	}
+	k.not = k.not || e.Reuse == fact.ReusedRequest
+	return k.prober && !k.not
 }
 
 // named takes a client at its word.

@@ -265,7 +265,7 @@ func (w *Worker) Exchange(e *fact.Exchange) {
 		r = w.host(r, e.ServerName, t)
 	}
 	r.exchange(e)
-	if r.suspects.is(e.Client.Addr) {
+	if r.suspects.asks(e) {
 		r.probed().exchange(e)
 	}
 }
