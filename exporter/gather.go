@@ -211,9 +211,13 @@ func (b *builder) exchanges(t *server) {
 	b.some(Unsolicited, t.Unsolicited)
 	b.number(Races, float64(t.Counted.Races), &t.Counted.Raced)
 	b.some(StaleReuses, t.Counted.StaleReuses)
-	b.failed(FailedRequests, &t.Counted, t.HTTP2 != nil)
-	if t.HTTP2 != nil {
-		b.http2(t.HTTP2)
+	h2 := t.HTTP2
+	if h2 == nil && total(t.Counted.Requests[http.HTTP2][:]) > 0 { // none of its connections has ended
+		h2 = new(tally.HTTP2)
+	}
+	b.failed(FailedRequests, &t.Counted, h2 != nil)
+	if h2 != nil {
+		b.http2(h2)
 	}
 }
 

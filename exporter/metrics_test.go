@@ -337,6 +337,14 @@ func TestFirstEventIsAnIncrease(t *testing.T) {
 			t.Errorf("%s has %d series, want %d", name, got, want)
 		}
 	}
+	// A connection of HTTP/2 may not end for days, and refuse streams when it does.
+	f.first.Version, f.first.Mark = http.HTTP2, f.opened.Mark
+	r.Exchange(&f.first)
+	for name, want := range map[string]int{FailedRequests: 7, RefusedStreams: 1} {
+		if got := len(series(t, e, name)); got != want {
+			t.Errorf("HTTP/2: %s has %d series, want %d", name, got, want)
+		}
+	}
 }
 
 // TestProbesAreLabelled: what a health check does is told apart from the moment that
