@@ -28,7 +28,7 @@ type connectionRow struct {
 }
 
 // demoFile writes the embedded capture to a file.
-func demoFile(t *testing.T) string {
+func demoFile(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "demo.pcapng.gz")
 	if err := os.WriteFile(path, demoCapture, 0o600); err != nil {

@@ -144,6 +144,24 @@ func TestRows(t *testing.T) {
 	}
 }
 
+// Rows are whole however they are handed on: none, one that is longer than what is
+// handed on at once, and others around it.
+func TestBatches(t *testing.T) {
+	long := plain()
+	long.ReuseIdle = make([]int64, batchBytes)
+	for _, list := range [][]*fact.Connection{nil, {long}, {plain(), rich(), long, rich(), long}} {
+		got, err := parquet.Read[row](bytes.NewReader(file(t, Place{Node: "n1"}, list...)), int64(len(file(t, Place{Node: "n1"}, list...))))
+		if err != nil || len(got) != len(list) {
+			t.Fatalf("%d rows of %d, %v", len(got), len(list), err)
+		}
+		for i, c := range list {
+			if len(got[i].ReuseIdle) != len(c.ReuseIdle) || *got[i].Node != "n1" || *got[i].ServerName == "" || (got[i].Cause != nil) != (c.Verdict == fact.VerdictWasted) {
+				t.Errorf("row %d of %d is %+v", i, len(list), got[i])
+			}
+		}
+	}
+}
+
 // The schema is a contract: who adds a column adds it here, who changes one changes
 // SchemaVersion.
 func TestSchema(t *testing.T) {
@@ -177,8 +195,7 @@ func FuzzWrite(f *testing.F) {
 	f.Add(connections.Append(nil, plain())[:40])
 	f.Add([]byte{kindBytes | inRow, 0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var w Writer
-		_ = w.decode(b)
+		_ = connections.NewWriter(io.Discard, Place{}, "").decode(b)
 	})
 }
 

@@ -31,5 +31,6 @@
 //
 //	what                          cap      when full
 //	rows that wait for a group    8 MiB    a row group is written
+//	of them, rows as bytes        64 KiB   their values go to the columns
 //	distinct values of a column   256 KiB  the rest of its row group is written plain
 package columnar
