@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter"
 	"github.com/keepscope/keepscope/exporter/report/findings"
 )
@@ -141,7 +142,7 @@ func sharing(expr string, n int, share float64, whole string) string {
 // reuse), and what a client's user may have wanted.
 func requestsFail() Rule {
 	w := noScope.increases(window10m)
-	how := oneOf(exporter.LabelHow, "refused_stream", "close_ignored", "server_abort")
+	how := oneOf(exporter.LabelHow, fact.FailRefusedStream.String(), fact.FailCloseIgnored.String(), fact.FailServerAbort.String())
 	failed := sum(append(append([]string{}, serverLevel...), exporter.LabelHow),
 		either(w(exporter.FailedRequests, how), estimated(w(exporter.EstimatedFailed, how))))
 	return alert("KeepscopeRequestsFail", "critical", "", toServer,

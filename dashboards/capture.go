@@ -113,15 +113,15 @@ func capsMet() *timeseries.PanelBuilder {
 
 func toldOtherwise() *timeseries.PanelBuilder {
 	s := targetScope
-	return paint(lines(text{
+	return lines(text{
 		title: "Resets that are none, reasons told otherwise later",
 		unit:  unitRate,
 		about: "RSTs that no TCP would obey, or after which their side went on, and reasons that a server's other connections showed to be others than were counted (the metrics keep what was told first; the report settles it). Good: few.",
 		empty: noSidecar,
 	},
-		query{expr: sum(nil, s.rate(rateInterval, exporter.StrayResets)), legend: "stray resets"},
-		query{expr: sum(nil, s.rate(rateInterval, exporter.ResettledReasons)), legend: "reasons told otherwise"},
-	), style{series: "stray resets", color: violet}, style{series: "reasons told otherwise", color: teal})
+		query{expr: sum(nil, s.rate(rateInterval, exporter.StrayResets)), legend: "stray resets", color: violet},
+		query{expr: sum(nil, s.rate(rateInterval, exporter.ResettledReasons)), legend: "reasons told otherwise", color: teal},
+	)
 }
 
 func packets() *timeseries.PanelBuilder {
@@ -186,15 +186,15 @@ func outOfOrder() *timeseries.PanelBuilder {
 
 func flawedConnections() *timeseries.PanelBuilder {
 	s := targetScope
-	return paint(lines(text{
+	return lines(text{
 		title: "Incomplete and given-up connections",
 		unit:  unitConnections,
 		about: "Connections that lack bytes where they mattered, and those that were forgotten because the table was full. Good: 0. Incomplete: see drops. Given up: raise --max-connections.",
 		empty: noSidecar,
 	},
-		query{expr: sum(nil, s.rate(rateInterval, exporter.IncompleteConnections)), legend: "incomplete"},
-		query{expr: sum(nil, s.rate(rateInterval, exporter.EvictedConnections)), legend: "given up"},
-	), style{series: "incomplete", color: violet}, style{series: "given up", color: crimson})
+		query{expr: sum(nil, s.rate(rateInterval, exporter.IncompleteConnections)), legend: "incomplete", color: violet},
+		query{expr: sum(nil, s.rate(rateInterval, exporter.EvictedConnections)), legend: "given up", color: crimson},
+	)
 }
 
 func decodeErrors() *timeseries.PanelBuilder {
@@ -268,13 +268,13 @@ func cpu() *timeseries.PanelBuilder {
 
 func connectionLog() *timeseries.PanelBuilder {
 	s := targetScope
-	return paint(lines(text{
+	return lines(text{
 		title: "Log of connections",
 		unit:  unitRate,
 		about: "Lines written to the log of connections (--log-connections) and events pushed (--otlp-logs-endpoint), and those that were lost because the disk or the endpoint was slow. Good: none lost; no figure of the dashboards depends on it. 0 where no log is written.",
 		empty: noSidecar,
 	},
-		query{expr: sum(nil, s.rate(rateInterval, exporter.LogLines)), legend: "written"},
-		query{expr: sum(nil, s.rate(rateInterval, exporter.LogDropped)), legend: "lost"},
-	), style{series: "written", color: violet}, style{series: "lost", color: crimson})
+		query{expr: sum(nil, s.rate(rateInterval, exporter.LogLines)), legend: "written", color: violet},
+		query{expr: sum(nil, s.rate(rateInterval, exporter.LogDropped)), legend: "lost", color: crimson},
+	)
 }

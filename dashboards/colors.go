@@ -1,8 +1,9 @@
 package dashboards
 
 import (
+	"fmt"
+
 	"github.com/keepscope/keepscope/analyzer/fact"
-	"github.com/keepscope/keepscope/exporter"
 )
 
 // A colour has one meaning wherever it is used. Blue is what the client can
@@ -58,8 +59,9 @@ var toneOf = func() map[string]string {
 			next[side]++
 		}
 	}
-	give("pool_miss", blamed("pool_miss")) // the two most frequent get the clearest
-	give("server_idle", blamed("server_idle"))
+	for _, frequent := range []string{fact.PoolMiss.String(), fact.ReasonServerIdle.String()} { // they get the clearest
+		give(frequent, blamed(frequent))
+	}
 	for _, why := range whys() {
 		give(why, blamed(why))
 	}
@@ -69,18 +71,25 @@ var toneOf = func() map[string]string {
 	return colors
 }()
 
+// tone is the colour of a habit, a reason or a cause.
+func tone(of fmt.Stringer) string { return toneOf[of.String()] }
+
 // outcomes are the colours of what an exchange negotiated: green keeps the
 // connection.
 func outcomes() []style {
-	colors := map[string]string{
-		"keep_alive": green, "client_close": toneOf["client_close"], "server_close": toneOf["server_close"],
-		"http10_not_requested": toneOf["http10_not_requested"], "http10_declined": toneOf["http10_declined"],
-		"no_length": toneOf["no_length"], "upgraded": toneOf["upgraded"], "refused_stream": toneOf["refused_stream"],
-		"incomplete": blameTones[fact.BlamesNobody][6], "unknown": blameTones[fact.BlamesNobody][7],
-	}
 	var styles []style
-	for _, v := range exporter.Values(exporter.LabelNegotiated) {
-		styles = append(styles, style{series: v, color: colors[v]})
+	for o := range fact.NumOutcomes {
+		color := tone(o)
+		switch o {
+		case fact.KeepAlive:
+			color = green
+		case fact.Incomplete:
+			color = blameTones[fact.BlamesNobody][6]
+		case fact.UnknownOutcome:
+			color = blameTones[fact.BlamesNobody][7]
+		default:
+		}
+		styles = append(styles, style{series: o.String(), color: color})
 	}
 	return styles
 }

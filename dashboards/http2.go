@@ -5,6 +5,7 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter"
 )
 
@@ -25,28 +26,27 @@ func http2Tiles(s scope) []tile {
 func concurrentStreams(s scope) *timeseries.PanelBuilder {
 	m := exporter.StreamsConcurrent
 	quantile := func(q float64) string { return "clamp_min(" + s.quantile(q, rateInterval, nil, m) + ", 1)" }
-	return paint(lines(text{
+	return lines(text{
 		title: "Streams at once",
 		unit:  unitNumber,
 		about: "The most streams that were open at once on an HTTP/2 connection, of the connections that ended: half of them (p50) and 99 % stay below. Good: above 1 where requests are many, below the server's limit (often 100 or 128). 1 throughout: the client does not multiplex.",
 		empty: noHTTP2,
 	},
-		query{expr: quantile(0.5), legend: "p50"},
-		query{expr: quantile(0.99), legend: "p99"},
-	), style{series: "p50", color: violet}, style{series: "p99", color: teal})
+		query{expr: quantile(0.5), legend: "p50", color: violet},
+		query{expr: quantile(0.99), legend: "p99", color: teal},
+	)
 }
 
 func streamLimits(s scope) *timeseries.PanelBuilder {
-	limit, refused := "at the limit, at once", "refused streams a second"
-	return paint(lines(text{
+	return lines(text{
 		title: "Stream limits met",
 		unit:  unitNumber,
 		about: "How many connections stand at their server's limit of streams, on average, and how many streams per second the server says it did not process. Good: 0. Else raise MAX_CONCURRENT_STREAMS, or open more connections.",
 		empty: noHTTP2,
 	},
-		query{expr: sum(nil, s.rate(rateInterval, exporter.StreamLimitReached)), legend: limit},
-		query{expr: sum(nil, s.rate(rateInterval, exporter.RefusedStreams)), legend: refused},
-	), style{series: limit, color: violet}, style{series: refused, color: crimson})
+		query{expr: sum(nil, s.rate(rateInterval, exporter.StreamLimitReached)), legend: "at the limit, at once", color: violet},
+		query{expr: sum(nil, s.rate(rateInterval, exporter.RefusedStreams)), legend: "refused streams a second", color: crimson},
+	)
 }
 
 func goaways(s scope) *timeseries.PanelBuilder {
@@ -58,8 +58,8 @@ func goaways(s scope) *timeseries.PanelBuilder {
 		empty: noHTTP2,
 	}, query{expr: "60 * " + sum(labels, s.rate(rateInterval, exporter.Goaways)) + " > 0 or on () 0 * " + sum(nil, s.rate(rateInterval, exporter.RefusedStreams)),
 		legend: legendOf(exporter.LabelBy) + ": " + legendOf(exporter.LabelCode)}).
-		OverrideByRegexp("^client: .*", []dashboard.DynamicConfigValue{property("color", map[string]any{"mode": "shades", "fixedColor": toneOf["client_goaway"]})}).
-		OverrideByRegexp("^server: .*", []dashboard.DynamicConfigValue{property("color", map[string]any{"mode": "shades", "fixedColor": toneOf["server_goaway"]})}).
+		OverrideByRegexp("^client: .*", []dashboard.DynamicConfigValue{property("color", map[string]any{"mode": "shades", "fixedColor": tone(fact.ReasonClientGoaway)})}).
+		OverrideByRegexp("^server: .*", []dashboard.DynamicConfigValue{property("color", map[string]any{"mode": "shades", "fixedColor": tone(fact.ReasonServerGoaway)})}).
 		OverrideByRegexp("^: $", []dashboard.DynamicConfigValue{colored(slate), property("displayName", "none")})
 }
 

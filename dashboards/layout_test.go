@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+
+	"github.com/keepscope/keepscope/analyzer/fact"
 )
 
 // What a window of 1366×768 pixels shows of a dashboard: the first screen is what
@@ -190,7 +192,7 @@ const (
 // TestContrast holds colours against WCAG 2.2 AA: 3 for large text and for what
 // is drawn (1.4.3, 1.4.11), 4.5 for text.
 func TestContrast(t *testing.T) {
-	drawn := []string{green, crimson, violet, teal, slate, toneOf["pool_miss"], toneOf["server_idle"], toneOf["path_dropped"]}
+	drawn := []string{green, crimson, violet, teal, slate, tone(fact.PoolMiss), tone(fact.ReasonServerIdle), tone(fact.ReasonPathDropped)}
 	for _, c := range drawn {
 		for _, behind := range []string{lightPanel, darkPanel} {
 			if got := contrast(t, c, behind); got < 3 {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter"
 )
 
@@ -301,7 +302,7 @@ func TestColors(t *testing.T) {
 		}
 		seen[color] = name
 	}
-	colors := []string{toneOf["pool_miss"], toneOf["server_idle"], green, crimson}
+	colors := []string{tone(fact.PoolMiss), tone(fact.ReasonServerIdle), green, crimson}
 	for name, see := range colorBlindness {
 		for i, a := range colors {
 			for _, b := range colors[i+1:] {

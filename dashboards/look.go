@@ -41,7 +41,14 @@ type query struct {
 	legend    string
 	exemplars bool
 	once      bool // one value for the whole time range
+
+	// For a query of one series.
+	color string // empty for the panel's
+	looks looks
 }
+
+// looks say how a series is drawn, beside its colour.
+type looks = []dashboard.DynamicConfigValue
 
 // ranged returns the query as a series over time. Its step is Grafana's, on
 // which $__rate_interval depends.
@@ -176,6 +183,9 @@ func chart(t text, queries ...query) *timeseries.PanelBuilder {
 		OverrideByRegexp(".*", []dashboard.DynamicConfigValue{property("noValue", "–")})
 	for i, q := range queries {
 		b.WithTarget(q.ranged(i))
+		if q.color != "" {
+			paint(b, style{q.legend, q.color, q.looks})
+		}
 	}
 	return b
 }
@@ -262,15 +272,15 @@ func dashed(dash ...float64) dashboard.DynamicConfigValue {
 
 // A style is how one series looks.
 type style struct {
-	series     string // its legend
-	color      string
-	properties []dashboard.DynamicConfigValue
+	series string // its legend
+	color  string
+	looks  looks
 }
 
 // paint gives series their colours.
 func paint(b *timeseries.PanelBuilder, styles ...style) *timeseries.PanelBuilder {
 	for _, s := range styles {
-		b.OverrideByName(s.series, append([]dashboard.DynamicConfigValue{colored(s.color)}, s.properties...))
+		b.OverrideByName(s.series, append([]dashboard.DynamicConfigValue{colored(s.color)}, s.looks...))
 	}
 	return b
 }

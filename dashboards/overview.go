@@ -10,7 +10,9 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/table"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter"
+	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/report/findings"
 )
 
@@ -106,7 +108,7 @@ func wastedNow(s scope) *stat.PanelBuilder {
 		query{expr: sum(nil, w(exporter.WastedHandshakes, application)), legend: legendCounted},
 		query{expr: sum(nil, w(exporter.EstimatedWasted)), legend: legendEstimated},
 		query{expr: ratio(sum(nil, w.seconds()), sum(nil, w.requests())), legend: each},
-	).OverrideByName(each, []dashboard.DynamicConfigValue{property("unit", unitSeconds)})
+	).OverrideByName(each, looks{property("unit", unitSeconds)})
 }
 
 // orZero is the expression, and 0 where it has no series but another has.
@@ -131,35 +133,36 @@ func failedInRange(s scope) *stat.PanelBuilder {
 }
 
 func effectivenessOverTime(s scope) *timeseries.PanelBuilder {
-	without := "without pool_miss"
-	return paint(lines(text{
+	return lines(text{
 		title: "Keep-alive effectiveness over time",
 		unit:  unitShare,
 		about: fmt.Sprintf("The share of requests that rode a connection which could have been at hand; dotted: TLS, estimated. The dashed line leaves out the cause pool_miss, which a NAT or a load balancer inflates by hiding several clients behind one address: where the lines are far apart, the truth is between them. Good: above %g %%. A step down that coincides with a deploy names its reason.", 100*findings.WellEffectiveness),
 		empty: noHTTP,
 	},
-		query{expr: s.effectiveness(rateInterval, nil), legend: legendCounted},
-		query{expr: s.effectiveness(rateInterval, nil, isNot(exporter.LabelCause, "pool_miss")), legend: without},
-		query{expr: s.estimatedEffectiveness(rateInterval, nil), legend: legendEstimated},
+		query{expr: s.effectiveness(rateInterval, nil), legend: legendCounted, color: violet},
+		query{
+			expr: s.effectiveness(rateInterval, nil, isNot(exporter.LabelCause, fact.PoolMiss.String())), legend: "without pool_miss",
+			color: violet, looks: looks{dashed(8, 8), property("custom.fillOpacity", 0)},
+		},
+		query{
+			expr: s.estimatedEffectiveness(rateInterval, nil), legend: legendEstimated,
+			color: teal, looks: looks{dashed(2, 6), property("custom.fillOpacity", 0)},
+		},
 	).
 		Min(0).Max(1).Decimals(1).
-		Thresholds(levels(bad, effectivenessLevels...)),
-		style{series: legendCounted, color: violet},
-		style{without, violet, []dashboard.DynamicConfigValue{dashed(8, 8), property("custom.fillOpacity", 0)}},
-		style{legendEstimated, teal, []dashboard.DynamicConfigValue{dashed(2, 6), property("custom.fillOpacity", 0)}})
+		Thresholds(levels(bad, effectivenessLevels...))
 }
 
 func connectionsAgainstRequests(s scope) *timeseries.PanelBuilder {
-	requests, opened := "requests", "new connections"
-	return paint(lines(text{
+	return lines(text{
 		title: "New connections against requests",
 		unit:  unitRate,
 		about: "Requests per second, counted and estimated, and the connections that were opened. Estimated requests are counted when their connection ends: they come in bursts. Good: many times more requests than connections. Lines that run together mean a connection for each request.",
 		empty: noHTTP,
 	},
-		query{expr: sum(nil, s.rates(rateInterval).requests()), legend: requests},
-		query{expr: sum(nil, s.rate(rateInterval, exporter.ConnectionsOpened)), legend: opened},
-	), style{series: requests, color: violet}, style{series: opened, color: teal})
+		query{expr: sum(nil, s.rates(rateInterval).requests()), legend: "requests", color: violet},
+		query{expr: sum(nil, s.rate(rateInterval, exporter.ConnectionsOpened)), legend: "new connections", color: teal},
+	)
 }
 
 func wastedByCause(s scope) *timeseries.PanelBuilder {
@@ -188,8 +191,8 @@ func causes(b *timeseries.PanelBuilder) *timeseries.PanelBuilder {
 	var styles []style
 	for _, why := range whys() {
 		styles = append(styles,
-			style{why, toneOf[why], []dashboard.DynamicConfigValue{property("displayName", habits[why].words)}},
-			style{"~ " + why, toneOf[why], []dashboard.DynamicConfigValue{
+			style{why, toneOf[why], looks{property("displayName", habits[why].words)}},
+			style{"~ " + why, toneOf[why], looks{
 				property("displayName", "~ "+habits[why].words), dashed(4, 4), property("custom.fillOpacity", 25)}})
 	}
 	return paint(b.Legend(tableLegend()), styles...)
@@ -197,9 +200,9 @@ func causes(b *timeseries.PanelBuilder) *timeseries.PanelBuilder {
 
 func costByKind(s scope) *timeseries.PanelBuilder {
 	w := s.rates(rateInterval)
-	kinds := tones([]string{"tcp", "tls", "dns", "connect"}, violet, teal, slate, toneOf["none"])
+	kinds := tones([]string{"tcp", "tls", "dns", "connect"}, violet, teal, slate, tone(fact.ReasonNone))
 	for _, k := range kinds[:4:4] {
-		kinds = append(kinds, style{"~ " + k.series, k.color, []dashboard.DynamicConfigValue{dashed(4, 4), property("custom.fillOpacity", 25)}})
+		kinds = append(kinds, style{"~ " + k.series, k.color, looks{dashed(4, 4), property("custom.fillOpacity", 25)}})
 	}
 	return paint(stacked(common.StackingModeNormal, text{
 		title: "Time wasted per second, by kind",
@@ -229,16 +232,18 @@ func bars(t text, queries ...query) *timeseries.PanelBuilder {
 
 func racesOverTime(s scope) *timeseries.PanelBuilder {
 	w := s.rates(rateInterval)
-	return paint(bars(text{
+	return bars(text{
 		title: "Keep-alive races a minute",
 		unit:  unitNumber,
 		about: "Requests that crossed the server's closing of their connection, a minute. Good: 0. Each fails or has to be sent again. The exemplars (diamonds) name connections, to be found in the log of connections and on the sidecar's page.",
 		empty: noHTTP,
 	},
-		query{expr: "60 * " + sum(nil, w(exporter.Races)), legend: legendCounted, exemplars: true},
-		query{expr: "60 * " + sum(nil, w(exporter.EstimatedRaces)), legend: legendEstimated, exemplars: true},
-	), style{series: legendCounted, color: crimson},
-		style{legendEstimated, crimson, []dashboard.DynamicConfigValue{property("custom.fillOpacity", 25)}})
+		query{expr: "60 * " + sum(nil, w(exporter.Races)), legend: legendCounted, exemplars: true, color: crimson},
+		query{
+			expr: "60 * " + sum(nil, w(exporter.EstimatedRaces)), legend: legendEstimated, exemplars: true,
+			color: crimson, looks: looks{property("custom.fillOpacity", 25)},
+		},
+	)
 }
 
 func failures(s scope) *timeseries.PanelBuilder {
@@ -259,7 +264,7 @@ func attempts(s scope) *timeseries.PanelBuilder {
 		about: "Handshakes that the server refused, those that nothing answered, and those that came about after their SYN was sent again, a minute. Good: none. Refused: nobody listens. Unanswered: a firewall, a dead host or a full accept queue. Repeated: each waited 1 s or more.",
 		empty: noHTTP,
 	}, query{expr: "60 * " + orNone(by(labelWhy), replaced(w(exporter.HandshakeAttempts), labelWhy, exporter.LabelResult), w(exporter.ConnectionsOpened)), legend: legendOf(labelWhy)})).
-		OverrideByName("repeated", []dashboard.DynamicConfigValue{colored(teal)})
+		OverrideByName("repeated", looks{colored(teal)})
 }
 
 // balance holds the busiest sidecar of each server against the mean: behind
@@ -277,7 +282,7 @@ func balance(s scope) *timeseries.PanelBuilder {
 // uneven is the busiest backend's requests as a multiple of the mean, by labels,
 // where there are several backends.
 func (s scope) uneven(window string, labels []string) string {
-	each := sum(append(slices.Clone(labels), labelInstance), s.rate(window, exporter.Requests, application, is(exporter.LabelDirection, "inbound")))
+	each := sum(append(slices.Clone(labels), labelInstance), s.rate(window, exporter.Requests, application, is(exporter.LabelDirection, naming.Inbound.String())))
 	return fmt.Sprintf("%s / (%s > 0) and %s > 1", aggregate("max", labels, each), aggregate("avg", labels, each), aggregate("count", labels, each))
 }
 

@@ -10,7 +10,9 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/table"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter"
+	"github.com/keepscope/keepscope/exporter/naming"
 	"github.com/keepscope/keepscope/exporter/report/findings"
 )
 
@@ -79,7 +81,7 @@ func causesAndRemedies() *table.PanelBuilder {
 	all := either(seen(sum(byWhy, rate.counted())+" > 0", "a"), seen(sum(byWhy, rate.guessed())+" > 0", "b"), seen(failed, "c"))
 	nothing := called("0 * "+sum(nil, rate(exporter.ConnectionsOpened)), labelWhy, whyNone)
 	words, change := whyColumns()
-	what := labelColumn{label: labelWhy, title: "Cause", width: 250, properties: []dashboard.DynamicConfigValue{
+	what := labelColumn{label: labelWhy, title: "Cause", width: 250, properties: looks{
 		property("mappings", []dashboard.ValueMapping{words}),
 		property("custom.cellOptions", map[string]any{"type": "color-background", "mode": "basic", "wrapText": true}),
 	}}
@@ -132,24 +134,18 @@ func requestsPerConnectionQuantiles(s scope) *timeseries.PanelBuilder {
 	// that are open, and those that ended.
 	there := sum(nil, either(s.pick(exporter.ConnectionsOpen), s.increase(wholeRange, exporter.ConnectionsClosed)))
 	carried := ratio(sum(nil, s.increase(wholeRange, exporter.Requests)), there)
-	open := "open ones included"
-	return paint(logLines(text{
+	return logLines(text{
 		title: "Requests per connection: mean and quantiles",
 		unit:  unitNumber,
 		about: "Of the connections that ended: the mean, and the number that half (p50), 90 % and 99 % of them did not exceed. Dashed: requests of the time range by connections that were there, open ones included: all there is of a server whose connections don't end. Good: the mean well above 10. A p50 of 1 with a high p99 means that some clients keep connections and others don't.",
 		empty: noRequests,
 	},
-		query{expr: s.mean(rateInterval, nil, m), legend: "mean"},
-		query{expr: quantile(0.5), legend: "p50"},
-		query{expr: quantile(0.9), legend: "p90"},
-		query{expr: quantile(0.99), legend: "p99"},
-		query{expr: carried + " > 0", legend: open},
-	).AxisSoftMin(1).AxisSoftMax(10),
-		style{series: "mean", color: violet},
-		style{series: "p50", color: teal},
-		style{series: "p90", color: slate},
-		style{series: "p99", color: toneOf["timeout"]},
-		style{open, violet, []dashboard.DynamicConfigValue{dashed(10, 6)}})
+		query{expr: s.mean(rateInterval, nil, m), legend: "mean", color: violet},
+		query{expr: quantile(0.5), legend: "p50", color: teal},
+		query{expr: quantile(0.9), legend: "p90", color: slate},
+		query{expr: quantile(0.99), legend: "p99", color: tone(fact.ReasonTimeout)},
+		query{expr: carried + " > 0", legend: "open ones included", color: violet, looks: looks{dashed(10, 6)}},
+	).AxisSoftMin(1).AxisSoftMax(10)
 }
 
 // requestsOnUsed weighs connections by their requests. Those with up to 1, 2, 3, 5 and
@@ -160,19 +156,16 @@ func requestsOnUsed(s scope) *timeseries.PanelBuilder {
 	// 1·n(1) + 2·(n(2)-n(1)) + 3·(n(3)-n(2)) + 5·(n(5)-n(3)) + 10·(n(10)-n(5))
 	few := s.upTo(rateInterval, m, map[string]float64{"1": -1, "2": -1, "3": -2, "5": -5, "10": 10})
 	all := "(histogram_sum(" + sum(nil, s.rate(rateInterval, m)) + ") or " + sum(nil, s.rate(rateInterval, m+"_sum")) + ")"
-	reused, many := "on a used connection", "on one with more than 10"
 	requests := s.rate(rateInterval, exporter.Requests, application)
-	return paint(lines(text{
+	return lines(text{
 		title: "Requests by their connection",
 		unit:  unitShare,
 		about: "Weighted by request: the share of requests that rode a connection which had carried one before, and the share of those on connections with more than 10 (of connections that ended; at least so many). Good: near 100 %. Beside it, each connection counts alike: one busy connection beside many single ones has p50 = 1 and most of the requests.",
 		empty: noRequests,
 	},
-		query{expr: ratio(sum(nil, s.rate(rateInterval, exporter.Requests, application, is(exporter.LabelReused, "true"))), sum(nil, requests)), legend: reused},
-		query{expr: "clamp_min(1 - (" + few + ") / (" + all + " > 0), 0)", legend: many},
-	).Min(0).Max(1),
-		style{series: reused, color: violet},
-		style{many, teal, []dashboard.DynamicConfigValue{dashed(10, 6)}})
+		query{expr: ratio(sum(nil, s.rate(rateInterval, exporter.Requests, application, is(exporter.LabelReused, "true"))), sum(nil, requests)), legend: "on a used connection", color: violet},
+		query{expr: "clamp_min(1 - (" + few + ") / (" + all + " > 0), 0)", legend: "on one with more than 10", color: teal, looks: looks{dashed(10, 6)}},
+	).Min(0).Max(1)
 }
 
 // endings are coloured by who can change them; who closed is in the legend.
@@ -195,10 +188,10 @@ func endings(s scope) *timeseries.PanelBuilder {
 			default:
 				name = reason + ", closed by neither"
 			}
-			b.OverrideByName(reason+" "+who, []dashboard.DynamicConfigValue{colored(toneOf[reason]), property("displayName", name)})
+			b.OverrideByName(reason+" "+who, looks{colored(toneOf[reason]), property("displayName", name)})
 		}
 	}
-	return b.OverrideByRegexp("^"+whyNone+" ?$", []dashboard.DynamicConfigValue{colored(slate), property("displayName", "none ended")})
+	return b.OverrideByRegexp("^"+whyNone+" ?$", looks{colored(slate), property("displayName", "none ended")})
 }
 
 func negotiated(s scope) *timeseries.PanelBuilder {
@@ -218,58 +211,52 @@ func negotiated(s scope) *timeseries.PanelBuilder {
 func idleTimes(s scope) *timeseries.PanelBuilder {
 	limit := func(expr string) string { return aggregate("min", nil, expr) }
 	wide := property("custom.lineWidth", 3)
-	client, server := toneOf["client_idle"], toneOf["server_idle"]
-	series := []struct {
-		query
-		style
-	}{
-		{query{expr: s.quantile(0.5, rateInterval, nil, exporter.ReuseIdle), legend: "reused after (p50)"}, style{color: teal}},
-		{query{expr: s.quantile(0.99, rateInterval, nil, exporter.ReuseIdle), legend: "reused after (p99)"}, style{color: violet}},
-		{query{expr: limit(s.pick(exporter.ObservedTimeout, is(exporter.LabelSide, "client"))), legend: "client's timeout, observed"},
-			style{color: client, properties: []dashboard.DynamicConfigValue{dashed(10, 6), wide}}},
-		{query{expr: limit(s.pick(exporter.ObservedTimeout, is(exporter.LabelSide, "server"))), legend: "server's timeout, observed"},
-			style{color: server, properties: []dashboard.DynamicConfigValue{dashed(10, 6), wide}}},
-		{query{expr: limit(s.pick(exporter.AdvertisedTimeout)), legend: "server's timeout, advertised"},
-			style{color: server, properties: []dashboard.DynamicConfigValue{dashed(2, 6), wide}}},
-		{query{expr: limit(s.pick(exporter.PathTimeout, is(exporter.LabelBound, "dropped"))), legend: "the path forgets, at most"},
-			style{color: toneOf["path_dropped"], properties: []dashboard.DynamicConfigValue{dashed(10, 6), wide}}},
-	}
-	var queries []query
-	var styles []style
-	for _, one := range series {
-		one.series = one.legend
-		queries, styles = append(queries, one.query), append(styles, one.style)
-	}
-	return paint(logLines(text{
+	return logLines(text{
 		title: "Idle times: when connections are reused, and when they end",
 		unit:  unitPlain,
 		about: "How long connections had idled when they were reused (violet: 99 % of reuses stay below), and after which time the client (blue), the server (orange) and the path between (magenta) give idle ones up. Good: blue below orange, with violet below both: the client gives connections up before the server does. Bad: violet near the orange line: soon a request will cross a closing. Then make the client's idle timeout shorter, or the server's longer. An observed timeout needs 5 closings for idleness that agree.",
 		empty: "No connection was reused or closed for idleness in this time",
-	}, queries...).
-		SpanNulls(common.BoolOrFloat64{Float64: ref(300_000.0)}), styles...)
+	},
+		query{expr: s.quantile(0.5, rateInterval, nil, exporter.ReuseIdle), legend: "reused after (p50)", color: teal},
+		query{expr: s.quantile(0.99, rateInterval, nil, exporter.ReuseIdle), legend: "reused after (p99)", color: violet},
+		query{
+			expr: limit(s.pick(exporter.ObservedTimeout, is(exporter.LabelSide, "client"))), legend: "client's timeout, observed",
+			color: tone(fact.ReasonClientIdle), looks: looks{dashed(10, 6), wide},
+		},
+		query{
+			expr: limit(s.pick(exporter.ObservedTimeout, is(exporter.LabelSide, "server"))), legend: "server's timeout, observed",
+			color: tone(fact.ReasonServerIdle), looks: looks{dashed(10, 6), wide},
+		},
+		query{
+			expr: limit(s.pick(exporter.AdvertisedTimeout)), legend: "server's timeout, advertised",
+			color: tone(fact.ReasonServerIdle), looks: looks{dashed(2, 6), wide},
+		},
+		query{
+			expr: limit(s.pick(exporter.PathTimeout, is(exporter.LabelBound, "dropped"))), legend: "the path forgets, at most",
+			color: tone(fact.ReasonPathDropped), looks: looks{dashed(10, 6), wide},
+		},
+	).SpanNulls(common.BoolOrFloat64{Float64: ref(300_000.0)})
 }
 
 func handshakeTimes() *timeseries.PanelBuilder {
 	var queries []query
-	var styles []style
 	for _, kind := range []struct{ value, title, color string }{
 		{"tcp", "TCP", violet}, {"tls_full", "TLS full", teal}, {"tls_resumed", "TLS resumed", slate},
 	} {
 		m := is(exporter.LabelKind, kind.value)
-		p50, p99 := kind.title+" p50", kind.title+" p99"
 		queries = append(queries,
-			query{expr: serverScope.quantile(0.5, rateInterval, nil, exporter.HandshakeSeconds, m), legend: p50},
-			query{expr: serverScope.quantile(0.99, rateInterval, nil, exporter.HandshakeSeconds, m), legend: p99})
-		styles = append(styles,
-			style{series: p50, color: kind.color},
-			style{p99, kind.color, []dashboard.DynamicConfigValue{dashed(8, 6)}})
+			query{expr: serverScope.quantile(0.5, rateInterval, nil, exporter.HandshakeSeconds, m), legend: kind.title + " p50", color: kind.color},
+			query{
+				expr: serverScope.quantile(0.99, rateInterval, nil, exporter.HandshakeSeconds, m), legend: kind.title + " p99",
+				color: kind.color, looks: looks{dashed(8, 6)},
+			})
 	}
-	return paint(logLines(text{
+	return logLines(text{
 		title: "Handshake times",
 		unit:  unitSeconds,
 		about: "What a new connection costs: the TCP handshake is one round trip, TLS comes on top, and is shorter where a session is resumed. Solid: half of them; dashed: 99 %. Good: steady. A TCP p99 at 1 s or 3 s is a SYN that was sent again: a full accept queue, or loss. No TLS lines: no TLS was seen.",
 		empty: "No handshake was seen in this time",
-	}, queries...), styles...)
+	}, queries...)
 }
 
 func protocols() *timeseries.PanelBuilder {
@@ -281,8 +268,8 @@ func protocols() *timeseries.PanelBuilder {
 	},
 		query{expr: sum(by(exporter.LabelProtocol), serverScope.rate(rateInterval, exporter.Requests, application)) + " > 0", legend: legendOf(exporter.LabelProtocol)},
 		query{expr: sum(nil, serverScope.rate(rateInterval, exporter.EstimatedRequests)) + " > 0", legend: legendEstimated}),
-		append(tones(exporter.Values(exporter.LabelProtocol), slate, toneOf["timeout"], toneOf["http10_declined"], violet, teal),
-			style{legendEstimated, violet, []dashboard.DynamicConfigValue{dashed(4, 4), property("custom.fillOpacity", 25)}})...)
+		append(tones(exporter.Values(exporter.LabelProtocol), slate, tone(fact.ReasonTimeout), tone(fact.ReasonHTTP10Declined), violet, teal),
+			style{legendEstimated, violet, looks{dashed(4, 4), property("custom.fillOpacity", 25)}})...)
 }
 
 // age holds what is open against what ends: by Little's law their quotient is
@@ -290,19 +277,16 @@ func protocols() *timeseries.PanelBuilder {
 func age() *timeseries.PanelBuilder {
 	s, m := serverScope, exporter.ConnectionDuration
 	turnover := ratio(sum(nil, s.pick(exporter.ConnectionsOpen)), sum(nil, s.rate(rateInterval, exporter.ConnectionsClosed)))
-	all := "open ones, until all are new"
-	return paint(logLines(text{
+	return logLines(text{
 		title: "How long connections live",
 		unit:  unitPlain,
 		about: "The age of connections when they ended (p50, p99), and the time after which all that are now open will have been replaced by new ones, at the rate at which they end. Good: long enough for hundreds of requests, shorter than your rollouts: clients that stick to old connections don't find new backends. If too long, limit the age (HAProxy, Envoy: max connection duration; nginx: keepalive_time) rather than the number of requests.",
 		empty: "No connection ended in this time",
 	},
-		query{expr: s.quantile(0.5, rateInterval, nil, m), legend: "p50"},
-		query{expr: s.quantile(0.99, rateInterval, nil, m), legend: "p99"},
-		query{expr: turnover + " > 0", legend: all},
-	),
-		style{series: "p50", color: violet}, style{series: "p99", color: teal},
-		style{all, slate, []dashboard.DynamicConfigValue{dashed(10, 6)}})
+		query{expr: s.quantile(0.5, rateInterval, nil, m), legend: "p50", color: violet},
+		query{expr: s.quantile(0.99, rateInterval, nil, m), legend: "p99", color: teal},
+		query{expr: turnover + " > 0", legend: "open ones, until all are new", color: slate, looks: looks{dashed(10, 6)}},
+	)
 }
 
 func openConnections() *timeseries.PanelBuilder {
@@ -324,7 +308,7 @@ func pagesOfSidecars() *table.PanelBuilder {
 		about: "The sidecars whose figures are shown here. An address leads to the sidecar's own page of this server, and from there to single connections, drawn: who closed, when, and what could have been used instead. It has to be reachable from your browser. Good: those you expect.",
 		empty: noServer,
 	}, 3, []labelColumn{
-		{label: labelInstance, title: "Sidecar", width: 260, properties: []dashboard.DynamicConfigValue{property("links", []map[string]any{{
+		{label: labelInstance, title: "Sidecar", width: 260, properties: looks{property("links", []map[string]any{{
 			"title": "This server's connections, on the sidecar's page", "url": "http://${__value.raw}/server/${server:percentencode}", "targetBlank": true,
 		}})}},
 		{label: labelPod, title: "Pod", width: 260}, {label: labelNamespace, title: "Namespace", width: 160},
@@ -344,7 +328,7 @@ const timeWait = 60
 // portsInUse is the share of local ports that a client's host uses towards
 // a server: open connections, and those in TIME-WAIT.
 func (s scope) portsInUse(window string, labels []string) string {
-	own := oneOf(exporter.LabelDirection, "outbound", "loopback")
+	own := oneOf(exporter.LabelDirection, naming.Outbound.String(), naming.Loopback.String())
 	waiting := fmt.Sprintf("%d * %s", timeWait, s.rate(window, exporter.ConnectionsClosed, own, is(exporter.LabelClosedBy, "client")))
 	return fmt.Sprintf("%s / %d", sum(labels, either(s.pick(exporter.ConnectionsOpen, own), waiting)), ephemeralPorts)
 }

@@ -170,7 +170,7 @@ func (w window) failed() string {
 		replaced(estimated(w(exporter.EstimatedFailed)), labelWhy, exporter.LabelHow))
 }
 
-var failedAttempts = oneOf(exporter.LabelResult, "refused", "unanswered")
+var failedAttempts = oneOf(exporter.LabelResult, fact.HandshakeRefused.String(), fact.HandshakeUnanswered.String())
 
 // vain is handshakes that came to nothing, with labelWhy.
 func (w window) vain() string {
