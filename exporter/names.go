@@ -210,7 +210,7 @@ var Metrics = []Metric{
 }
 
 // Directions are the values of LabelDirection.
-var Directions = names(naming.NumDirections)
+var Directions = fact.Names(naming.NumDirections)
 
 // Values returns every value of a label whose values are a closed set, nil for
 // the others.
@@ -219,25 +219,25 @@ func Values(label string) []string {
 	case LabelDirection:
 		return Directions
 	case LabelHandshake:
-		return names(fact.HandshakeMidstream + 1)
+		return fact.Names(fact.HandshakeMidstream + 1)
 	case LabelClosedBy:
-		return names(fact.NumClosedBy)
+		return fact.Names(fact.NumClosedBy)
 	case LabelReason:
-		return names(fact.NumReasons)[1:] // without ReasonNone
+		return fact.Names(fact.NumReasons)[1:] // without ReasonNone
 	case LabelProtocol:
 		return protocols[:]
 	case LabelReused:
-		return names(fact.NumReuses)
+		return fact.Names(fact.NumReuses)
 	case LabelNegotiated:
-		return names(fact.NumOutcomes)
+		return fact.Names(fact.NumOutcomes)
 	case LabelCause:
-		return names(fact.NumCauses)[1:] // without NoCause
+		return fact.Names(fact.NumCauses)[1:] // without NoCause
 	case LabelTraffic:
 		return traffics[:]
 	case LabelKeys:
-		return names(fact.NumKeys)
+		return fact.Names(fact.NumKeys)
 	case LabelHow:
-		return names(fact.NumFailures)[1:] // without NotFailed
+		return fact.Names(fact.NumFailures)[1:] // without NotFailed
 	case LabelSide, LabelBy:
 		return sides
 	case LabelWhere:
@@ -246,21 +246,9 @@ func Values(label string) []string {
 	return nil
 }
 
-// names lists the names of the values below n.
-func names[E interface {
-	~uint8
-	String() string
-}](n E) []string {
-	list := make([]string, n)
-	for i := range n {
-		list[i] = i.String()
-	}
-	return list
-}
-
 var (
 	protocols = [http.NumVersions]string{"unknown", "http/0.9", "http/1.0", "http/1.1", "h2"}
-	sides     = names(tally.NumSides)
+	sides     = fact.Names(tally.NumSides)
 	traffics  = [...]string{"application", "probe"}
 	wheres    = [...]string{"kernel", "interface"}
 

@@ -13,6 +13,18 @@ func name[E ~uint8](names []string, e E) string {
 	return unknownName
 }
 
+// Names lists the names of an enum's values, which are those below n.
+func Names[E interface {
+	~uint8
+	String() string
+}](n E) []string {
+	list := make([]string, n)
+	for i := range n {
+		list[i] = i.String()
+	}
+	return list
+}
+
 // A Handshake says how much of a TCP handshake was captured.
 type Handshake uint8
 

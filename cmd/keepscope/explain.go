@@ -7,10 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
-	"os"
 	"strings"
-
-	"golang.org/x/term"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter/story"
@@ -141,7 +138,8 @@ func (e *explainCmd) print(w io.Writer, stories []*story.Story) error {
 
 // writeStories writes stories as text.
 func writeStories(w io.Writer, stories []*story.Story) error {
-	o := storyOptions(w)
+	o := story.TextOptions{}
+	o.Width, o.Color = shownOn(w)
 	for i, s := range stories {
 		if i > 0 {
 			if _, err := fmt.Fprintf(w, "\n%s\n\n", strings.Repeat("─", 40)); err != nil {
@@ -153,17 +151,4 @@ func writeStories(w io.Writer, stories []*story.Story) error {
 		}
 	}
 	return nil
-}
-
-// storyOptions fits a story to where it is shown.
-func storyOptions(w io.Writer) story.TextOptions {
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return story.TextOptions{}
-	}
-	width, _, err := term.GetSize(int(f.Fd()))
-	if err != nil {
-		width = 0
-	}
-	return story.TextOptions{Color: colorAllowed(), Width: width}
 }

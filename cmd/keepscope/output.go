@@ -164,16 +164,23 @@ func (o *output) close() {
 }
 
 // textOptions fits the text report to where it is shown.
-func textOptions(w io.Writer) report.TextOptions {
+func textOptions(w io.Writer) (o report.TextOptions) {
+	o.Width, o.Color = shownOn(w)
+	return o
+}
+
+// shownOn returns the columns of the terminal that w is, 0 where they are not known or
+// it is none, and whether it may have colours.
+func shownOn(w io.Writer) (width int, color bool) {
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return report.TextOptions{}
+		return 0, false
 	}
 	width, _, err := term.GetSize(int(f.Fd()))
 	if err != nil {
 		width = 0
 	}
-	return report.TextOptions{Color: colorAllowed(), Width: width}
+	return width, colorAllowed()
 }
 
 // colorAllowed keeps to no-color.org: NO_COLOR counts where it is not empty.

@@ -41,7 +41,7 @@ var Connections = Table[connection]{
 	count("pipelined_requests", func(c *connection) uint32 { return c.Pipelined }),
 	countIf("requests_lost", func(c *connection) uint32 { return c.RequestsLost }),
 	flag("estimated", func(c *connection) bool { return c.Estimated }),
-	{Name: "negotiated", Kind: Counts, Keys: names(fact.NumOutcomes), Get: always(func(c *connection, v *Value) { v.Counts = c.Negotiated[:] })},
+	{Name: "negotiated", Kind: Counts, Keys: fact.Names(fact.NumOutcomes), Get: always(func(c *connection, v *Value) { v.Counts = c.Negotiated[:] })},
 	group("advertised", func(c *connection) bool { return c.HasAdvertisedTimeout || c.HasAdvertisedMax },
 		Column[connection]{Name: "timeout_seconds", Kind: Count, Get: func(c *connection, v *Value) bool {
 			v.Count = uint64(c.AdvertisedTimeout)
@@ -65,7 +65,7 @@ var Connections = Table[connection]{
 	list("goaway", func(c *connection) bool {
 		return c.Streams != nil && (c.Streams.Goaway[fact.ByClient].Seen || c.Streams.Goaway[fact.ByServer].Seen)
 	}, goaway(fact.ByClient), goaway(fact.ByServer)),
-	{Name: "grpc_status", Kind: Counts, Keys: names(http.GRPCStatus(http.NumGRPCStatuses))[1:], Get: grpcErrors},
+	{Name: "grpc_status", Kind: Counts, Keys: fact.Names(http.GRPCStatus(http.NumGRPCStatuses))[1:], Get: grpcErrors},
 	sides("pings", func(c *connection) bool { return c.Streams != nil && c.Streams.Pings != [2]uint32{} },
 		func(c *connection) *[2]uint32 { return &c.Streams.Pings }),
 	group("keepalive_probes", func(c *connection) bool { return c.Path != nil && c.Path.Probes != [2]uint32{} },
@@ -244,16 +244,4 @@ func versions(c *connection, v *Value) bool {
 	}
 	v.Words = versionLists[set]
 	return set != 0
-}
-
-// names lists the names of the values below n.
-func names[E interface {
-	~uint8
-	String() string
-}](n E) []string {
-	list := make([]string, n)
-	for i := range n {
-		list[i] = i.String()
-	}
-	return list
 }
