@@ -18,6 +18,7 @@ import (
 	"github.com/keepscope/keepscope/exporter/story"
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/capfile"
+	"github.com/keepscope/keepscope/sniffer/live"
 	"github.com/keepscope/keepscope/sniffer/pcap"
 )
 
@@ -79,12 +80,12 @@ func (d *demoCmd) live(ctx context.Context, con console, log *slog.Logger, scena
 		return err
 	}
 	defer func() { _ = file.close() }() // where it matters it was closed before
-	l, err := flags.openLive(ctx, liveConfig{Workers: d.Workers, Log: log})
+	l, err := flags.openLive(ctx, live.Config{Copy: d.Workers > 1, Log: log})
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	src, err := file.tee(l, l.src.Links(), log)
+	src, err := file.tee(l, l.Links(), log)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/keepscope/keepscope/cmd/keepscope/demo"
 	"github.com/keepscope/keepscope/sniffer"
+	"github.com/keepscope/keepscope/sniffer/live"
 	"github.com/keepscope/keepscope/sniffer/pcap"
 	"github.com/keepscope/keepscope/sniffer/sniffertest"
 )
@@ -181,7 +182,7 @@ func TestUpdateDemo(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	flags := liveFlags{Interface: []string{loopback()}, Filter: demoFilter(scenario.Ports()), Snaplen: pcap.DefaultSnaplen, BufferSize: 16 << 20}
-	l, err := flags.openLive(ctx, liveConfig{Workers: 1, Log: slog.New(slog.DiscardHandler)})
+	l, err := flags.openLive(ctx, live.Config{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ func TestDependencies(t *testing.T) {
 		{"sniffer/capfile", []string{"sniffer"}, []string{"runtime/cgo", "net/http", "log/slog"}}, // zstd's package has a logger
 		{"sniffer/pcap", []string{"sniffer"}, pure},
 		{"sniffer/privileges", nil, pure},
+		{"sniffer/live", []string{"sniffer"}, []string{"net/http", "github.com/prometheus/"}}, // it logs
 		{"reassembly", []string{"sniffer"}, noCgo},
 		{"analyzer/http", nil, noCgo},
 		{"analyzer/http1", []string{"analyzer/http"}, noCgo},

@@ -79,10 +79,11 @@ func run(ctx context.Context, args []string, con console) int {
 	k.Bind(log)
 	err = k.Run(ctx, con, log)
 	var usage usageError
+	var filter *pcap.FilterError
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &filter):
 		con.fail(err)
 		return exitUsage
 	}

@@ -30,6 +30,7 @@ import (
 	"github.com/keepscope/keepscope/exporter/tally"
 	"github.com/keepscope/keepscope/exporter/web"
 	"github.com/keepscope/keepscope/sniffer"
+	"github.com/keepscope/keepscope/sniffer/live"
 	"github.com/keepscope/keepscope/sniffer/pcap"
 	"github.com/keepscope/keepscope/sniffer/privileges"
 )
@@ -172,7 +173,7 @@ type sidecar struct {
 	process  *prometheus.Registry // metrics of the process itself
 	logs     []*recordlog.Log
 	own      otlp.OwnTraffic
-	live     *live
+	live     *live.Source
 	tap      *tap
 	mu       sync.Mutex
 	grown    history.History // under mu
@@ -249,8 +250,8 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 	s.process.MustRegister(e.Collectors()...)
 	ctx, cancel := r.lingering(ctx)
 	defer cancel()
-	if s.live, err = r.openLive(ctx, liveConfig{
-		Workers: r.Workers, Tunnels: r.DecodeTunnels, ExcludePorts: e.Ports(), Retry: true, Await: r.WaitForInterface,
+	if s.live, err = r.openLive(ctx, live.Config{
+		Copy: r.Workers > 1, Tunnels: r.DecodeTunnels, ExcludePorts: e.Ports(), Retry: true, Await: r.WaitForInterface,
 		Confine: s.confine(), Log: log,
 	}); err != nil {
 		return err
@@ -360,7 +361,7 @@ func (s *sidecar) reopenAt(ctx context.Context, signals <-chan os.Signal) {
 }
 
 // lastWait is how long all that is still to be told may take once capture has
-// ended: with drainMost, the program is gone within two seconds of the signal.
+// ended: with the second that live takes, the program is gone within two seconds of the signal.
 const lastWait = 800 * time.Millisecond
 
 // lastWords are what is told to those who listen once capture has ended: lines,

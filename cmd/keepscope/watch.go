@@ -19,6 +19,7 @@ import (
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/capfile"
+	"github.com/keepscope/keepscope/sniffer/live"
 	"github.com/keepscope/keepscope/sniffer/pcap"
 	"github.com/keepscope/keepscope/sniffer/privileges"
 )
@@ -59,12 +60,12 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 		return err
 	}
 	defer func() { _ = file.close() }() // where it matters it was closed before
-	l, err := w.openLive(ctx, liveConfig{Workers: w.Workers, Tunnels: w.DecodeTunnels, Log: log, Confine: w.confine()})
+	l, err := w.openLive(ctx, live.Config{Copy: w.Workers > 1, Tunnels: w.DecodeTunnels, Log: log, Confine: w.confine()})
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	src, err := file.tee(l, l.src.Links(), log)
+	src, err := file.tee(l, l.Links(), log)
 	if err != nil {
 		return err
 	}
@@ -76,7 +77,7 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 	readErr := s.show(ctx, con, src, w.Plain || w.Output != "text")
 	s.pipeline.finish()
 	l.Close()
-	if d := l.dropped(); d.Kernel+d.Interface > 0 {
+	if d := l.Dropped(); d.Kernel+d.Interface > 0 {
 		log.Warn("packets were dropped: the figures are too low (a larger --buffer-size, a --filter or --workers helps)", "kernel", d.Kernel, "interface", d.Interface)
 	}
 	// None of them takes the others with it.
@@ -90,26 +91,16 @@ func (w *watchCmd) confine() privileges.Confinement {
 }
 
 // capture describes the interfaces for the report.
-func (f *liveFlags) capture(l *live) report.Capture {
+func (f *liveFlags) capture(l *live.Source) report.Capture {
 	c := report.Capture{Interfaces: l.Interfaces(), Filter: f.Filter}
-	for _, link := range l.src.Links() {
+	for _, link := range l.Links() {
 		if name := link.String(); !slices.Contains(c.LinkTypes, name) {
 			c.LinkTypes = append(c.LinkTypes, name)
 		}
 	}
-	d := l.dropped()
+	d := l.Dropped()
 	c.Dropped.Kernel, c.Dropped.Interface = d.Kernel, d.Interface
 	return c
-}
-
-// dropped sums up the drops of all interfaces.
-func (l *live) dropped() (sum pcap.Drops) {
-	for i := range l.Interfaces() {
-		d := l.Drops(i)
-		sum.Kernel += d.Kernel
-		sum.Interface += d.Interface
-	}
-	return sum
 }
 
 // A session is a pipeline that is watched while it runs.
@@ -118,7 +109,7 @@ type session struct {
 	requests requestCounter
 	limit    uint64 // of requests; 0 for none
 	stop     func()
-	live     *live
+	live     *live.Source
 	start    time.Time
 }
 
@@ -194,7 +185,7 @@ func (s *session) snapshot() snapshot {
 	var c report.Capture
 	if s.live != nil {
 		c.Interfaces = s.live.Interfaces()
-		d := s.live.dropped()
+		d := s.live.Dropped()
 		c.Dropped.Kernel, c.Dropped.Interface = d.Kernel, d.Interface
 	}
 	return snapshot{s.pipeline.reportLive(c, sniffer.DecodeStats{}), time.Now()}
