@@ -75,7 +75,7 @@ func (d *demoCmd) live(ctx context.Context, con console, log *slog.Logger, scena
 	defer cancel()
 	out := d.liveOutput(con, cancel)
 	go d.followKeys(log)(ctx)
-	file, err := createFile(d.Write, d.Ports)
+	file, err := newPCAPTee(d.Write, d.Ports)
 	if err != nil {
 		return err
 	}

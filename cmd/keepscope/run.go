@@ -174,7 +174,7 @@ type sidecar struct {
 	logs     []*recordlog.Log
 	own      otlp.OwnTraffic
 	live     *live.Source
-	tap      *tap
+	meter    *meter
 	mu       sync.Mutex
 	grown    history.History // under mu
 	ended    atomic.Bool
@@ -217,8 +217,8 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 	defer signal.Stop(hangups)
 	signal.Ignore(syscall.SIGPIPE)
 	s := &sidecar{cmd: r, log: log}
-	var last lastWords
-	defer func() { last.say() }()
+	var hooks shutdownHooks
+	defer func() { hooks.run() }()
 	user, err := becomes(r.User)
 	if err != nil {
 		return err
@@ -229,7 +229,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 			return err
 		}
 		s.logs = append(s.logs, lines)
-		last = append(last, lines.Close)
+		hooks = append(hooks, lines.Close)
 	}
 	if r.OTLPLogsEndpoint != "" {
 		events, err := otlp.OpenLog(s.target(r.OTLPLogsEndpoint))
@@ -237,7 +237,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 			return fmt.Errorf("--otlp-logs-endpoint: %w", err)
 		}
 		s.logs = append(s.logs, events)
-		last = append(last, events.Close)
+		hooks = append(hooks, events.Close)
 	}
 	r.limitMemory()
 	follow := r.followKeys(log)
@@ -246,7 +246,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	last = append(last, e.Stop)
+	hooks = append(hooks, e.Stop)
 	s.process.MustRegister(e.Collectors()...)
 	ctx, cancel := r.lingering(ctx)
 	defer cancel()
@@ -257,7 +257,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		return err
 	}
 	defer s.live.Close()
-	s.tap = &tap{
+	s.meter = &meter{
 		src: s.live, decoder: s.pipeline.reader.Decoder, drops: s.live.Drops,
 		name: func(i int) string { return s.live.Interfaces()[i] },
 	}
@@ -266,7 +266,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		if err != nil {
 			return fmt.Errorf("--otlp-endpoint: %w", err)
 		}
-		last = append(last, stop)
+		hooks = append(hooks, stop)
 	}
 	e.Serve()
 	go follow(ctx)
@@ -360,56 +360,6 @@ func (s *sidecar) reopenAt(ctx context.Context, signals <-chan os.Signal) {
 	}
 }
 
-// lastWait is how long all that is still to be told may take once capture has
-// ended: with the second that live takes, the program is gone within two seconds of the signal.
-const lastWait = 800 * time.Millisecond
-
-// lastWords are what is told to those who listen once capture has ended: lines,
-// a push, answers under way. One that does not listen holds none of the others up.
-type lastWords []func(context.Context)
-
-func (l lastWords) say() {
-	ctx, cancel := context.WithTimeout(context.Background(), lastWait)
-	defer cancel()
-	var wg sync.WaitGroup
-	for _, f := range l {
-		wg.Go(func() { f(ctx) })
-	}
-	wg.Wait()
-}
-
-// lingering is lingers with the process's signals. Without a time to linger a
-// second one kills, by default. With one it ends that in order, so that what was
-// seen is told, and it is the third that kills.
-func (r *runCmd) lingering(ctx context.Context) (context.Context, context.CancelFunc) {
-	if r.Linger == 0 {
-		return lingers(ctx, 0, nil)
-	}
-	// Heard from the start: so none comes while nobody listens.
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	later, cancel := lingers(ctx, r.Linger, signals)
-	context.AfterFunc(later, func() { signal.Stop(signals) })
-	return later, cancel
-}
-
-// lingers returns a context that is done a time after ctx is, at the second
-// signal (the first has ended ctx), or once it is cancelled.
-func lingers(ctx context.Context, wait time.Duration, signals <-chan os.Signal) (context.Context, context.CancelFunc) {
-	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	context.AfterFunc(ctx, func() { time.AfterFunc(wait, cancel) })
-	go func() {
-		for range 2 {
-			select {
-			case <-signals:
-			case <-later.Done():
-			}
-		}
-		cancel()
-	}()
-	return later, cancel
-}
-
 // capture analyses until ctx is done or something fails.
 func (s *sidecar) capture(ctx context.Context, cancel func(), e *endpoint.Endpoint) error {
 	failed := make(chan error, 1)
@@ -423,9 +373,9 @@ func (s *sidecar) capture(ctx context.Context, cancel func(), e *endpoint.Endpoi
 		}
 	}()
 	// The source ends once ctx is done and what the kernel holds is read.
-	err := s.pipeline.run(context.WithoutCancel(ctx), s.tap)
+	err := s.pipeline.run(context.WithoutCancel(ctx), s.meter)
 	s.ended.Store(true)
-	s.tap.ended()
+	s.meter.finish()
 	s.pipeline.finish()
 	cancel()
 	return errors.Join(err, <-failed)
@@ -455,7 +405,7 @@ func (s *sidecar) build() {
 
 // stages tells the exporter what the stages before the workers counted.
 func (s *sidecar) stages() exporter.Stages {
-	out := s.tap.stages(len(s.live.Interfaces()))
+	out := s.meter.stages(len(s.live.Interfaces()))
 	out.Reassembly, out.Limits, out.KeylogLines = s.pipeline.reassembly(), s.pipeline.limits(), s.cmd.keylogLines()
 	for _, l := range s.logs {
 		written, dropped := l.Counts()
@@ -489,7 +439,7 @@ func (s *sidecar) mergeable() (*report.Report, error) {
 // captured says what the figures rest on.
 func (s *sidecar) captured() report.Capture {
 	capture := s.cmd.liveFlags.capture(s.live)
-	s.pipeline.complete(&capture, s.tap.decoded())
+	s.pipeline.complete(&capture, s.meter.decoded())
 	return capture
 }
 

@@ -18,9 +18,7 @@ import (
 	"github.com/keepscope/keepscope/exporter/prose"
 	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/sniffer"
-	"github.com/keepscope/keepscope/sniffer/capfile"
 	"github.com/keepscope/keepscope/sniffer/live"
-	"github.com/keepscope/keepscope/sniffer/pcap"
 	"github.com/keepscope/keepscope/sniffer/privileges"
 )
 
@@ -55,7 +53,7 @@ func (w *watchCmd) Run(ctx context.Context, con console, log *slog.Logger) error
 	listen := out.listen()
 	listen.stories = w.stories(w.Workers)
 	s := newSession(listen, &w.analysis, w.Requests, cancel)
-	file, err := createFile(w.Write, w.Ports)
+	file, err := newPCAPTee(w.Write, w.Ports)
 	if err != nil {
 		return err
 	}
@@ -240,83 +238,4 @@ func (n *snapshot) line(last *snapshot, start time.Time) string {
 		text += fmt.Sprintf(", %s DROPPED", prose.Plural(d, "packet"))
 	}
 	return text
-}
-
-// A keptFile is the pcap file of --write; nil without.
-type keptFile struct {
-	f       *os.File
-	w       *capfile.Writer
-	ports   []uint16 // whose frames are kept; empty for all
-	decoder *sniffer.Decoder
-	closed  bool
-	failed  error // why no more is kept
-}
-
-func createFile(path string, ports []uint16) (*keptFile, error) {
-	if path == "" {
-		return nil, nil
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		return nil, fmt.Errorf("--write: %w", err)
-	}
-	return &keptFile{f: f, ports: ports, decoder: sniffer.NewDecoder(sniffer.DecoderConfig{})}, nil
-}
-
-// wants says whether a frame is kept. Whoever asks for some ports may give the file
-// away, and what others of the host look up is not theirs.
-func (k *keptFile) wants(f *sniffer.Frame) bool {
-	if len(k.ports) == 0 {
-		return true
-	}
-	var s sniffer.Segment
-	return k.decoder.Decode(f, &s) && s.Protocol == sniffer.TCP &&
-		(slices.Contains(k.ports, s.Src.Port) || slices.Contains(k.ports, s.Dst.Port))
-}
-
-// tee returns a source that keeps the frames of src, of interfaces of these kinds.
-// Where the file takes no more the capture goes on without.
-func (k *keptFile) tee(src sniffer.Source, links []sniffer.LinkType, log *slog.Logger) (sniffer.Source, error) {
-	if k == nil {
-		return src, nil
-	}
-	for _, link := range links {
-		if link != links[0] {
-			return nil, usageError{errors.New("--write: a file holds interfaces of one kind; capture on 'any', or on fewer")}
-		}
-	}
-	var err error
-	if k.w, err = capfile.NewWriter(k.f, links[0], pcap.MaxSnaplen); err != nil {
-		return nil, err
-	}
-	return sourceFunc(func(b *sniffer.Batch) error {
-		if err := src.Read(b); err != nil {
-			return err
-		}
-		for i := 0; i < len(b.Frames) && k.failed == nil; i++ {
-			if !k.wants(&b.Frames[i]) {
-				continue
-			}
-			if k.failed = k.w.Write(&b.Frames[i]); k.failed != nil {
-				log.Warn("--write: no more is kept of what is captured, which goes on", "file", k.f.Name(), "error", k.failed)
-			}
-		}
-		return nil
-	}), nil
-}
-
-// close writes the file to its end.
-func (k *keptFile) close() error {
-	if k == nil || k.closed {
-		return nil
-	}
-	k.closed = true
-	err := k.failed
-	if k.w != nil && err == nil {
-		err = k.w.Flush()
-	}
-	if err = cmp.Or(err, k.f.Close()); err != nil {
-		return fmt.Errorf("--write: %s is not complete: %w", k.f.Name(), err)
-	}
-	return nil
 }

@@ -47,7 +47,7 @@ func TestWriteKeepsPorts(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "kept.pcap")
-			file, err := createFile(path, tt.ports)
+			file, err := newPCAPTee(path, tt.ports)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -84,7 +84,7 @@ func (l *fileLog) Write(line []byte) {
 // Reopen implements Writer.
 func (l *fileLog) Reopen() {
 	l.flush()
-	l.letGo()
+	l.closeFile()
 	if l.path != "" {
 		l.writable()
 	}
@@ -94,10 +94,10 @@ func (l *fileLog) Reopen() {
 func (*fileLog) Tick() {}
 
 // Close implements Writer.
-func (l *fileLog) Close() { l.letGo() }
+func (l *fileLog) Close() { l.closeFile() }
 
-// letGo closes the file, if it is open, to open it anew.
-func (l *fileLog) letGo() {
+// closeFile closes the file, if it is open, to open it anew.
+func (l *fileLog) closeFile() {
 	if l.file == nil {
 		return
 	}
@@ -134,7 +134,7 @@ func (l *fileLog) flush() {
 // name.
 func (l *fileLog) writable() bool {
 	if l.file != nil && l.moved() {
-		l.letGo()
+		l.closeFile()
 	}
 	if l.file != nil {
 		return true
@@ -253,7 +253,7 @@ func (l *fileLog) rotate() {
 		l.failed(fmt.Errorf("rotate: %w", err), 0)
 		return
 	}
-	l.letGo() // everything is flushed
+	l.closeFile() // everything is flushed
 	if err := l.open(); err != nil {
 		l.failed(err, 0)
 	}
