@@ -59,7 +59,6 @@ type conn struct {
 	id       uint64 // Connection.ID
 	lastEnd  int64  // last byte of the last response, or never
 	lastData int64  // newest server data
-	raceIdle int64  // idle time before the request that was lost with the connection, Absent for none
 
 	requests, responses uint32
 	reused              uint32 // requests that rode a connection which had carried one
@@ -78,7 +77,9 @@ type conn struct {
 	layers       [maxLayers]protocol
 	software     [2]software.ID
 
-	could fact.CouldReuse // where wasted
+	announced uint32 // where in the server's stream its closing had been announced
+
+	could *fact.CouldReuse // where wasted; nil if that is not known
 	pool  pool.Conn
 }
 
@@ -152,7 +153,6 @@ type cold struct {
 	advertMax     uint32
 	dnsCost       int64
 	proxied       sniffer.Endpoint // the client that a PROXY header names
-	announced     uint32           // where in the server's stream its closing had been announced
 	notified      [2]notice        // TLS's close_notify of each side
 	tls           [maxLayers]*tlsLayer
 	h2            *http2.Conn
@@ -168,10 +168,11 @@ type cold struct {
 // A table holds a conn for each reassembly.Conn.ID, in chunks that never move.
 type table struct {
 	chunks  []*[chunkSize]conn
-	colds   []*cold // free
+	colds   spares[cold]
+	coulds  spares[fact.CouldReuse]
 	actives *active // free
 	used    int     // active parts that connections have
-	h2s     []*http2.Conn
+	h2s     spares[http2.Conn]
 	heads   http1.Pool
 	h2      http2.Pool
 	hellos  tls.Hellos
@@ -273,11 +274,7 @@ func (t *table) byRef(ref uint64) *conn {
 // coldOf returns the cold part of s, taking one if it has none.
 func (t *table) coldOf(s *conn) *cold {
 	if s.cold == nil {
-		if n := len(t.colds); n > 0 {
-			s.cold, t.colds = t.colds[n-1], t.colds[:n-1]
-		} else {
-			s.cold = new(cold)
-		}
+		s.cold = t.colds.get()
 	}
 	return s.cold
 }
@@ -291,34 +288,51 @@ func (t *table) release(s *conn) {
 			t.releaseH2(c)
 		}
 		*c = cold{reuseIdle: c.reuseIdle[:0]}
-		if len(t.colds) < maxFreeColds && cap(c.reuseIdle) <= 64 {
-			t.colds = append(t.colds, c)
+		if cap(c.reuseIdle) <= 64 {
+			t.colds.put(c)
 		}
 	}
-	s.cold, s.name, s.tcp = nil, nil, nil
+	if s.could != nil {
+		t.coulds.put(s.could)
+	}
+	s.cold, s.could, s.name, s.tcp = nil, nil, nil, nil
 }
 
 // openH2 gives the connection a reader of HTTP/2.
 func (t *table) openH2(s *conn, start http2.Start) {
 	c := t.coldOf(s)
-	if n := len(t.h2s); n > 0 {
-		c.h2, t.h2s = t.h2s[n-1], t.h2s[:n-1]
-	} else {
-		c.h2 = new(http2.Conn)
-	}
+	c.h2 = t.h2s.get()
 	c.h2.Reset(&t.h2, t.sink, start)
 }
 
 func (t *table) releaseH2(c *cold) {
 	c.h2.Release()
-	if len(t.h2s) < maxFreeColds {
-		t.h2s = append(t.h2s, c.h2)
-	}
+	t.h2s.put(c.h2)
 	c.h2 = nil
 }
 
-// maxFreeColds is how many spare parts of a kind are kept.
-const maxFreeColds = 1024
+// spares are parts of connections that are over, for the next ones.
+type spares[T any] []*T
+
+// maxSpares is how many of a kind are kept.
+const maxSpares = 1024
+
+// get returns a spare part as it was put, or a new one.
+func (s *spares[T]) get() *T {
+	n := len(*s) - 1
+	if n < 0 {
+		return new(T)
+	}
+	v := (*s)[n]
+	*s = (*s)[:n]
+	return v
+}
+
+func (s *spares[T]) put(v *T) {
+	if len(*s) < maxSpares {
+		*s = append(*s, v)
+	}
+}
 
 // addIdle lists an idle time, or counts it where there are most already.
 func (c *cold) addIdle(idle int64, most int) {

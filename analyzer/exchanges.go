@@ -48,6 +48,7 @@ type ledger struct {
 	transport       // of the connection
 	segment   begun // of the bytes that are being read
 	conn      *conn
+	raceIdle  int64 // of a connection that ends: idle time before the request that was lost with it, Absent for none
 }
 
 // find returns where an exchange under way is, -1 where it is not.
@@ -234,7 +235,7 @@ func (l *ledger) Response(stream http.Stream, m *http.Head, at int64) {
 			s.set(upgraded)
 		}
 		s.last = announced(q.outcome, m.Status, s.keptAlive > 0 || s.is(incomplete) && max(q.index, s.responses) > 1)
-		l.table.coldOf(s).announced = l.next(l.dir(http.Server))
+		s.announced = l.next(l.dir(http.Server))
 		l.unusable(s.last, at)
 	}
 }
@@ -248,7 +249,7 @@ func (l *ledger) unasked(m *http.Head) {
 	}
 	l.conn.set(outcomeLost)
 	if m.Connection&http.Close != 0 {
-		l.table.coldOf(l.conn).announced = l.next(l.dir(http.Server))
+		l.conn.announced = l.next(l.dir(http.Server))
 	}
 }
 

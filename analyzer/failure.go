@@ -106,8 +106,8 @@ func (l *ledger) mayBeAnnounced(q *exchange, by http.Side) bool {
 // heard says whether the client had read that the closing was announced when it sent a
 // request.
 func (l *ledger) heard(q *exchange) bool {
-	c := l.conn.cold
-	return q.known && c != nil && c.announced != 0 && int32(q.ack-c.announced) >= 0
+	at := l.conn.announced
+	return q.known && at != 0 && int32(q.ack-at) >= 0
 }
 
 // unreceived says whether the server had not received a request when it closed: its

@@ -114,7 +114,7 @@ func (a *Analyzer) tell(o *fact.Connection) {
 // giveUp ends the requests under way, each with how it failed.
 func (l *ledger) giveUp(reason fact.Reason) {
 	s := l.conn
-	s.raceIdle = fact.Absent
+	l.raceIdle = fact.Absent
 	for i := range s.open() {
 		q := &s.active.open[i]
 		if q.failure = l.failureOf(q); q.failure == fact.FailRefusedStream && q.outcome == fact.Incomplete {
@@ -125,8 +125,8 @@ func (l *ledger) giveUp(reason fact.Reason) {
 			q.unheard = !s.is(unheard)
 			s.set(unheard)
 		}
-		if (reason == fact.ReasonRace || reason == fact.ReasonStaleReuse) && s.raceIdle == fact.Absent {
-			s.raceIdle = max(q.idle, 0) // where pipelined, none
+		if (reason == fact.ReasonRace || reason == fact.ReasonStaleReuse) && l.raceIdle == fact.Absent {
+			l.raceIdle = max(q.idle, 0) // where pipelined, none
 		}
 	}
 	for range s.open() {
@@ -170,8 +170,8 @@ func (l *ledger) ending(o *fact.Connection, end reassembly.End) {
 	if closed && s.lastEnd != never {
 		o.CloseIdle = max(at-s.lastEnd, 0)
 	}
-	if s.raceIdle != fact.Absent {
-		o.Race, o.RaceIdle = o.Reason == fact.ReasonRace, s.raceIdle
+	if l.raceIdle != fact.Absent {
+		o.Race, o.RaceIdle = o.Reason == fact.ReasonRace, l.raceIdle
 	}
 }
 
@@ -194,8 +194,8 @@ func (l *ledger) identify(o *fact.Connection) {
 	o.SYNs = uint8(min(n, 255))
 	o.Software = s.software
 	o.Estimated, o.TLS, o.Keys, o.Proxied, o.CouldReuse = s.is(estimated), nil, fact.KeysNone, sniffer.Endpoint{}, nil
-	if s.verdict == fact.VerdictWasted && s.could.ID != 0 {
-		o.CouldReuse = &s.could
+	if s.verdict == fact.VerdictWasted {
+		o.CouldReuse = s.could
 	}
 	if s.cold != nil {
 		l.identifyCold(o)
@@ -307,7 +307,7 @@ func (l *ledger) path() *fact.Path {
 		p.Stalled[side], p.StalledAtEnd[side] = stall.Longest, stall.Since != 0
 	}
 	if l.conn.why == fact.ReasonPathDropped {
-		p.Dropped = max(l.conn.raceIdle, 0)
+		p.Dropped = max(l.raceIdle, 0)
 	}
 	if *p == (fact.Path{Interval: fact.Absent, Dropped: fact.Absent}) {
 		return nil

@@ -47,13 +47,15 @@ func (l *ledger) replace(j *pool.Judgement) {
 		if other != nil {
 			t := transport{tcp: other.tcp, rolesSwapped: other.is(rolesSwapped)}
 			client, _ := t.sides()
-			s.could = fact.CouldReuse{ID: other.id, Port: t.tcp.Endpoint[client].Port, Start: t.tcp.Start, UsableUntil: fact.Absent, Reason: fact.ReasonOpen}
+			s.could = l.table.coulds.get()
+			*s.could = fact.CouldReuse{ID: other.id, Port: t.tcp.Endpoint[client].Port, Start: t.tcp.Start, UsableUntil: fact.Absent, Reason: fact.ReasonOpen}
 		}
 		return
 	}
 	why := fact.Reason(j.Note.Reason)
 	s.cause = fact.Cause(why)
-	s.could = fact.CouldReuse{ID: j.Note.ID, Port: j.Note.Port, Start: j.Note.Start, UsableUntil: j.Since, Reason: why}
+	s.could = l.table.coulds.get()
+	*s.could = fact.CouldReuse{ID: j.Note.ID, Port: j.Note.Port, Start: j.Note.Start, UsableUntil: j.Since, Reason: why}
 	if other == nil || j.Note.Over {
 		return
 	}
@@ -104,7 +106,7 @@ func (a *Analyzer) settle(u *unsettled) {
 		return
 	}
 	s := a.table.byRef(u.ref)
-	if s == nil {
+	if s == nil || s.cold == nil || s.cold.waits != u {
 		return
 	}
 	s.cause, s.could.Reason, s.cold.waits = fact.Cause(u.reason), u.reason, nil

@@ -87,7 +87,7 @@ func (l *ledger) Goaway(from http.Side, last http.Stream, code http.Code, at int
 	}
 	if first || code != http.NoError {
 		s.last = l.goawayReason(from, code, at)
-		l.table.coldOf(s).announced = l.next(l.dir(http.Server))
+		s.announced = l.next(l.dir(http.Server))
 		l.unusable(s.last, at)
 	}
 	if from == http.Server {

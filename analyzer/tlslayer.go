@@ -374,7 +374,7 @@ func (l *ledger) becomesHTTP2(t *tlsLayer) {
 	}
 	s.unset(estimated)
 	s.requests, s.responses, s.reused, s.verdict, s.cause = 0, 0, 0, fact.VerdictNone, fact.NoCause
-	s.cold.reuseIdle, s.cold.moreReuseIdle, s.cold.waits, s.could = s.cold.reuseIdle[:0], 0, nil, fact.CouldReuse{}
+	s.cold.reuseIdle, s.cold.moreReuseIdle, s.cold.waits, s.could = s.cold.reuseIdle[:0], 0, nil, nil
 	l.table.deactivate(s)
 	if s.is(pooled) {
 		l.pools.Release(&s.pool, l.now())

@@ -218,7 +218,12 @@ func btoi(b bool) int {
 func TestAllocs(t *testing.T) {
 	agent, server, via := []byte("Mozilla/5.0 (X11; rv:128.0) Gecko/20100101 Firefox/128.0"), []byte("nginx/1.22.1"), []byte("1.1 a (squid/5.7)")
 	var r Recent
-	if n := testing.AllocsPerRun(100, func() { Client(agent, nil, false); Server(server, nil); Server(server, via); r.Client(agent, nil, false) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() {
+		Client(agent, nil, false)
+		Server(server, nil)
+		Server(server, via)
+		r.Client(agent, nil, false)
+	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
