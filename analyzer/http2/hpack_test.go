@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -269,8 +270,9 @@ func netSaid(list []hpack.HeaderField, from http.Side) (string, http.GRPCStatus)
 	}
 	if from == http.Server {
 		h.Server = named("server")
-		if v := first[":status"]; len(v) == 3 && v != "" {
-			_, _ = fmt.Sscan(v, &h.Status)
+		if v := first[":status"]; len(v) == 3 {
+			code, _ := strconv.ParseUint(v, 10, 16)
+			h.Status = uint16(code)
 		}
 		h.Partial = h.Status == 0
 		status := http.GRPCStatus(0)
