@@ -166,7 +166,7 @@ func (a *Assembler) sweepWaiting(now int64) {
 // silent.
 func (a *Assembler) evict() {
 	var victim *Conn
-	for seen := 0; seen < evictScan || victim == nil; a.evictHand++ {
+	for seen := 0; seen < min(evictScan, a.arena.used); a.evictHand++ {
 		if a.evictHand >= a.arena.span() {
 			a.evictHand = 0
 		}
