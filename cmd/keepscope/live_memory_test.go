@@ -85,31 +85,92 @@ type cgroup struct{ dir, peak, events string }
 // newCgroup makes one, or skips where that may not be.
 func newCgroup(t *testing.T, limit size) cgroup {
 	t.Helper()
-	name := fmt.Sprintf("keepscope-test-%d", os.Getpid())
-	var tried error
-	for _, version := range []struct{ root, limit, peak, events string }{
-		{"/sys/fs/cgroup", "memory.max", "memory.peak", "memory.events"},
-		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control"},
-	} {
-		g := cgroup{filepath.Join(version.root, name), version.peak, version.events}
-		if err := os.Mkdir(g.dir, 0o755); err != nil {
+	const root = "/sys/fs/cgroup"
+	// Of version 2 the parent says what its children are limited in.
+	tried := writeCgroup(root, "cgroup.subtree_control", "+memory")
+	for _, parent := range []string{root, filepath.Join(root, "memory")} {
+		dir := filepath.Join(parent, fmt.Sprintf("keepscope-test-%d", os.Getpid()))
+		if err := os.Mkdir(dir, 0o755); err != nil {
 			tried = errors.Join(tried, err)
 			continue
 		}
-		err := os.WriteFile(filepath.Join(g.dir, version.limit), []byte(strconv.FormatInt(int64(limit), 10)), 0)
-		if err == nil {
-			_, err = os.Stat(filepath.Join(g.dir, g.peak))
-		}
+		g, err := limitMemory(dir, limit)
 		if err == nil {
 			t.Cleanup(func() {
 				eventually(t, 10*time.Second, func() error { return os.Remove(g.dir) }) // when its process is gone
 			})
 			return g
 		}
-		tried = errors.Join(tried, err, os.Remove(g.dir))
+		tried = errors.Join(tried, err, os.Remove(dir))
 	}
 	t.Skipf("no cgroup with a memory limit may be made: %v", tried)
 	return cgroup{}
+}
+
+// limitMemory limits a cgroup of whichever version its files are.
+func limitMemory(dir string, limit size) (cgroup, error) {
+	var tried error
+	for _, version := range []struct{ limit, peak, events string }{
+		{"memory.max", "memory.peak", "memory.events"},
+		{"memory.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control"},
+	} {
+		err := writeCgroup(dir, version.limit, strconv.FormatInt(int64(limit), 10))
+		if err == nil {
+			_, err = os.Stat(filepath.Join(dir, version.peak)) // version 2 has it since Linux 5.19
+		}
+		if err == nil {
+			return cgroup{dir, version.peak, version.events}, nil
+		}
+		tried = errors.Join(tried, err)
+	}
+	return cgroup{}, tried
+}
+
+// writeCgroup writes to a file that the kernel made: elsewhere there is none.
+func writeCgroup(dir, name, text string) error {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
+}
+
+// TestCgroupVersions finds the files of both versions, of which a machine has one.
+func TestCgroupVersions(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		files        map[string]string
+		limit        string
+		peak, events string
+	}{
+		{"2", map[string]string{"memory.max": "", "memory.peak": "4096\n", "memory.events": "oom 1\n"}, "memory.max", "4096", "oom 1"},
+		{"1", map[string]string{"memory.limit_in_bytes": "", "memory.max_usage_in_bytes": "8192\n", "memory.oom_control": "oom_kill 1\n"}, "memory.limit_in_bytes", "8192", "oom_kill 1"},
+		{"2 before Linux 5.19", map[string]string{"memory.max": "", "memory.events": ""}, "", "", ""},
+		{"2 without the memory controller", map[string]string{"cgroup.procs": ""}, "", "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for name, text := range tt.files {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			g, err := limitMemory(dir, 64<<20)
+			if tt.limit == "" {
+				if err == nil {
+					t.Errorf("%+v", g)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if limit, peak, events := g.read(t, tt.limit), g.read(t, g.peak), g.read(t, g.events); limit != "67108864" || peak != tt.peak || events != tt.events {
+				t.Errorf("limit %s, peak %s, events %s", limit, peak, events)
+			}
+		})
+	}
 }
 
 func (g *cgroup) read(t *testing.T, file string) string {
