@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/exporter/otlp"
+	"github.com/keepscope/keepscope/exporter/recordlog"
 	"github.com/keepscope/keepscope/sniffer"
 )
 
@@ -24,18 +27,23 @@ func BenchmarkRecords(b *testing.B) {
 	}))
 	defer collector.Close()
 	told := demoConnections(b)
+	folder := func(parquet bool) func(string) (*recordlog.Log, error) {
+		return func(dir string) (*recordlog.Log, error) {
+			return recordlog.OpenFolder(recordlog.FolderConfig{Path: dir, Parquet: parquet, MaxSize: 1 << 30, Log: slog.New(slog.DiscardHandler)})
+		}
+	}
 	for _, way := range []struct {
 		name string
-		open func(dir string) (connectionLog, error)
+		open func(dir string) (*recordlog.Log, error)
 	}{
-		{"none", func(string) (connectionLog, error) { return nil, nil }},
-		{"NDJSON file", func(dir string) (connectionLog, error) {
-			return openLog(filepath.Join(dir, "log"), nil, 100<<20, 1, nil, quiet)
+		{"none", func(string) (*recordlog.Log, error) { return nil, nil }},
+		{"NDJSON file", func(dir string) (*recordlog.Log, error) {
+			return recordlog.OpenFile(recordlog.FileConfig{Path: filepath.Join(dir, "log"), MaxSize: 100 << 20, Keep: 1, Log: slog.New(slog.DiscardHandler)})
 		}},
-		{"NDJSON folder", func(dir string) (connectionLog, error) { return openFolderLog(dir, false, 1<<30, nil, quiet) }},
-		{"Parquet folder", func(dir string) (connectionLog, error) { return openFolderLog(dir, true, 1<<30, nil, quiet) }},
-		{"OTLP", func(string) (connectionLog, error) {
-			return openOTLPLog(collector.URL, "", &ownTraffic{local: func(sniffer.Addr) bool { return false }}, quiet)
+		{"NDJSON folder", folder(false)},
+		{"Parquet folder", folder(true)},
+		{"OTLP", func(string) (*recordlog.Log, error) {
+			return otlp.OpenLog(otlp.Target{Endpoint: collector.URL, Own: &otlp.OwnTraffic{Local: func(sniffer.Addr) bool { return false }}, Log: slog.New(slog.DiscardHandler)})
 		}},
 	} {
 		b.Run(way.name, func(b *testing.B) {
@@ -46,7 +54,7 @@ func BenchmarkRecords(b *testing.B) {
 			}
 			var o fact.Observer
 			if l != nil {
-				o = l.observer()
+				o = l.Observer()
 			}
 			tick := time.NewTicker(every)
 			defer tick.Stop()
@@ -61,8 +69,8 @@ func BenchmarkRecords(b *testing.B) {
 				n++
 			}
 			if l != nil {
-				l.close(b.Context())
-				if written, dropped := l.counts(); dropped > 0 || written != uint64(n) {
+				l.Close(b.Context())
+				if written, dropped := l.Counts(); dropped > 0 || written != uint64(n) {
 					b.Errorf("%d written and %d dropped of %d", written, dropped, n)
 				}
 			}
@@ -107,7 +115,7 @@ func demoConnections(t testing.TB) []*fact.Connection {
 	t.Helper()
 	var k keeper
 	read := readCmd{Files: []string{demoFile(t)}, analysis: analysis{ReuseWindow: time.Minute, MaxConnections: 1 << 16, MaxMemory: 64 << 20, Workers: 1}}
-	p, _, err := read.analyse(t.Context(), console{out: io.Discard, err: io.Discard}, quiet, listen{reuseIdle: logIdle, each: []func(int) fact.Observer{
+	p, _, err := read.analyse(t.Context(), console{out: io.Discard, err: io.Discard}, slog.New(slog.DiscardHandler), listen{reuseIdle: recordlog.IdleTimes, each: []func(int) fact.Observer{
 		func(int) fact.Observer { return &k },
 	}})
 	if err != nil || p == nil || len(k.list) == 0 {

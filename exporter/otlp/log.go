@@ -3,42 +3,54 @@ package otlp
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"encoding/binary"
+	"errors"
 	"fmt"
-	"net/netip"
-	"regexp"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/klauspost/compress/gzip"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlplog/otlploghttp"
-	"go.opentelemetry.io/otel/log"
-	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdk "go.opentelemetry.io/otel/sdk/resource"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	collector "go.opentelemetry.io/proto/otlp/collector/logs/v1"
+	common "go.opentelemetry.io/proto/otlp/common/v1"
+	logs "go.opentelemetry.io/proto/otlp/logs/v1"
+	resource "go.opentelemetry.io/proto/otlp/resource/v1"
+	"google.golang.org/protobuf/proto"
 
-	"github.com/keepscope/keepscope/exporter/prose"
 	"github.com/keepscope/keepscope/exporter/recordlog"
 )
 
 const (
-	// eventName is what an event of a connection is called.
-	eventName = "keepscope.connection"
 	// maxEvents is how many events are pushed at once, and pushAfter how long one
 	// may wait for others.
 	maxEvents = 512
 	pushAfter = time.Second
+	// retryAfter is how long an endpoint that is busy is left alone, at first.
+	retryAfter = time.Second
+	maxAnswer  = 64 << 10 // bytes of an answer that are read
 )
 
-// An eventLog pushes an event for each connection to an OTLP endpoint: the fields of its
-// line, under the names of OpenTelemetry's conventions where they have one. Lines wait
-// in a bounded queue, never the workers; those that the collector does not take in
-// time are dropped and counted. (The SDK's own queue drops, too, and tells nobody.)
+// An eventLog pushes an event for each connection to an OTLP endpoint. Events wait in a
+// bounded queue, never the workers; those that the endpoint does not take in time are
+// dropped and counted.
 type eventLog struct {
 	*recordlog.Log
-	exporter sdklog.Exporter
-	logger   log.Logger
-	batch    []sdklog.Record
+	client   *http.Client
+	to       *url.URL
+	header   http.Header
+	envelope envelope
+	batch    []byte // of events, as an envelope has them
+	waiting  uint64 // how many
+	zip      *gzip.Writer
+	body     bytes.Buffer
 }
 
 // OpenLog starts a log that pushes an event for each connection.
@@ -56,20 +68,40 @@ func newEventLog(t Target) (*eventLog, error) {
 	if err != nil {
 		return nil, err
 	}
-	exporter, err := otlploghttp.New(context.Background(),
-		otlploghttp.WithEndpointURL(to), otlploghttp.WithTimeout(pushTimeout),
-		otlploghttp.WithCompression(otlploghttp.GzipCompression), otlploghttp.WithHTTPClient(t.Own.client()))
-	if err != nil {
+	l := &eventLog{
+		Log:    recordlog.New(appendEvent, recordlog.Words{Fails: "OTLP events: they are dropped", Again: "OTLP events: pushing again"}, t.Log),
+		client: t.Own.client(), header: headers(),
+	}
+	if l.to, err = url.Parse(to); err != nil {
 		return nil, err
 	}
-	l := &eventLog{
-		Log:      recordlog.New(recordlog.AppendLine, recordlog.Words{Fails: "OTLP events: they are dropped", Again: "OTLP events: pushing again"}, t.Log),
-		exporter: exporter,
+	l.header.Set("Content-Type", protobuf)
+	l.header.Set("Content-Encoding", "gzip")
+	l.header.Set("User-Agent", "keepscope/"+t.Version)
+	if l.envelope, err = newEnvelope(t); err != nil {
+		return nil, err
 	}
-	provider := sdklog.NewLoggerProvider(sdklog.WithResource(t.resource()), sdklog.WithProcessor(l),
-		sdklog.WithAllowKeyDuplication()) // there is none, and to look for it takes time
-	l.logger = provider.Logger(scope, log.WithInstrumentationVersion(t.Version), log.WithSchemaURL(semconv.SchemaURL))
-	return l, nil
+	l.zip, err = gzip.NewWriterLevel(&l.body, gzip.BestSpeed)
+	return l, err
+}
+
+const protobuf = "application/x-protobuf"
+
+// headers are what OTEL_EXPORTER_OTLP_HEADERS has sent with each push, or
+// OTEL_EXPORTER_OTLP_LOGS_HEADERS in its place: a token, say.
+func headers() http.Header {
+	h := http.Header{}
+	list, ok := os.LookupEnv("OTEL_EXPORTER_OTLP_LOGS_HEADERS")
+	if !ok {
+		list = os.Getenv("OTEL_EXPORTER_OTLP_HEADERS")
+	}
+	for pair := range strings.SplitSeq(list, ",") {
+		name, value, ok := strings.Cut(pair, "=")
+		if value, err := url.PathUnescape(strings.TrimSpace(value)); ok && err == nil {
+			h.Set(strings.TrimSpace(name), value)
+		}
+	}
+	return h
 }
 
 // Reopen implements recordlog.Writer: there is nothing to open anew.
@@ -81,185 +113,137 @@ func (l *eventLog) Tick() { l.push() }
 // Close implements recordlog.Writer.
 func (l *eventLog) Close() { l.push() }
 
-// Write implements recordlog.Writer: it makes an event of a connection's line and adds
-// it to the batch.
-func (l *eventLog) Write(line []byte) {
-	fields := map[string]any{}
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.UseNumber()
-	if err := d.Decode(&fields); err != nil {
-		l.Wrote(0, 1, err)
-		return
-	}
-	l.logger.Emit(context.Background(), connectionEvent(fields))
-	if len(l.batch) == maxEvents {
+// Write implements recordlog.Writer: it adds an event to the batch.
+func (l *eventLog) Write(event []byte) {
+	l.batch = append(binary.AppendUvarint(append(l.batch, tagEvent), uint64(len(event))), event...)
+	if l.waiting++; l.waiting == maxEvents {
 		l.push()
 	}
 }
 
-// Enabled implements sdklog.Processor.
-func (*eventLog) Enabled(context.Context, sdklog.EnabledParameters) bool { return true }
-
-// OnEmit implements sdklog.Processor.
-func (l *eventLog) OnEmit(_ context.Context, r *sdklog.Record) error {
-	l.batch = append(l.batch, *r)
-	return nil
-}
-
-// ForceFlush implements sdklog.Processor: Tick pushes.
-func (*eventLog) ForceFlush(context.Context) error { return nil }
-
-// Shutdown implements sdklog.Processor: Close ends it.
-func (*eventLog) Shutdown(context.Context) error { return nil }
-
 // push sends the batch.
 func (l *eventLog) push() {
-	if len(l.batch) == 0 {
+	if l.waiting == 0 {
 		return
 	}
-	n := uint64(len(l.batch))
+	l.body.Reset()
+	l.zip.Reset(&l.body)
+	_, _ = l.zip.Write(l.envelope.around(l.batch)) // memory takes all
+	_, _ = l.zip.Write(l.batch)
+	_ = l.zip.Close()
+	lost, err := l.send(l.waiting)
+	l.Wrote(l.waiting-lost, lost, err)
+	l.batch, l.waiting = l.batch[:0], 0
+}
+
+// send sends the body, again where the endpoint is busy, and returns how many of its n
+// events are lost.
+func (l *eventLog) send(n uint64) (lost uint64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), pushTimeout)
 	defer cancel()
-	err := l.exporter.Export(ctx, l.batch)
-	clear(l.batch)
-	l.batch = l.batch[:0]
-	lost := rejected(err, n)
-	l.Wrote(n-lost, lost, err)
+	for wait := retryAfter; ; wait *= 2 {
+		answer, text, err := l.post(ctx)
+		if err != nil {
+			return n, err
+		}
+		switch answer.StatusCode {
+		case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			if s, err := strconv.ParseUint(answer.Header.Get("Retry-After"), 10, 16); err == nil {
+				wait = max(time.Duration(s)*time.Second, retryAfter)
+			}
+			if sleep(ctx, wait) {
+				continue
+			}
+		}
+		if answer.StatusCode/100 != 2 {
+			return n, fmt.Errorf("%s answers %s", l.to.Redacted(), answer.Status)
+		}
+		return rejected(answer, text, n)
+	}
 }
 
-// partial is what the exporter says where an endpoint took only a part.
-var partial = regexp.MustCompile(`OTLP partial success: .*\(([0-9]+) logs rejected\)`)
-
-// rejected returns how many of n events an endpoint did not take.
-func rejected(err error, n uint64) uint64 {
-	if err == nil {
-		return 0
+// sleep waits, and says whether there is time for it.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if until, ok := ctx.Deadline(); ok && time.Until(until) <= d {
+		return false
 	}
-	if m := partial.FindStringSubmatch(err.Error()); m != nil {
-		if some, err := strconv.ParseUint(m[1], 10, 64); err == nil {
-			return min(some, n)
-		}
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
 	}
-	return n
 }
 
-// conventional are the names of OpenTelemetry's conventions for fields of a line.
-var conventional = map[string]attribute.Key{
-	"client.ip":   semconv.ClientAddressKey,
-	"client.port": semconv.ClientPortKey,
-	"server.ip":   semconv.NetworkPeerAddressKey,
-	"server.port": semconv.NetworkPeerPortKey,
-	"tls.version": semconv.TLSProtocolVersionKey,
-	"tls.alpn":    semconv.TLSNextProtocolKey,
-	"tls.resumed": semconv.TLSResumedKey,
+// post sends the body once.
+func (l *eventLog) post(ctx context.Context) (answer *http.Response, text []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.to.String(), bytes.NewReader(l.body.Bytes()))
+	if err != nil {
+		return nil, nil, err
+	}
+	req.Header = l.header
+	if answer, err = l.client.Do(req); err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = answer.Body.Close() }() // it was only read
+	text, err = io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	return answer, text, err
 }
 
-// versions are the versions of HTTP that a line's protocol names.
-var versions = map[string]string{"http/0.9": "0.9", "http/1.0": "1.0", "http/1.1": "1.1", "h2": "2"}
-
-// connectionEvent makes an event of a line's fields. It is of the connection's end.
-func connectionEvent(fields map[string]any) (r log.Record) {
-	text := func(name string) string {
-		s, _ := fields[name].(string)
-		return s
+// rejected returns how many of n events an endpoint that answers well did not take.
+func rejected(answer *http.Response, text []byte, n uint64) (uint64, error) {
+	var said collector.ExportLogsServiceResponse
+	if answer.Header.Get("Content-Type") != protobuf || proto.Unmarshal(text, &said) != nil {
+		return 0, nil // it took them, whatever it says
 	}
-	r.SetEventName(eventName)
-	r.SetSeverity(log.SeverityInfo)
-	end, _ := time.Parse(time.RFC3339Nano, text("end")) // it is ours
-	r.SetTimestamp(end)
-	r.SetObservedTimestamp(time.Now())
-
-	server, _ := fields["server"].(map[string]any)
-	address, _ := server["ip"].(string)
-	name := address
-	if s := text("server_name"); s != "" {
-		name = s
-		if host, _, ok := strings.Cut(s, ":"); ok && !strings.HasPrefix(s, "[") {
-			name = host
-		}
+	part := said.GetPartialSuccess()
+	if part.GetRejectedLogRecords() <= 0 {
+		return 0, nil
 	}
-	r.SetBody(attribute.StringValue(sentence(name, fields)))
-	r.AddAttributes(semconv.NetworkTransportTCP, semconv.ServerAddress(name))
-	if port, ok := server["port"].(json.Number); ok {
-		r.AddAttributes(attributeOf(string(semconv.ServerPortKey), port))
-	}
-	if ip, err := netip.ParseAddr(address); err == nil {
-		kind := semconv.NetworkTypeIPv6
-		if ip.Is4() {
-			kind = semconv.NetworkTypeIPv4
-		}
-		r.AddAttributes(kind)
-	}
-	if v := versions[text("protocol")]; v != "" {
-		r.AddAttributes(semconv.NetworkProtocolName("http"), semconv.NetworkProtocolVersion(v))
-	}
-	delete(fields, "type")
-	delete(fields, "end")
-	r.AddAttributes(attributes(nil, "", fields)...)
-	return r
+	return min(uint64(part.GetRejectedLogRecords()), n), errors.New("the endpoint rejects some: " + strconv.Quote(part.GetErrorMessage()))
 }
 
-// sentence says of a connection what a person looks for.
-func sentence(server string, fields map[string]any) string {
-	requests := uint64(0)
-	if n, ok := fields["requests"].(json.Number); ok {
-		if i, err := n.Int64(); err == nil && i > 0 {
-			requests = uint64(i)
-		}
-	}
-	s := fmt.Sprintf("%s: %s, ended by %v", server, prose.Plural(requests, "request"), fields["reason"])
-	if cause := fields["cause"]; cause != nil {
-		s += fmt.Sprintf("; its handshake was wasted by %v", cause)
-	}
-	return s
+// An envelope is what stands around events in a request of the protocol: whose they
+// are. It is the same for all, but for the lengths.
+type envelope struct {
+	resource []byte // fields of ResourceLogs
+	scope    []byte // fields of ScopeLogs
 }
 
-// attributes appends the fields of an object, those of objects in it by their path.
-func attributes(list []attribute.KeyValue, path string, fields map[string]any) []attribute.KeyValue {
-	for name, v := range fields {
-		key := path + name
-		if object, ok := v.(map[string]any); ok {
-			list = attributes(list, key+".", object)
-			continue
-		}
-		convention, ok := conventional[key]
-		if !ok {
-			convention = attribute.Key("keepscope." + key)
-		}
-		list = append(list, attributeOf(string(convention), v))
+// The tags of the messages that events are in.
+const (
+	tagResourceLogs = 1<<3 | long // of the request
+	tagScopeLogs    = 2<<3 | long // of ResourceLogs
+	tagEvent        = 2<<3 | long // of ScopeLogs
+)
+
+func newEnvelope(t Target) (e envelope, err error) {
+	of, err := sdk.Merge(sdk.Environment(), t.resource())
+	if err != nil {
+		return e, err
 	}
-	return list
+	var who resource.Resource
+	for _, kv := range of.Attributes() {
+		who.Attributes = append(who.Attributes, textAttribute(kv))
+	}
+	if e.resource, err = proto.Marshal(&logs.ResourceLogs{Resource: &who, SchemaUrl: of.SchemaURL()}); err != nil {
+		return e, err
+	}
+	e.scope, err = proto.Marshal(&logs.ScopeLogs{
+		Scope:     &common.InstrumentationScope{Name: scope, Version: t.Version},
+		SchemaUrl: semconv.SchemaURL,
+	})
+	return e, err
 }
 
-func attributeOf(key string, v any) attribute.KeyValue {
-	return attribute.KeyValue{Key: attribute.Key(key), Value: valueOf(v)}
+func textAttribute(kv attribute.KeyValue) *common.KeyValue {
+	return &common.KeyValue{Key: string(kv.Key), Value: &common.AnyValue{Value: &common.AnyValue_StringValue{StringValue: kv.Value.String()}}}
 }
 
-// valueOf returns a value that JSON knows.
-func valueOf(v any) attribute.Value {
-	switch v := v.(type) {
-	case string:
-		return attribute.StringValue(v)
-	case bool:
-		return attribute.BoolValue(v)
-	case json.Number:
-		if i, err := v.Int64(); err == nil {
-			return attribute.Int64Value(i)
-		}
-		f, _ := v.Float64() // it is ours
-		return attribute.Float64Value(f)
-	case []any:
-		values := make([]attribute.Value, len(v))
-		for i := range v {
-			values[i] = valueOf(v[i])
-		}
-		return attribute.SliceValue(values...)
-	case map[string]any:
-		var values []attribute.KeyValue
-		for name, field := range v {
-			values = append(values, attributeOf(name, field))
-		}
-		return attribute.MapValue(values...)
-	}
-	return attribute.Value{} // null
+// around returns what comes before a batch of events.
+func (e *envelope) around(batch []byte) []byte {
+	length := len(e.scope) + len(batch)
+	inner := binary.AppendUvarint(append(slices.Clone(e.resource), tagScopeLogs), uint64(length))
+	outer := binary.AppendUvarint([]byte{tagResourceLogs}, uint64(len(inner)+length))
+	return slices.Concat(outer, inner, e.scope)
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strconv"
 	"sync"
 	"testing"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/analyzer/fact"
+	keepalive "github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/run"
 	"github.com/keepscope/keepscope/exporter/events"
 	"github.com/keepscope/keepscope/exporter/recordlog"
@@ -36,8 +38,10 @@ type eventServer struct {
 	mu        sync.Mutex
 	resource  map[string]string
 	scope     string
+	token     string // that a request has
 	events    []*logs.LogRecord
 	answer    int   // a status in place of 200
+	busy      int   // how many requests get it; 0 are all
 	rejects   int64 // of each request's events
 	exhausted chan struct{}
 }
@@ -60,8 +64,13 @@ func newEventServer(t *testing.T) *eventServer {
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.answer != 0 {
-			w.WriteHeader(s.answer)
+		if s.token = req.Header.Get("X-Token"); s.answer != 0 {
+			answer := s.answer
+			if s.busy--; s.busy == 0 {
+				s.answer = 0
+			}
+			w.Header().Set("Retry-After", "0")
+			w.WriteHeader(answer)
 			return
 		}
 		for _, r := range pushed.ResourceLogs {
@@ -215,37 +224,47 @@ func flat(m, conventions map[string]string, path string, fields map[string]any) 
 	}
 }
 
+func endpoint(s string) sniffer.Endpoint {
+	ap := netip.MustParseAddrPort(s)
+	return sniffer.Endpoint{Addr: ap.Addr().As16(), Port: ap.Port()}
+}
+
 // TestEventByHand holds one event of TLS, HTTP/2 and a proxy's habits to what it
 // should say.
 func TestEventByHand(t *testing.T) {
-	const line = `{"type":"connection","id":"00000000000000ab","client":{"ip":"10.0.0.7","port":40112},"server":{"ip":"2001:db8::9","port":8443},
-"server_name":"shop.example:8443","start":"2026-11-22T10:00:00.000000001Z","end":"2026-11-22T10:00:05.1Z","handshake_seconds":0.00031,
-"tls":{"version":"1.3","sni":"shop.example","alpn":"h2","resumed":false,"handshake_seconds":0.0021},"protocol":"h2","requests":3,
-"negotiated":{"keep_alive":2,"client_close":1},"reuse_idle_seconds":[0.5,2],"goaway":[{"by":"server","last_stream":5}],"reason":"client_close","cause":"server_close"}`
-	var fields map[string]any
-	d := json.NewDecoder(bytes.NewReader([]byte(line)))
-	d.UseNumber()
-	if err := d.Decode(&fields); err != nil {
+	c := &fact.Connection{
+		ID: 0xab, Client: endpoint("10.0.0.7:40112"), Server: endpoint("[2001:db8::9]:8443"), ServerName: "shop.example:8443",
+		Start: 1795341600_000000001, End: 1795341605_100000000, HandshakeTime: 310_000, CloseIdle: fact.Absent, Handshake: fact.HandshakeComplete,
+		TLS: &fact.TLS{Version: 0x0304, SNI: "sh\xffop.example", ALPN: "h2", Handshake: 2_100_000}, Protocol: fact.ProtocolH2, Requests: 3,
+		Negotiated: [fact.NumOutcomes]uint32{fact.KeepAlive: 2, fact.ClientClose: 1}, ReuseIdle: []int64{5e8, 2e9},
+		Streams: &fact.Streams{Limit: keepalive.Unlimited, AtLimit: fact.Absent}, Reason: fact.ReasonClientClose,
+		Verdict: fact.VerdictWasted, Cause: fact.Cause(fact.ReasonServerClose), Cost: fact.Cost{TCP: 310_000},
+	}
+	c.Streams.Goaway[fact.ByServer] = fact.Goaway{Seen: true, Last: 5, At: c.Start + 1e9}
+	var e logs.LogRecord
+	if err := proto.Unmarshal(appendEvent(nil, c), &e); err != nil {
 		t.Fatal(err)
 	}
-	r := connectionEvent(fields)
-	got := map[string]string{"at": r.Timestamp().Format(time.RFC3339Nano), "body": r.Body().AsString()}
-	for kv := range r.WalkAttributes {
-		got[string(kv.Key)] = kv.Value.String()
-	}
+	got := plain(e.Attributes)
+	got["at"], got["body"] = time.Unix(0, int64(e.TimeUnixNano)).UTC().Format(time.RFC3339Nano), plainValue(e.Body)
 	want := map[string]string{
 		"at": "2026-11-22T10:00:05.1Z", "body": "shop.example: 3 requests, ended by client_close; its handshake was wasted by server_close",
 		"client.address": "10.0.0.7", "client.port": "40112",
 		"server.address": "shop.example", "server.port": "8443", "network.peer.address": "2001:db8::9", "network.peer.port": "8443",
 		"network.transport": "tcp", "network.type": "ipv6", "network.protocol.name": "http", "network.protocol.version": "2",
-		"tls.protocol.version": "1.3", "tls.next_protocol": "h2", "tls.resumed": "false", "keepscope.tls.sni": "shop.example", "keepscope.tls.handshake_seconds": "0.0021",
+		"tls.protocol.version": "1.3", "tls.next_protocol": "h2", "tls.resumed": "false", "keepscope.tls.sni": "sh\uFFFDop.example", "keepscope.tls.handshake_seconds": "0.0021",
 		"keepscope.id": "00000000000000ab", "keepscope.server_name": "shop.example:8443", "keepscope.start": "2026-11-22T10:00:00.000000001Z",
 		"keepscope.handshake_seconds": "0.00031", "keepscope.protocol": "h2", "keepscope.requests": "3",
-		"keepscope.negotiated.keep_alive": "2", "keepscope.negotiated.client_close": "1", "keepscope.reuse_idle_seconds": "[0.5,2]",
-		"keepscope.goaway": `[{"by":"server","last_stream":5}]`, "keepscope.reason": "client_close", "keepscope.cause": "server_close",
+		"keepscope.negotiated.keep_alive": "2", "keepscope.negotiated.client_close": "1", "keepscope.reuse_idle_seconds": "[0.5 2]",
+		"keepscope.goaway": "[map[age_seconds:1 by:server code:NO_ERROR last_stream:5]]", "keepscope.reason": "client_close", "keepscope.cause": "server_close",
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+	for name, value := range want { // TestEvents has all
+		if got[name] != value {
+			t.Errorf("%s is %q, want %q", name, got[name], value)
+		}
+	}
+	if got["keepscope.type"]+got["keepscope.end"] != "" {
+		t.Error("it says twice what it is, or when")
 	}
 }
 
@@ -264,6 +283,24 @@ func TestLogDrops(t *testing.T) {
 	_, written, dropped = push(t, part)
 	if pushes := (all + maxEvents - 1) / maxEvents; dropped < 2*pushes || dropped > 6*pushes || written+dropped != all {
 		t.Errorf("in part: %d taken and %d dropped of %d", written, dropped, all)
+	}
+}
+
+// TestLogTriesAgain has an endpoint that is busy for a moment, and wants a token.
+func TestLogTriesAgain(t *testing.T) {
+	s := newEventServer(t)
+	s.answer, s.busy = http.StatusServiceUnavailable, 1
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "a=b, X-Token=abc%3D")
+	l, err := newEventLog(target(s.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := appendEvent(nil, &fact.Connection{})
+	l.Write(event)
+	l.Write(event)
+	l.push()
+	if written, dropped := l.Counts(); written != 2 || dropped != 0 || len(s.events) != 2 || s.token != "abc=" {
+		t.Errorf("%d taken and %d dropped; it has %d by %q", written, dropped, len(s.events), s.token)
 	}
 }
 
@@ -291,7 +328,16 @@ func TestLogIsBounded(t *testing.T) {
 	}
 }
 
-// BenchmarkEvent is what an event costs from its line to the endpoint, without the
+// No event takes memory of its own, but for its sentence.
+func TestEventAllocates(t *testing.T) {
+	b := make([]byte, 0, 4096)
+	c := &fact.Connection{Streams: &fact.Streams{}, ReuseIdle: []int64{1}, ServerName: "shop.example"}
+	if n := testing.AllocsPerRun(100, func() { b = appendEvent(b[:0], c) }); n > 4 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// BenchmarkEvent is what an event costs from its connection to the endpoint, without the
 // endpoint's own work.
 func BenchmarkEvent(b *testing.B) {
 	taken := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
@@ -303,10 +349,10 @@ func BenchmarkEvent(b *testing.B) {
 		b.Fatal(err)
 	}
 	c := &fact.Connection{ID: 7, ServerName: "shop.example", Start: 1e18, End: 2e18, Requests: 3, Responses: 3, ReuseIdle: []int64{5e8, 6e8}}
-	line := recordlog.AppendLine(nil, c)
-	b.SetBytes(int64(len(line)))
+	var event []byte
 	for b.Loop() {
-		l.Write(line)
+		event = appendEvent(event[:0], c)
+		l.Write(event)
 	}
 	l.Close()
 }
