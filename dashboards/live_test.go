@@ -3,7 +3,6 @@ package dashboards_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"log"
 	"math"
@@ -12,7 +11,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -34,29 +32,22 @@ func TestAgainstPrometheus(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes the time of several scrapes")
 	}
-	binary, err := exec.LookPath("prometheus")
-	if err != nil {
+	if _, err := exec.LookPath("prometheus"); err != nil {
 		t.Skip("prometheus is not installed")
 	}
-	for _, tt := range []struct {
-		name  string
-		flags []string
-	}{
-		{"classic histograms", nil},
-		{"native histograms", []string{"--enable-feature=native-histograms"}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
+	for name, native := range map[string]bool{"classic histograms": false, "native histograms": true} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url := startPrometheus(t, binary, newStandIn(), tt.flags...)
+			url := startPrometheus(t, newStandIn(), native)
 			session := &dashboardstest.Session{
 				URL: url, End: time.Now(), Range: 10 * time.Second, ScrapeInterval: time.Second,
 			}
 			results := look(t, session)
-			native := slices.ContainsFunc(results, func(r dashboardstest.Result) bool {
+			shown := slices.ContainsFunc(results, func(r dashboardstest.Result) bool {
 				return len(r.Series) > 0 && r.Series[0].Histograms > 0
 			})
-			if native != (tt.flags != nil) {
-				t.Errorf("the heatmap shows native histograms: %v", native)
+			if shown != native {
+				t.Errorf("the heatmap shows native histograms: %v", shown)
 			}
 			expect(t, results)
 			drawnOnce(t, results, time.Second, session.Range, 0.5)
@@ -322,7 +313,7 @@ func values(metric, label string) []string {
 
 // startPrometheus has a Prometheus scrape the handler once a second, and
 // returns its address when it has done so for 10 seconds.
-func startPrometheus(t *testing.T, binary string, handler http.Handler, flags ...string) string {
+func startPrometheus(t *testing.T, handler http.Handler, native bool) string {
 	scrapes := make(chan time.Time, 100)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler.ServeHTTP(w, r)
@@ -331,17 +322,15 @@ func startPrometheus(t *testing.T, binary string, handler http.Handler, flags ..
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.Start()
 	t.Cleanup(server.Close)
-	dir := t.TempDir()
-	config := filepath.Join(dir, "prometheus.yml")
-	text := fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs: [{job_name: keepscope, static_configs: [{targets: [%q]}]}]\n",
-		server.Listener.Addr())
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	address := freeAddress(t)
+	args, err := dashboardstest.Server{
+		Listen: address, Targets: []string{server.Listener.Addr().String()}, Interval: time.Second, Native: native,
+	}.Arguments(t.Context(), t.TempDir())
+	if err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
 	ctx, stop := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, binary, append(flags,
-		"--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address)...)
+	cmd := exec.CommandContext(ctx, "prometheus", args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
