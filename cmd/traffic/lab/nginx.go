@@ -142,6 +142,7 @@ func (n *Nginx) start(ctx context.Context, namespace *Namespace, conf string) er
 	n.cmd = namespace.Command(context.WithoutCancel(ctx), "nginx", "-p", n.dir, "-e", n.dir+"/error.log", "-c", conf)
 	var said bytes.Buffer
 	n.cmd.Stdout, n.cmd.Stderr = &said, &said
+	n.cmd.WaitDelay = time.Second // a worker may outlive a master that was killed
 	if err := n.cmd.Start(); err != nil {
 		return fmt.Errorf("lab: start nginx: %w", err)
 	}
