@@ -3,6 +3,7 @@ package capfile
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -57,7 +58,7 @@ func TestOpenInterruptible(t *testing.T) {
 			cancel() // while it waits for more, or before
 		}
 	}
-	if n != 1 || err != io.EOF {
+	if n != 1 || !errors.Is(err, io.EOF) {
 		t.Errorf("%d frames, %v", n, err)
 	}
 }
