@@ -123,7 +123,7 @@ func (a *arena) chunkWithRoom() int {
 // one that is kept is the lowest: it is the next to be used.
 func (a *arena) release(c *Conn) {
 	n, i := int(c.ID/chunkConns), c.ID%chunkConns
-	c.state, c.rare = 0, nil
+	c.state, c.cold = 0, nil
 	use := &a.uses[n]
 	use.free[i/64] |= 1 << (i % 64)
 	use.used--

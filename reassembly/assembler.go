@@ -247,7 +247,7 @@ func (a *Assembler) segment(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
 			if after(s.Ack, c.acked[dir&1^1]) {
 				c.acked[dir&1^1] = s.Ack
 			}
-			if c.state&settled == 0 {
+			if c.state&handshakeDone == 0 {
 				a.settle(c, dir, s)
 			}
 		}
@@ -263,15 +263,15 @@ func (a *Assembler) segment(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
 		}
 		return
 	}
-	a.irregular(c, dir, s, hash)
+	a.slowPath(c, dir, s, hash)
 }
 
 // owner folds an interface into what a Conn has room for, never 0. Two that
 // fall together by chance only turn copies into retransmissions.
 func owner(n uint32) uint16 { return uint16(n*0x9e3779b1>>16) | 1 }
 
-// irregular takes any segment of a tracked connection.
-func (a *Assembler) irregular(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
+// slowPath takes any segment of a tracked connection.
+func (a *Assembler) slowPath(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
 	// Deadlines are judged before this packet moves the connection's clock: what
 	// Sweep would have told sooner is told with the same "now".
 	if c.state&slow != 0 {
@@ -351,8 +351,8 @@ func (a *Assembler) take(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
 	case c.state&(synackSeen|ackSeen) == 0 && c.stale(dir, s):
 		a.stats.StaleACKs++
 	default:
-		if c.rare != nil {
-			c.rare.repeats[dir.Other()] = 0
+		if c.cold != nil {
+			c.cold.repeats[dir.Other()] = 0
 		}
 		if s.Flags&sniffer.ACK != 0 {
 			a.acknowledge(c, dir, s)
@@ -373,18 +373,18 @@ func (a *Assembler) take(c *Conn, dir Dir, s *sniffer.Segment, hash uint32) {
 	a.mark(c)
 }
 
-// mark notes whether the next segment must be seen with what rare holds, and
-// lets go of a rare that holds nothing.
+// mark notes whether the next segment must be seen with what cold holds, and
+// lets go of one that holds nothing.
 func (a *Assembler) mark(c *Conn) {
 	c.state &^= slow
-	switch r := c.rare; {
+	switch r := c.cold; {
 	case r == nil:
 		return
 	case r.pending():
 		c.state |= slow
 	case r.idle(c):
-		a.pool.putRare(r)
-		c.rare = nil
+		a.pool.putCold(r)
+		c.cold = nil
 		return
 	}
 	a.await(c)
@@ -413,8 +413,8 @@ func (a *Assembler) complete(c *Conn) bool {
 			if c.state&reset.of(d) == 0 {
 				return false
 			}
-			if c.rare != nil {
-				if _, waits := c.rare.first(d); waits {
+			if c.cold != nil {
+				if _, waits := c.cold.first(d); waits {
 					return false
 				}
 			}
@@ -433,7 +433,7 @@ func (a *Assembler) begin(s *sniffer.Segment, hash uint32) {
 	c.Endpoint[dir], c.Endpoint[dir^1] = s.Src, s.Dst
 	c.owner[dir] = owner(s.Interface)
 	c.Start, c.Last = s.Time, s.Time
-	c.state = live | settled
+	c.state = live | handshakeDone
 	if a.resumes {
 		c.state |= resumed
 		a.resumes = false
@@ -484,8 +484,8 @@ func (a *Assembler) finishAt(c *Conn, e End, hash uint32) {
 	} else {
 		a.table.remove(a.table.find(hash, c.ID+1))
 	}
-	if c.rare != nil {
-		a.pool.putRare(c.rare)
+	if c.cold != nil {
+		a.pool.putCold(c.cold)
 	}
 	a.arena.release(c)
 }
@@ -494,7 +494,7 @@ func (a *Assembler) finishAt(c *Conn, e End, hash uint32) {
 // that was over, but for bytes still in flight, ends as EndClosed whatever the
 // occasion.
 func (a *Assembler) conclude(c *Conn, e End) End {
-	if c.rare != nil {
+	if c.cold != nil {
 		if d := c.doubts(); d != nil {
 			a.concludeDoubts(c, d, e)
 		}
@@ -591,9 +591,9 @@ func (a *Assembler) Flush() {
 		}
 		a.conclude(c, e)
 		c.state = 0
-		if c.rare != nil {
-			a.pool.putRare(c.rare)
-			c.rare = nil
+		if c.cold != nil {
+			a.pool.putCold(c.cold)
+			c.cold = nil
 		}
 	}
 	// All at once: to take each out of the table costs as much as its end.

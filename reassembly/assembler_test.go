@@ -132,7 +132,7 @@ func TestConnSize(t *testing.T) {
 		name       string
 		size, want uintptr
 	}{
-		{"rare", unsafe.Sizeof(rare{}), 240},
+		{"coldState", unsafe.Sizeof(coldState{}), 240},
 		{"doubts", unsafe.Sizeof(doubts{}), 136},
 		{"windows", unsafe.Sizeof([2]window{}), 64},
 		{"probes", unsafe.Sizeof([2]probeLog{}), 208},

@@ -401,7 +401,7 @@ func TestCaps(t *testing.T) {
 					a.Process(s)
 					most = max(most, a.Stats().Buffered)
 					for id := range uint32(len(ks)) {
-						if r := a.Conn(id).rare; r != nil && r.queue[Server] != nil {
+						if r := a.Conn(id).cold; r != nil && r.queue[Server] != nil {
 							each = max(each, len(r.queue[Server].live()))
 						}
 					}

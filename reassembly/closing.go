@@ -13,10 +13,10 @@ type Closing struct {
 
 // Closing returns how a direction was closed first.
 func (c *Conn) Closing(d Dir) Closing {
-	if c.rare == nil {
+	if c.cold == nil {
 		return Closing{}
 	}
-	return c.rare.closing[d]
+	return c.cold.closing[d]
 }
 
 // newClosing is the closing that a segment carries.
@@ -32,7 +32,7 @@ func newClosing(s *sniffer.Segment, with Close, seq uint32) Closing {
 // connection, unless it acknowledges the other side's FIN: a capture from
 // several queues swapped the two then.
 func (a *Assembler) close(c *Conn, dir Dir, k Closing) {
-	r := a.rareOf(c)
+	r := a.coldOf(c)
 	if r.closing[dir].With != NotClosed {
 		return
 	}
@@ -49,12 +49,12 @@ func (a *Assembler) close(c *Conn, dir Dir, k Closing) {
 // closing that was acknowledges one number more than its bytes. Where it sent no
 // byte, that one may as well be a byte that was lost.
 func (c *Conn) inferFIN() {
-	if c.ClosedWith == NotClosed || c.rare == nil {
+	if c.ClosedWith == NotClosed || c.cold == nil {
 		return
 	}
 	o := c.ClosedBy.Other()
-	k := &c.rare.closing[c.ClosedBy]
-	if k.HasAck && c.rare.closing[o].With == NotClosed && c.Bytes[o] != 0 && k.Ack == c.next[o]+1 {
+	k := &c.cold.closing[c.ClosedBy]
+	if k.HasAck && c.cold.closing[o].With == NotClosed && c.Bytes[o] != 0 && k.Ack == c.next[o]+1 {
 		c.ClosedBy, c.ClosedWith = o, ByFIN
 	}
 }
@@ -138,8 +138,8 @@ func (c *Conn) believes(dir Dir, s *sniffer.Segment) belief {
 			low, high = high, low
 		}
 	}
-	if c.rare != nil {
-		if end, waits := c.rare.last(dir); waits && after(end, high) {
+	if c.cold != nil {
+		if end, waits := c.cold.last(dir); waits && after(end, high) {
 			high = end
 		}
 	}
@@ -165,13 +165,13 @@ func (c *Conn) exact(dir Dir, seq uint32) bool {
 	if c.Behind(dir) && seq == c.acked[dir] {
 		return true
 	}
-	if c.rare == nil {
+	if c.cold == nil {
 		return false
 	}
-	if c.rare.hasFIN[dir] && seq == c.rare.fin[dir] {
+	if c.cold.hasFIN[dir] && seq == c.cold.fin[dir] {
 		return true
 	}
-	end, waits := c.rare.last(dir)
+	end, waits := c.cold.last(dir)
 	return waits && seq == end
 }
 
@@ -226,6 +226,6 @@ func (a *Assembler) silentReset(c *Conn, t int64) bool {
 func (c *Conn) contradicted(dir Dir, s *sniffer.Segment) bool {
 	o := dir.Other()
 	return c.state&reset.of(o) != 0 && s.Flags&(sniffer.ACK|sniffer.RST|sniffer.SYN) == sniffer.ACK &&
-		c.rare != nil && c.rare.closing[o].With == ByRST && c.state&known.of(o) != 0 &&
-		diff(s.Ack, c.rare.closing[o].Seq) > 1 && diff(s.Ack, c.rare.closing[o].Seq) <= rstWindow
+		c.cold != nil && c.cold.closing[o].With == ByRST && c.state&known.of(o) != 0 &&
+		diff(s.Ack, c.cold.closing[o].Seq) > 1 && diff(s.Ack, c.cold.closing[o].Seq) <= rstWindow
 }

@@ -16,7 +16,7 @@ const (
 // reads it during a call and must not keep the pointer past the last word on
 // the connection. It is 144 bytes, of which the first 96 are all that a segment
 // in order touches; what most connections never need lives behind one pointer
-// (see rare).
+// (see coldState).
 type Conn struct {
 	Last int64 // time of the newest packet: "now" during a call
 
@@ -42,7 +42,7 @@ type Conn struct {
 	Established int64 // time of the client's first ACK after the SYN or SYN-ACK, 0 if not seen
 	ClosedAt    int64 // time of the first FIN or RST that counts, 0 while there is none
 
-	rare *rare // nil for a connection whose segments all came whole and in order
+	cold *coldState // nil for a connection whose segments all came whole and in order
 
 	synack uint32 // time of the SYN-ACK after Start, if it fits; see SYNACK
 
@@ -61,13 +61,13 @@ const (
 	synackSeen
 	ackSeen
 	refused
-	synByServer // the SYN came after the roles had been guessed, and guessed wrong
-	settled     // no handshake ACK is waited for
-	live        // the record is in use
-	lastACK     // a FIN was acknowledged after both were delivered
-	slow        // rare holds something that the next segment must be seen with
-	resumed     // the 4-tuple's last connection was taken for closed, and went on
-	lingers     // the Handler asked that it stays for a while when it is complete
+	synByServer   // the SYN came after the roles had been guessed, and guessed wrong
+	handshakeDone // no handshake ACK is waited for
+	live          // the record is in use
+	lastACK       // a FIN was acknowledged after both were delivered
+	slow          // cold holds something that the next segment must be seen with
+	resumed       // the 4-tuple's last connection was taken for closed, and went on
+	lingers       // the Handler asked that it stays for a while when it is complete
 
 	// Two of each: the second one, for Server, follows the first.
 	known       // next holds this direction's own sequence number
@@ -124,7 +124,7 @@ func (c *Conn) SYNs() (n int, last int64) {
 	case c.synRepeats == 0:
 		return 1, c.SYN
 	}
-	return 1 + int(c.synRepeats), c.rare.lastSYN
+	return 1 + int(c.synRepeats), c.cold.lastSYN
 }
 
 // SYNACK returns the time of the SYN-ACK that counts, 0 if none was seen.
@@ -133,7 +133,7 @@ func (c *Conn) SYNACK() int64 {
 	case c.state&synackSeen == 0:
 		return 0
 	case c.synack == farSYNACK:
-		return c.rare.synack
+		return c.cold.synack
 	}
 	return c.Start + int64(c.synack)
 }
@@ -147,24 +147,24 @@ func (c *Conn) noteSYNACK(a *Assembler, t int64) {
 		return
 	}
 	c.synack = farSYNACK
-	a.rareOf(c).synack = t
+	a.coldOf(c).synack = t
 }
 
 // Missing returns how many stream bytes of a direction were never captured, as
 // far as gaps were declared.
 func (c *Conn) Missing(d Dir) uint64 {
-	if c.rare == nil {
+	if c.cold == nil {
 		return 0
 	}
-	return c.rare.missing[d]
+	return c.cold.missing[d]
 }
 
 // Truncated returns how many stream bytes of a direction a snaplen cut off.
 func (c *Conn) Truncated(d Dir) uint64 {
-	if c.rare == nil {
+	if c.cold == nil {
 		return 0
 	}
-	return c.rare.truncated[d]
+	return c.cold.truncated[d]
 }
 
 // Position returns the sequence number of payload's first byte, during the
@@ -188,7 +188,7 @@ func (c *Conn) Acked(d Dir) (seq uint32, ok bool) {
 // other direction; false where that direction is not known. For bytes that came
 // in order it is the highest acknowledgment that d has sent so far.
 func (c *Conn) Acknowledges(d Dir) (ack uint32, ok bool) {
-	if r := c.rare; r != nil && r.fromQueue {
+	if r := c.cold; r != nil && r.fromQueue {
 		return r.queuedAck, r.hasQueuedAck
 	}
 	return c.Acked(d.Other())
@@ -217,17 +217,17 @@ func (c *Conn) Retransmissions() int { return int(c.repeats) }
 // Unanswered returns how often the newest data of a direction was retransmitted
 // since the last packet of its peer, at most 255.
 func (c *Conn) Unanswered(d Dir) int {
-	if c.rare == nil {
+	if c.cold == nil {
 		return 0
 	}
-	return int(c.rare.repeats[d])
+	return int(c.cold.repeats[d])
 }
 
 // base is the sequence number of the direction's first stream byte: ISN + 1
 // where the SYN was seen. It is derived, which saves keeping it.
 func (c *Conn) base(d Dir) uint32 {
 	b := c.next[d] - uint32(c.Bytes[d])
-	if r := c.rare; r != nil {
+	if r := c.cold; r != nil {
 		b -= uint32(r.missing[d] + r.truncated[d] + r.skipped[d])
 	}
 	if c.state&ended.of(d) != 0 {
@@ -238,4 +238,4 @@ func (c *Conn) base(d Dir) uint32 {
 
 // Unusual reports whether a connection has anything for SYNs, Probes, Stall or
 // Closing to tell.
-func (c *Conn) Unusual() bool { return c.rare != nil }
+func (c *Conn) Unusual() bool { return c.cold != nil }

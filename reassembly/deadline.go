@@ -59,15 +59,15 @@ func (a *Assembler) expire(c *Conn) { a.finish(c, EndTimeout) }
 // stopWaiting declares the holes lost that were waited for long enough at t, and
 // believes the doubtful RSTs after which their side was silent for long enough,
 // in the order of their deadlines: when it is called is not to be heard. c has
-// a rare.
+// a cold state.
 func (a *Assembler) stopWaiting(c *Conn, t int64) {
 	for {
-		d, first, hole := c.rare.oldest()
-		hole = hole && t-c.rare.since[d] > a.gapWait
+		d, first, hole := c.cold.oldest()
+		hole = hole && t-c.cold.since[d] > a.gapWait
 		dir, at, doubt := c.firstDoubt()
 		doubt = doubt && t-at > a.resetLinger
 		switch {
-		case doubt && (!hole || at+a.resetLinger <= c.rare.since[d]+a.gapWait):
+		case doubt && (!hole || at+a.resetLinger <= c.cold.since[d]+a.gapWait):
 			a.believeDoubtful(c, dir)
 		case hole:
 			a.lose(c, d, first)
@@ -78,9 +78,9 @@ func (a *Assembler) stopWaiting(c *Conn, t int64) {
 }
 
 // await lists a connection, if time decides about it sooner than the idle limit
-// does. c has a rare.
+// does. c has a cold state.
 func (a *Assembler) await(c *Conn) {
-	if c.rare.conn == nil && (c.over() || c.rare.waits()) {
+	if c.cold.conn == nil && (c.over() || c.cold.waits()) {
 		a.pool.waiting.add(c)
 	}
 }
@@ -142,7 +142,7 @@ func (a *Assembler) sweepRun(ch, from, n uint32, now int64) {
 // sweepWaiting visits the connections that are listed by await, and lets go of
 // those that wait no more.
 func (a *Assembler) sweepWaiting(now int64) {
-	var next *rare
+	var next *coldState
 	for r := a.pool.waiting.oldest; r != nil; r = next {
 		next = r.newer // r's connection may end
 		c := r.conn

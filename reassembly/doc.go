@@ -81,12 +81,12 @@
 //	out-of-order, a direction  · MaxBufferedPerDirection · 1 MiB     · its first hole is declared lost                    · MissingBytes
 //	out-of-order, in total     · MaxBuffered             · 16 MiB    · the oldest hole of all is                          · HolesGivenUp
 //	closed 4-tuples            · MaxClosed               · 16 384    · the oldest 32 (a 64th of fewer) are forgotten      ·
-//	rare state                 · one per connection      · 240 bytes · (a hole, cut bytes, a closing or a repeated SYN)   ·
-//	doubts                     · one per rare state      · 136 bytes · 1 RST a direction, 1 SYN, 3 SYN-ACKs               · StrayResets, StraySYNs
-//	windows at zero            · one per rare state      · 64 bytes  ·                                                    ·
-//	keep-alive probes          · one per rare state      · 208 bytes · the oldest of 8 gaps is forgotten                  ·
+//	cold state                 · one per connection      · 240 bytes · (a hole, cut bytes, a closing or a repeated SYN)   ·
+//	doubts                     · one per cold state      · 136 bytes · 1 RST a direction, 1 SYN, 3 SYN-ACKs               · StrayResets, StraySYNs
+//	windows at zero            · one per cold state      · 64 bytes  ·                                                    ·
+//	keep-alive probes          · one per cold state      · 208 bytes · the oldest of 8 gaps is forgotten                  ·
 //	free pages, free queues    · 512 of each             · same      · left to the garbage collector                      ·
-//	free rare state            · 2 048                   · same      · left to the garbage collector                      ·
+//	free cold state            · 2 048                   · same      · left to the garbage collector                      ·
 //	silence                    · IdleTimeout             · 10 min    · the connection ends, EndTimeout                    · TimedOut
 //	age of a hole              · GapWait                 · 10 s      · declared lost                                      · MissingBytes
 //	silence after a RST        · ResetLinger             · 2 s       · the connection ends, EndClosed                     ·

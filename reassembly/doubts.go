@@ -15,14 +15,14 @@ type answer struct {
 
 // doubts returns what is doubtful about a connection, or nil.
 func (c *Conn) doubts() *doubts {
-	if c.rare == nil {
+	if c.cold == nil {
 		return nil
 	}
-	return c.rare.doubts
+	return c.cold.doubts
 }
 
 func (a *Assembler) doubtsOf(c *Conn) *doubts {
-	r := a.rareOf(c)
+	r := a.coldOf(c)
 	if r.doubts == nil {
 		r.doubts = new(doubts)
 	}

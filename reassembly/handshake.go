@@ -89,7 +89,7 @@ func (c *Conn) asked(dir Dir, s *sniffer.Segment) {
 
 // askedAgain notes n repetitions of the SYN, the last one at the time t.
 func (a *Assembler) askedAgain(c *Conn, t int64, n uint8) {
-	r := a.rareOf(c)
+	r := a.coldOf(c)
 	if c.synRepeats == 0 || t > r.lastSYN {
 		r.lastSYN = t
 	}
@@ -114,7 +114,7 @@ func (c *Conn) answered(a *Assembler, dir Dir, s *sniffer.Segment) {
 // unsettle makes the next ACK of the side that opened count as the handshake's.
 func (c *Conn) unsettle() {
 	if c.state&ackSeen == 0 {
-		c.state &^= settled
+		c.state &^= handshakeDone
 	}
 }
 
@@ -124,7 +124,7 @@ func (a *Assembler) settle(c *Conn, dir Dir, s *sniffer.Segment) {
 	if dir != c.opener() {
 		return
 	}
-	c.state |= settled | ackSeen
+	c.state |= handshakeDone | ackSeen
 	c.Established = s.Time
 	d := c.doubts()
 	if d == nil {

@@ -25,10 +25,10 @@ type probeLog struct {
 // Probes returns the keep-alive probes of a direction. Probes of a window that
 // stands at zero, which look the same, are left out.
 func (c *Conn) Probes(d Dir) Probes {
-	if c.rare == nil || c.rare.probes == nil {
+	if c.cold == nil || c.cold.probes == nil {
 		return Probes{}
 	}
-	l := &c.rare.probes[d]
+	l := &c.cold.probes[d]
 	p := Probes{Count: int(l.count), First: l.first, Last: l.last, Gaps: min(l.n, maxGaps)}
 	if p.Gaps > 0 {
 		gaps := l.gaps
@@ -44,7 +44,7 @@ func (a *Assembler) probe(c *Conn, dir Dir) {
 	if _, zero := c.ZeroWindow(dir.Other()); zero {
 		return
 	}
-	r := a.rareOf(c)
+	r := a.coldOf(c)
 	if r.probes == nil {
 		r.probes = new([2]probeLog)
 	}

@@ -10,12 +10,12 @@ const pageSize = 2048
 // fits one page; 2040 bytes of struct keep it in the allocator's 2048 class.
 const pageData = 2040 - 24
 
-// keepPages is how many free pages and queues, and keepRares how many free rare
+// keepPages is how many free pages and queues, and keepCold how many free cold
 // ones, are kept for reuse; the rest goes back to the garbage collector, so
 // that one burst of loss is not paid for forever.
 const (
 	keepPages = 512
-	keepRares = 2048
+	keepCold  = 2048
 )
 
 // keepEntries is how long an index may be to be kept with its queue.
@@ -86,14 +86,14 @@ func (q *queue) insert(i int, e entry) {
 	q.entries = slices.Insert(q.entries, q.head+i, e)
 }
 
-// A rare is what a connection needs only once something happened to it that
+// A coldState is what a connection needs only once something happened to it that
 // does not happen in the middle of its life: a hole, a cut segment, an
 // acknowledgment of bytes that were not captured, a closing, a doubt.
-type rare struct {
-	older     *rare     // of the list that holds it, see Assembler.waiting
-	newer     *rare     // also of the free list
-	conn      *Conn     // whose it is; nil where it is in no list
-	queue     [2]*queue // nil where nothing waits
+type coldState struct {
+	older     *coldState // of the list that holds it, see Assembler.waiting
+	newer     *coldState // also of the free list
+	conn      *Conn      // whose it is; nil where it is in no list
+	queue     [2]*queue  // nil where nothing waits
 	missing   [2]uint64
 	truncated [2]uint64
 	skipped   [2]uint64
@@ -117,7 +117,7 @@ type rare struct {
 }
 
 // waits reports whether r holds something that time decides on.
-func (r *rare) waits() bool {
+func (r *coldState) waits() bool {
 	for d := range Dir(2) {
 		if r.queue[d] != nil || r.hasFIN[d] || r.doubts != nil && r.doubts.reset[d].With != NotClosed {
 			return true
@@ -127,7 +127,7 @@ func (r *rare) waits() bool {
 }
 
 // pending reports whether the next segment must be seen together with r.
-func (r *rare) pending() bool {
+func (r *coldState) pending() bool {
 	for d := range Dir(2) {
 		if r.queue[d] != nil || r.hasFIN[d] || r.far[d] != 0 || r.repeats[d] != 0 {
 			return true
@@ -137,8 +137,8 @@ func (r *rare) pending() bool {
 		r.windows != nil && r.windows[Client].since|r.windows[Server].since != 0
 }
 
-// idle reports whether nothing is held that a nil rare would not say as well.
-func (r *rare) idle(c *Conn) bool {
+// idle reports whether nothing is held that a nil one would not say as well.
+func (r *coldState) idle(c *Conn) bool {
 	for d := range Dir(2) {
 		if r.missing[d]|r.truncated[d]|r.skipped[d] != 0 || r.closing[d].With != NotClosed || c.Behind(d) {
 			return false
@@ -148,7 +148,7 @@ func (r *rare) idle(c *Conn) bool {
 }
 
 // first returns where the direction's first waiting thing is: a page or a FIN.
-func (r *rare) first(d Dir) (seq uint32, ok bool) {
+func (r *coldState) first(d Dir) (seq uint32, ok bool) {
 	if q := r.queue[d]; q != nil {
 		return q.first().seq, true
 	}
@@ -156,7 +156,7 @@ func (r *rare) first(d Dir) (seq uint32, ok bool) {
 }
 
 // last returns where the direction's last waiting thing ends.
-func (r *rare) last(d Dir) (end uint32, ok bool) {
+func (r *coldState) last(d Dir) (end uint32, ok bool) {
 	if r.hasFIN[d] {
 		return r.fin[d] + 1, true
 	}
@@ -169,7 +169,7 @@ func (r *rare) last(d Dir) (end uint32, ok bool) {
 // oldest returns the direction whose first hole is the oldest, and where that
 // hole ends. Holes are given up in this order at a deadline and at the end, so
 // that the order does not tell when the deadline was noticed.
-func (r *rare) oldest() (d Dir, first uint32, ok bool) {
+func (r *coldState) oldest() (d Dir, first uint32, ok bool) {
 	x, waits := r.first(Client)
 	y, ok := r.first(Server)
 	if waits && (!ok || r.since[Client] <= r.since[Server]) {
@@ -179,18 +179,18 @@ func (r *rare) oldest() (d Dir, first uint32, ok bool) {
 }
 
 // reaches reports whether bytes behind seq wait.
-func (r *rare) reaches(d Dir, seq uint32) bool {
+func (r *coldState) reaches(d Dir, seq uint32) bool {
 	q := r.queue[d]
 	return q != nil && after(q.last().end, seq)
 }
 
-// A rareList holds the connections that wait for a deadline shorter than the idle
+// A coldList holds the connections that wait for a deadline shorter than the idle
 // limit, in the order in which they came to wait.
-type rareList struct{ oldest, newest *rare }
+type coldList struct{ oldest, newest *coldState }
 
-// add appends c's rare.
-func (l *rareList) add(c *Conn) {
-	r := c.rare
+// add appends c's cold state.
+func (l *coldList) add(c *Conn) {
+	r := c.cold
 	r.conn, r.older, r.newer = c, l.newest, nil
 	if l.newest == nil {
 		l.oldest = r
@@ -200,8 +200,8 @@ func (l *rareList) add(c *Conn) {
 	l.newest = r
 }
 
-// remove takes a rare out of the list.
-func (l *rareList) remove(r *rare) {
+// remove takes one out of the list.
+func (l *coldList) remove(r *coldState) {
 	if r.older == nil {
 		l.oldest = r.newer
 	} else {
@@ -215,7 +215,7 @@ func (l *rareList) remove(r *rare) {
 	r.conn, r.older, r.newer = nil, nil, nil
 }
 
-// A pagePool hands out pages, queues and rares, pages up to a cap.
+// A pagePool hands out pages, queues and cold states, pages up to a cap.
 type pagePool struct {
 	pages  *page
 	kept   int
@@ -224,13 +224,13 @@ type pagePool struct {
 	perDir int
 
 	oldest, newest *queue // of all that exist
-	waiting        rareList
+	waiting        coldList
 
 	queues     *queue
 	keptQueues int
 
-	rares     *rare
-	keptRares int
+	cold     *coldState
+	keptCold int
 }
 
 // get returns an empty page, or nil at the cap.
@@ -326,24 +326,24 @@ func (p *pagePool) younger(q *queue) {
 	}
 }
 
-func (p *pagePool) getRare() *rare {
-	r := p.rares
+func (p *pagePool) getCold() *coldState {
+	r := p.cold
 	if r == nil {
-		return new(rare)
+		return new(coldState)
 	}
-	p.rares, r.newer = r.newer, nil
-	p.keptRares--
+	p.cold, r.newer = r.newer, nil
+	p.keptCold--
 	return r
 }
 
-func (p *pagePool) putRare(r *rare) {
+func (p *pagePool) putCold(r *coldState) {
 	if r.conn != nil {
 		p.waiting.remove(r)
 	}
-	if p.keptRares >= keepRares {
+	if p.keptCold >= keepCold {
 		return
 	}
-	*r = rare{} // and then: a literal with a value is made elsewhere and copied
-	r.newer, p.rares = p.rares, r
-	p.keptRares++
+	*r = coldState{} // and then: a literal with a value is made elsewhere and copied
+	r.newer, p.cold = p.cold, r
+	p.keptCold++
 }

@@ -46,18 +46,18 @@ func (p *span) keep(n uint32) span {
 	return span{seq: p.seq, payload: p.payload[:k], cut: n - k}
 }
 
-func (a *Assembler) rareOf(c *Conn) *rare {
-	if c.rare == nil {
-		c.rare = a.pool.getRare()
+func (a *Assembler) coldOf(c *Conn) *coldState {
+	if c.cold == nil {
+		c.cold = a.pool.getCold()
 	}
-	return c.rare
+	return c.cold
 }
 
 // acknowledge works the acknowledgment of dir in: it completes the handshake,
 // and tells which of the other side's bytes were sent and received, captured
 // or not.
 func (a *Assembler) acknowledge(c *Conn, dir Dir, s *sniffer.Segment) {
-	if c.state&settled == 0 && s.Flags&sniffer.SYN == 0 {
+	if c.state&handshakeDone == 0 && s.Flags&sniffer.SYN == 0 {
 		a.settle(c, dir, s)
 	}
 	o := dir.Other()
@@ -84,7 +84,7 @@ func (a *Assembler) acknowledge(c *Conn, dir Dir, s *sniffer.Segment) {
 	}
 	c.acked[o] = s.Ack
 	if ahead > 0 {
-		a.rareOf(c).ackTime[o] = s.Time
+		a.coldOf(c).ackTime[o] = s.Time
 		a.loseAcked(c, o)
 		if a.unseen != nil && c.Behind(o) {
 			a.unseen.Unseen(c, o)
@@ -95,8 +95,8 @@ func (a *Assembler) acknowledge(c *Conn, dir Dir, s *sniffer.Segment) {
 // loseAcked declares the holes lost that the peer has acknowledged past with
 // something waiting behind them.
 func (a *Assembler) loseAcked(c *Conn, d Dir) {
-	for c.rare != nil {
-		first, waits := c.rare.first(d)
+	for c.cold != nil {
+		first, waits := c.cold.first(d)
 		if !waits || after(first, c.acked[d]) {
 			return
 		}
@@ -126,8 +126,8 @@ func (a *Assembler) bytes(c *Conn, dir Dir, s *sniffer.Segment) bool {
 	if d > maxJump || d < -maxJump || c.state&ended.of(dir) != 0 && after(p.end(), c.next[dir]-1) {
 		return a.implausible(c, dir, &p, s)
 	}
-	if c.rare != nil {
-		c.rare.far[dir] = 0
+	if c.cold != nil {
+		c.cold.far[dir] = 0
 	}
 	end := p.end()
 	if p.len() > 0 {
@@ -185,7 +185,7 @@ func (a *Assembler) implausible(c *Conn, dir Dir, p *span, s *sniffer.Segment) b
 	if p.len() == 0 {
 		return true
 	}
-	r := a.rareOf(c)
+	r := a.coldOf(c)
 	if r.far[dir] == 0 || r.farNext[dir] != p.seq {
 		r.far[dir] = 0
 	}
@@ -215,7 +215,7 @@ func (a *Assembler) skipTo(c *Conn, dir Dir, to uint32) {
 	if after(to, c.acked[dir]) {
 		c.acked[dir] = to
 	}
-	c.rare.skipped[dir] += n
+	c.cold.skipped[dir] += n
 	a.stats.SkippedBytes += n
 	a.handler.Gap(c, dir, int64(n), Skipped)
 }
@@ -223,7 +223,7 @@ func (a *Assembler) skipTo(c *Conn, dir Dir, to uint32) {
 // stream works bytes in: delivers what is next, keeps what is early, drops
 // what is there already. The first copy of a byte wins.
 func (a *Assembler) stream(c *Conn, dir Dir, p span, s *sniffer.Segment) {
-	if c.rare != nil && !a.beforeFIN(c, dir, &p) {
+	if c.cold != nil && !a.beforeFIN(c, dir, &p) {
 		return
 	}
 	d := diff(p.seq, c.next[dir])
@@ -235,7 +235,7 @@ func (a *Assembler) stream(c *Conn, dir Dir, p span, s *sniffer.Segment) {
 		a.stats.Overlaps++
 		p.skip(uint32(-d))
 	}
-	if c.rare != nil && c.rare.queue[dir] != nil && c.rare.queue[dir].conflicts(p) {
+	if c.cold != nil && c.cold.queue[dir] != nil && c.cold.queue[dir].conflicts(p) {
 		a.stats.Conflicts++
 	}
 	if d <= 0 {
@@ -243,7 +243,7 @@ func (a *Assembler) stream(c *Conn, dir Dir, p span, s *sniffer.Segment) {
 		return
 	}
 	a.stats.OutOfOrder++
-	r := a.rareOf(c)
+	r := a.coldOf(c)
 	if _, waits := r.first(dir); !waits {
 		r.since[dir] = c.Last
 	}
@@ -263,7 +263,7 @@ func (a *Assembler) repetition(c *Conn, dir Dir, p *span) {
 		c.repeats++
 	}
 	if p.end() == c.next[dir] && !ended {
-		if r := a.rareOf(c); r.repeats[dir] < 255 {
+		if r := a.coldOf(c); r.repeats[dir] < 255 {
 			r.repeats[dir]++
 		}
 	}
@@ -272,14 +272,14 @@ func (a *Assembler) repetition(c *Conn, dir Dir, p *span) {
 // behindAck declares the hole in front of what just came early lost if it was
 // acknowledged long before: it was not captured, and will not be.
 func (a *Assembler) behindAck(c *Conn, dir Dir) {
-	if r := c.rare; c.Behind(dir) && c.Last-r.ackTime[dir] >= reorderWait {
+	if r := c.cold; c.Behind(dir) && c.Last-r.ackTime[dir] >= reorderWait {
 		a.loseAcked(c, dir)
 	}
 }
 
 // beforeFIN cuts off what lies behind a FIN that waits; false if that is all.
 func (a *Assembler) beforeFIN(c *Conn, dir Dir, p *span) bool {
-	r := c.rare
+	r := c.cold
 	if !r.hasFIN[dir] || !after(p.end(), r.fin[dir]) {
 		return true
 	}
@@ -296,14 +296,14 @@ func (a *Assembler) beforeFIN(c *Conn, dir Dir, p *span) bool {
 func (a *Assembler) inOrder(c *Conn, dir Dir, p span) {
 	for p.len() > 0 {
 		n := p.len()
-		if c.rare != nil {
-			if q := c.rare.queue[dir]; q != nil {
+		if c.cold != nil {
+			if q := c.cold.queue[dir]; q != nil {
 				n = min(n, q.first().seq-p.seq)
 			}
 		}
 		a.deliver(c, dir, p.keep(n))
 		p.skip(n)
-		if c.rare != nil {
+		if c.cold != nil {
 			a.advance(c, dir)
 		}
 		if behind := diff(c.next[dir], p.seq); behind > 0 {
@@ -324,16 +324,16 @@ func (a *Assembler) deliver(c *Conn, dir Dir, p span) {
 	}
 	if p.cut > 0 {
 		c.next[dir] += p.cut
-		a.rareOf(c).truncated[dir] += uint64(p.cut)
+		a.coldOf(c).truncated[dir] += uint64(p.cut)
 		a.stats.TruncatedBytes += uint64(p.cut)
 		a.handler.Gap(c, dir, int64(p.cut), Cut)
 	}
 }
 
 // advance delivers what waited for the bytes that came, and the FIN if it is
-// its turn. c has a rare.
+// its turn. c has a cold state.
 func (a *Assembler) advance(c *Conn, dir Dir) {
-	r := c.rare
+	r := c.cold
 	q := r.queue[dir]
 	for q != nil && q.first().seq == c.next[dir] {
 		e := q.first()
@@ -354,8 +354,8 @@ func (a *Assembler) advance(c *Conn, dir Dir) {
 
 // endDir delivers the FIN. Nothing is queued behind it.
 func (a *Assembler) endDir(c *Conn, dir Dir) {
-	if c.rare != nil {
-		c.rare.hasFIN[dir] = false
+	if c.cold != nil {
+		c.cold.hasFIN[dir] = false
 	}
 	c.next[dir]++
 	c.state |= ended.of(dir)
@@ -368,7 +368,7 @@ func (a *Assembler) fin(c *Conn, dir Dir, seq uint32, s *sniffer.Segment) {
 		return
 	}
 	d := diff(seq, c.next[dir])
-	if d < 0 || c.rare != nil && c.rare.reaches(dir, seq) {
+	if d < 0 || c.cold != nil && c.cold.reaches(dir, seq) {
 		a.stats.Invalid++ // bytes behind it came first, and the first copy wins
 		return
 	}
@@ -377,7 +377,7 @@ func (a *Assembler) fin(c *Conn, dir Dir, seq uint32, s *sniffer.Segment) {
 		a.endDir(c, dir)
 		return
 	}
-	r := a.rareOf(c)
+	r := a.coldOf(c)
 	if r.hasFIN[dir] {
 		return
 	}
@@ -391,7 +391,7 @@ func (a *Assembler) fin(c *Conn, dir Dir, seq uint32, s *sniffer.Segment) {
 // lose declares [next, to) of a direction lost and delivers what follows.
 func (a *Assembler) lose(c *Conn, dir Dir, to uint32) {
 	n := uint64(to - c.next[dir])
-	r := a.rareOf(c)
+	r := a.coldOf(c)
 	c.next[dir] = to
 	r.missing[dir] += n
 	a.stats.MissingBytes += n
@@ -400,9 +400,9 @@ func (a *Assembler) lose(c *Conn, dir Dir, to uint32) {
 }
 
 // drain delivers everything that is held of a connection, with its gaps, and
-// then what was acknowledged but never captured. c has a rare.
+// then what was acknowledged but never captured. c has a cold state.
 func (a *Assembler) drain(c *Conn) {
-	r := c.rare
+	r := c.cold
 	for {
 		d, first, waits := r.oldest()
 		if !waits {
@@ -420,7 +420,7 @@ func (a *Assembler) drain(c *Conn) {
 
 func (a *Assembler) drainDir(c *Conn, d Dir) {
 	for {
-		first, waits := c.rare.first(d)
+		first, waits := c.cold.first(d)
 		if !waits {
 			return
 		}
@@ -433,12 +433,12 @@ func (a *Assembler) drainDir(c *Conn, d Dir) {
 // that delivers what waited for it, and makes room.
 func (a *Assembler) enqueue(c *Conn, dir Dir, p span, s *sniffer.Segment) {
 	for !a.store(c, dir, &p, s) {
-		if q := a.pool.oldest; a.pool.used >= a.pool.max && q != nil && q != c.rare.queue[dir] {
+		if q := a.pool.oldest; a.pool.used >= a.pool.max && q != nil && q != c.cold.queue[dir] {
 			a.giveUp(q, c)
 			continue
 		}
 		to := p.seq
-		if q := c.rare.queue[dir]; q != nil && after(to, q.first().seq) {
+		if q := c.cold.queue[dir]; q != nil && after(to, q.first().seq) {
 			to = q.first().seq
 		}
 		a.lose(c, dir, to)
@@ -466,7 +466,7 @@ func (a *Assembler) giveUp(q *queue, c *Conn) {
 // store copies what is not held yet of p. It reports false at the cap, and p is
 // then what did not find room.
 func (a *Assembler) store(c *Conn, dir Dir, p *span, s *sniffer.Segment) bool {
-	q, i := c.rare.queue[dir], 0
+	q, i := c.cold.queue[dir], 0
 	if q != nil {
 		i = q.search(p.seq)
 	}
@@ -494,7 +494,7 @@ func (a *Assembler) store(c *Conn, dir Dir, p *span, s *sniffer.Segment) bool {
 		pg.ack, pg.hasAck = s.Ack, s.Flags&sniffer.ACK != 0
 		if q == nil {
 			q = a.pool.getQueue(c, dir)
-			c.rare.queue[dir] = q
+			c.cold.queue[dir] = q
 		}
 		q.insert(i, entry{seq: p.seq, end: p.seq, page: pg})
 		i++

@@ -22,19 +22,19 @@ type window struct {
 // ZeroWindow returns since when the receive window of a side stands at zero,
 // and false while it does not.
 func (c *Conn) ZeroWindow(d Dir) (since int64, ok bool) {
-	if c.rare == nil || c.rare.windows == nil {
+	if c.cold == nil || c.cold.windows == nil {
 		return 0, false
 	}
-	since = c.rare.windows[d].since
+	since = c.cold.windows[d].since
 	return since, since != 0
 }
 
 // Stall returns the times at which the receive window of a side stood at zero.
 func (c *Conn) Stall(d Dir) Stall {
-	if c.rare == nil || c.rare.windows == nil {
+	if c.cold == nil || c.cold.windows == nil {
 		return Stall{}
 	}
-	w := &c.rare.windows[d]
+	w := &c.cold.windows[d]
 	s := Stall{Since: w.since, Longest: w.longest, Total: w.total}
 	if w.since != 0 {
 		n := max(c.Last-w.since, 0)
@@ -52,7 +52,7 @@ func (a *Assembler) window(c *Conn, dir Dir, s *sniffer.Segment) {
 		return
 	}
 	if s.Window == 0 {
-		r := a.rareOf(c)
+		r := a.coldOf(c)
 		if r.windows == nil {
 			r.windows = new([2]window)
 		}
@@ -61,10 +61,10 @@ func (a *Assembler) window(c *Conn, dir Dir, s *sniffer.Segment) {
 		}
 		return
 	}
-	if c.rare == nil || c.rare.windows == nil {
+	if c.cold == nil || c.cold.windows == nil {
 		return
 	}
-	if w := &c.rare.windows[dir]; w.since != 0 {
+	if w := &c.cold.windows[dir]; w.since != 0 {
 		n := max(s.Time-w.since, 0)
 		w.longest, w.total, w.since = max(w.longest, n), w.total+n, 0
 	}
