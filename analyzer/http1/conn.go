@@ -14,12 +14,12 @@ const (
 
 // An asked is a request that awaits the end of its response.
 type asked struct {
-	stream http.Stream
-	read   uint32 // Sight.Read when it was sent
-	method http.Method
-	v09    bool // HTTP/0.9
-	headed bool // its final response's head is complete
-	after  bool // when it was sent, the client had read responses that were not captured
+	stream    http.Stream
+	read      uint32 // Sight.Read when it was sent
+	method    http.Method
+	v09       bool // HTTP/0.9
+	finalHead bool // its final response's head is complete
+	after     bool // when it was sent, the client had read responses that were not captured
 }
 
 // An Ending is how HTTP/1 ends on a connection that goes on.
@@ -316,7 +316,7 @@ func (c *Conn) response(m *Message, at int64) {
 	}
 	c.responses = true
 	q := &c.front
-	if c.outstanding == 0 || q.headed {
+	if c.outstanding == 0 || q.finalHead {
 		c.sink.Response(http.Unsolicited, &m.Head, at)
 		c.parser[Response].Doubt(true)
 		return
@@ -333,7 +333,7 @@ func (c *Conn) response(m *Message, at int64) {
 		m.Framing = Tunnel
 	}
 	m.UntilClose, m.EndsHTTP = m.Framing == UntilClose, m.Framing == Tunnel
-	q.headed, c.final = true, true
+	q.finalHead, c.final = true, true
 	c.sink.Response(q.stream, &m.Head, at)
 	if m.EndsHTTP {
 		c.parser[Request].TunnelFrom()
@@ -363,7 +363,7 @@ func (c *Conn) confirm(m *Message) {
 func (c *Conn) realign(at int64) {
 	c.unsynced = false
 	lost := 0
-	if c.outstanding > 0 && c.front.headed || c.outstanding > 1 && !c.front.after {
+	if c.outstanding > 0 && c.front.finalHead || c.outstanding > 1 && !c.front.after {
 		lost = 1
 	}
 	if c.outstanding > 1 {

@@ -47,17 +47,17 @@ type direction struct {
 	limit   uint32 // the longest payload that the receiver takes
 	streams uint32 // the side's SETTINGS_MAX_CONCURRENT_STREAMS
 
-	state   state
-	kind    frameType // of a header block the kind of its first frame
-	flags   frameFlags
-	have    uint8 // bytes in buf, or of the preface
-	need    uint8
-	open    bool // a header block goes on, in CONTINUATION frames
-	more    bool // the frame is CONTINUATION
-	broken  bool // bytes of the header block are missing
-	settled bool // the receiver's SETTINGS were seen, or would have been
-	closed  bool
-	buf     [headLength]byte // of a frame's head, or of a unit, that a segment cut
+	state        state
+	kind         frameType // of a header block the kind of its first frame
+	flags        frameFlags
+	have         uint8 // bytes in buf, or of the preface
+	need         uint8
+	open         bool // a header block goes on, in CONTINUATION frames
+	more         bool // the frame is CONTINUATION
+	broken       bool // bytes of the header block are missing
+	settingsSeen bool // the receiver's SETTINGS were seen, or would have been
+	closed       bool
+	buf          [headLength]byte // of a frame's head, or of a unit, that a segment cut
 }
 
 // A Conn finds the exchanges on one connection. Reset makes it ready. Between Reset and
@@ -87,9 +87,9 @@ func (c *Conn) Reset(p *Pool, s http.StreamSink, start Start) {
 	for i := range c.sides {
 		d := &c.sides[i]
 		d.limit, d.streams = minLimit, http.Unlimited
-		d.max, d.trusted, d.settled = defaultTable, true, true
+		d.max, d.trusted, d.settingsSeen = defaultTable, true, true
 		if start == Midstream {
-			d.state, d.trusted, d.settled = lost, false, false
+			d.state, d.trusted, d.settingsSeen = lost, false, false
 		}
 	}
 	if start == Midstream {
@@ -272,7 +272,7 @@ func (c *Conn) head(from http.Side, d *direction, b []byte, at int64) []byte {
 
 // frame begins a frame, and ends it where it has no payload. It returns what it leaves of b.
 func (c *Conn) frame(from http.Side, d *direction, h *frameHead, b []byte, at int64) []byte {
-	if h.length > d.limit && (d.settled || h.kind != dataFrame) {
+	if h.length > d.limit && (d.settingsSeen || h.kind != dataFrame) {
 		c.pool.Stats.Frames++
 		c.lose(from, d)
 		return nil
@@ -384,7 +384,7 @@ func (c *Conn) finish(from http.Side, d *direction, at int64) {
 			c.end(from, d.id, at)
 		}
 	case settingsFrame:
-		c.sides[from.Other()].settled = true
+		c.sides[from.Other()].settingsSeen = true
 		c.sink.Settings(from, d.streams, at)
 	case pingFrame:
 		c.sink.Ping(from, at)

@@ -39,7 +39,7 @@ type modelConn struct {
 
 type modelSlot struct {
 	exchanges   []*modelConn // whose each is
-	rider       *modelConn
+	lastUser    *modelConn
 	room        int
 	since, idle int64
 	turn        int
@@ -54,7 +54,7 @@ type modelLoss struct {
 func (s *modelSlot) free() bool { return len(s.exchanges) < s.room }
 
 func (m *model) alive(s *modelSlot, t int64) bool {
-	open := !s.rider.over && (m.limit == 0 || t-s.rider.seen <= m.limit)
+	open := !s.lastUser.over && (m.limit == 0 || t-s.lastUser.seen <= m.limit)
 	return len(s.exchanges) > 0 || t-s.idle <= m.window || open
 }
 
@@ -100,7 +100,7 @@ func (m *model) put(c *modelConn, s *modelSlot) {
 		c.pool.slots = append(c.pool.slots, s)
 	}
 	s.exchanges = append(s.exchanges, c)
-	s.rider, c.own = c, s
+	s.lastUser, c.own = c, s
 	c.exchanges = append(c.exchanges, s)
 }
 
@@ -136,7 +136,7 @@ func (m *model) First(ref uint64, key Pair, syn, t int64) Judgement {
 	j := Judgement{Verdict: Needed}
 	s := m.newest(c.pool, syn)
 	if s != nil {
-		j = m.cause(c.pool, syn, s.rider.ref)
+		j = m.cause(c.pool, syn, s.lastUser.ref)
 	}
 	// The slot of a needed handshake is as full as its exchange makes it until its
 	// room was told, which may have been before.
@@ -145,7 +145,7 @@ func (m *model) First(ref uint64, key Pair, syn, t int64) Judgement {
 	return j
 }
 
-func (m *model) cause(p *modelPool, syn int64, rider uint64) Judgement {
+func (m *model) cause(p *modelPool, syn int64, lastUser uint64) Judgement {
 	leaks := !slices.ContainsFunc(p.reuses, func(t int64) bool { return syn-t <= m.window })
 	var found *modelLoss
 	for _, l := range p.losses {
@@ -157,7 +157,7 @@ func (m *model) cause(p *modelPool, syn int64, rider uint64) Judgement {
 		}
 	}
 	if found == nil {
-		return Judgement{Verdict: Wasted, Miss: true, Ref: rider}
+		return Judgement{Verdict: Wasted, Miss: true, Ref: lastUser}
 	}
 	p.losses = slices.DeleteFunc(p.losses, func(o *modelLoss) bool { return o == found })
 	return Judgement{Verdict: Wasted, Ref: found.ref, Since: found.since}

@@ -12,7 +12,7 @@
 //     until [Pools.Room] says otherwise. It is free while it has room for one more.
 //     It is idle while it carries none.
 //   - An idle slot is alive up to and including Window after it became idle, and for
-//     as long as the connection that took it last, its rider, is really open. A
+//     as long as its last user, the connection that took it last, is really open. A
 //     slot found dead is gone.
 //   - A handshake is judged at its connection's first request, as of its SYN: of
 //     the slots that have been free without a break since the SYN or longer, and
@@ -39,7 +39,7 @@
 // carried a request the one that became unusable last, at its SYN or within Window
 // before, and that no earlier wasted handshake has replaced. Without one the client
 // opened a connection though all were usable (Miss), and the judgement names the
-// rider of the slot that it took.
+// last user of the slot that it took.
 //
 // A client that leaks its connections loses none by the server's idle timeout, which
 // only clears up. So an idle closing does not count where no connection of the pool
@@ -129,7 +129,7 @@ type Note struct {
 
 // A Judgement is the verdict on a handshake. Of a Wasted one it names the connection
 // that could have carried the request: the lost one that the handshake replaced, or
-// where none was lost (Miss) the rider of the slot that it took.
+// where none was lost (Miss) the last user of the slot that it took.
 type Judgement struct {
 	Verdict Verdict
 	Miss    bool
@@ -140,7 +140,7 @@ type Judgement struct {
 
 // A Config sets up Pools. A number that is not positive has its default.
 type Config struct {
-	Window       int64 // ns that an idle slot lives whose rider is closed, default 60 s
+	Window       int64 // ns that an idle slot lives whose last user is closed, default 60 s
 	IdleLimit    int64 // ns without a packet after which a connection is not open any more; never by default
 	MaxPairs     int
 	MaxSlots     int
@@ -301,7 +301,7 @@ func (p *Pools) End(c *Conn, t int64) {
 	case c.slotless > 0:
 		c.slotless--
 	case c.load > 0:
-		p.letGo(c, 1, t)
+		p.releaseLast(c, 1, t)
 	default:
 		return
 	}

@@ -82,16 +82,16 @@ var scenarios = []struct {
 		2 end 1
 		2 close 1
 		70 first 2 62 -> wasted, missed 1`},
-	{name: "past the window, the rider open", script: `
+	{name: "past the window, the last user open", script: `
 		1 first 1 0 -> needed
 		2 end 1
 		500 first 2 499 -> wasted, missed 1`},
-	{name: "past the window, the rider closed", script: `
+	{name: "past the window, the last user closed", script: `
 		1 first 1 0 -> needed
 		2 end 1
 		490 close 1
 		500 first 2 499 -> needed`},
-	{name: "past the window, the rider silent for too long", config: Config{IdleLimit: 100}, script: `
+	{name: "past the window, the last user silent for too long", config: Config{IdleLimit: 100}, script: `
 		1 first 1 0 -> needed
 		2 end 1
 		102 first 2 102 -> wasted, missed 1

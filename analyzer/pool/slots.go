@@ -6,7 +6,7 @@ type slot struct {
 	turn          uint64
 	idle          int64 // from when it is idle, if it is
 	pair          *pair // nil when it is no slot any more
-	rider         *Conn // still that connection only while its Ref is ref
+	lastUser      *Conn // still that connection only while its Ref is ref
 	ref           uint64
 	up            *slot    // in the order
 	child         [2]*slot // the older and the newer
@@ -27,9 +27,9 @@ func (p *Pools) alive(s *slot, t int64) bool {
 	return s.load > 0 || t-s.idle <= p.cfg.Window || p.open(s, t)
 }
 
-// open says whether the rider of a slot is really open.
+// open says whether the last user of a slot is really open.
 func (p *Pools) open(s *slot, t int64) bool {
-	c := s.rider
+	c := s.lastUser
 	return c.Ref == s.ref && c.pair != nil && !c.closed &&
 		(p.cfg.IdleLimit <= 0 || c.Seen == nil || t-*c.Seen <= p.cfg.IdleLimit)
 }
@@ -124,15 +124,15 @@ func (p *Pools) hold(c *Conn, s *slot) {
 	c.slot, c.gen = s, s.gen
 	c.load++
 	s.load++
-	s.rider, s.ref = c, c.Ref
+	s.lastUser, s.ref = c, c.Ref
 	if s.free && s.load >= s.room {
 		s.pair.joined().free.remove(s)
 		s.free = false
 	}
 }
 
-// letGo takes n exchanges of a connection off the slot that it took last.
-func (p *Pools) letGo(c *Conn, n int32, t int64) {
+// releaseLast takes n exchanges of a connection off the slot that it took last.
+func (p *Pools) releaseLast(c *Conn, n int32, t int64) {
 	s := c.slot
 	c.load -= n
 	s.load -= n
@@ -182,7 +182,7 @@ func (p *Pools) endAll(c *Conn, t int64) {
 	}
 	c.unseen, c.slotless = false, 0
 	for c.load > 0 {
-		p.letGo(c, c.load, t)
+		p.releaseLast(c, c.load, t)
 	}
 }
 
