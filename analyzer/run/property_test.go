@@ -581,6 +581,55 @@ func BenchmarkPairs(b *testing.B) {
 	}
 }
 
+// BenchmarkSlots measures a connection of one request of a client that has so many others
+// under way at a server, each a slot of its pool: one of them, in turn, is answered and
+// closed, and the next one opens. Beside it stand what that costs without verdicts, and
+// what it takes to touch a record in a plain array of as many, which are as large as what
+// is kept of a connection: the rest of the growth is memory that is in no cache.
+func BenchmarkSlots(b *testing.B) {
+	for _, n := range []int{100, 60_000} {
+		for _, without := range []bool{false, true} {
+			b.Run(fmt.Sprintf("slots=%d/%s", n, map[bool]string{false: "with", true: "without"}[without]), func(b *testing.B) {
+				w := NewWorker(reassembly.Config{}, analyzer.Config{NoVerdicts: without}, deaf{})
+				c := newChurn()
+				begin, rest := c.segments[:4], c.segments[4:]
+				now := c.segments[0].Time
+				play := func(segments []sniffer.Segment, i int) {
+					for j := range segments {
+						s := &segments[j]
+						now += 10_000
+						s.Time = now
+						client := &s.Src
+						if s.Src.Port == 80 {
+							client = &s.Dst
+						}
+						client.Port = uint16(1024 + i*7919%n)
+						at := uint32(i/n) << 20
+						s.Seq, s.Ack = s.Seq&(1<<20-1)|at, s.Ack&(1<<20-1)|at
+					}
+					w.Process(segments...)
+				}
+				for i := range n {
+					play(begin, i)
+				}
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					play(rest, i)
+					play(begin, n+i)
+				}
+			})
+		}
+		b.Run(fmt.Sprintf("array=%d", n), func(b *testing.B) {
+			list := make([][768]byte, n)
+			for i := 0; b.Loop(); i++ {
+				for record, j := &list[i*7919%n], 0; j < len(record); j += 64 {
+					record[j]++
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkExchange measures an exchange on a connection that is kept.
 func BenchmarkExchange(b *testing.B) {
 	for _, without := range []bool{false, true} {
