@@ -30,7 +30,7 @@ type Config struct {
 
 // What a live capture's analyzer.Config takes beside stories: exchanges of a trace,
 // traces begun in a second, and kept at once. That costs under 2 % of the CPU that the
-// analysis takes, and 1 MiB (BenchmarkStories).
+// analysis takes, and 1 MiB (cmd/keepscope's BenchmarkStories).
 const (
 	LiveTraces    = 8
 	LiveTraceRate = 20

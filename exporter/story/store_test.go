@@ -375,32 +375,6 @@ func (c *counting) Connection(f *fact.Connection) {
 	}
 }
 
-// BenchmarkStories reads connections of few requests, 10 000 a second, with stories and
-// without.
-func BenchmarkStories(b *testing.B) {
-	var visits []visit
-	for i := range 10000 {
-		visits = append(visits, visit{i % 100, i % 20, time.Duration(i) * 100 * time.Microsecond, 1 + i%3, false})
-	}
-	frames := play(b, visits)
-	for _, c := range []struct {
-		name string
-		analyzer.Config
-		obs func() fact.Observer
-	}{
-		{"without", analyzer.Config{}, func() fact.Observer { return nothing{} }},
-		{"live", analyzer.Config{Traces: story.LiveTraces, TraceRate: story.LiveTraceRate, MaxTraced: story.LiveMaxTraced}, func() fact.Observer { return story.New(story.Config{Newest: true}) }},
-		{"each", analyzer.Config{Traces: 8}, func() fact.Observer { return story.New(story.Config{Newest: true}) }},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			for b.Loop() {
-				analyse(b, frames, c.Config, c.obs())
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(frames)), "ns/packet")
-		})
-	}
-}
-
 type nothing struct{}
 
 func (nothing) Exchange(*fact.Exchange)     {}
