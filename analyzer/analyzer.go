@@ -60,8 +60,9 @@ type Config struct {
 type Analyzer struct {
 	cfg        Config
 	obs        []fact.Observer
-	watchers   []fact.Watcher // those of them that are
-	leavers    []fact.Leaver  // those of them that are
+	followers  []fact.Follower // those of them that are
+	watchers   []fact.Watcher  // those of them that are
+	leavers    []fact.Leaver   // those of them that are
 	pools      *pool.Pools
 	dns        *dns.Cache
 	decryption *tls.Decryption // nil without keys
@@ -108,6 +109,9 @@ func New(cfg Config, obs ...fact.Observer) *Analyzer {
 	}
 	a := &Analyzer{cfg: cfg, obs: obs, names: names{known: map[string]*string{}}, dns: dns.NewCache(dns.Config{})}
 	for _, o := range obs {
+		if f, ok := o.(fact.Follower); ok {
+			a.followers = append(a.followers, f)
+		}
 		if w, ok := o.(fact.Watcher); ok {
 			a.watchers = append(a.watchers, w)
 		}

@@ -396,7 +396,7 @@ func (l *ledger) tellExchange(q *exchange, end int64) {
 	if s.trace != nil {
 		l.traceExchange(q, e)
 	}
-	for _, o := range l.obs {
-		o.Exchange(e)
+	for _, f := range l.followers {
+		f.Exchange(e)
 	}
 }

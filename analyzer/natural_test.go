@@ -12,8 +12,6 @@ import (
 // told notes the connections that are told, by the client's port.
 type toldPorts map[uint16]string
 
-func (toldPorts) Exchange(*fact.Exchange) {}
-
 func (t toldPorts) Connection(c *fact.Connection) {
 	t[c.Client.Port] += c.Reason.String() + " " + c.Verdict.String() + " " + c.Cause.String()
 }

@@ -19,8 +19,6 @@ type traces struct {
 	traced map[uint16]fact.Trace // by the client's port
 }
 
-func (t *traces) Exchange(*fact.Exchange) {}
-
 func (t *traces) Connection(c *fact.Connection) {
 	t.all++
 	if c.Trace != nil {
@@ -134,5 +132,4 @@ func TestTraceAllocatesNothing(t *testing.T) {
 
 type nobody struct{}
 
-func (nobody) Exchange(*fact.Exchange)     {}
 func (nobody) Connection(*fact.Connection) {}

@@ -56,7 +56,7 @@ func factsOf(client, server, name string, start int64) *facts {
 	return f
 }
 
-func (f *facts) tell(o fact.Watcher) {
+func (f *facts) tell(o *tally.Worker) {
 	o.Opened(&f.opened)
 	mark := f.opened.Mark
 	f.first.Mark, f.second.Mark, f.judged.Mark, f.closed.Mark = mark, mark, mark, mark

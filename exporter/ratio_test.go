@@ -25,7 +25,6 @@ import (
 // nothing is an observer that counts nothing.
 type nothing struct{}
 
-func (nothing) Exchange(*fact.Exchange)     {}
 func (nothing) Connection(*fact.Connection) {}
 
 // conversation writes a capture file and returns its path. It is small requests only, of which metrics cost the largest share:

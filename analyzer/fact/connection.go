@@ -208,14 +208,19 @@ type Exchange struct {
 // An Observer takes the facts of one worker, in the order in which they are
 // known. Those of a batch of packets are told together, at its end at the latest.
 type Observer interface {
-	Exchange(e *Exchange)
+	// Connection is told last of each connection.
 	Connection(c *Connection)
 }
 
+// A Follower is an Observer that hears of each exchange, too.
+type Follower interface {
+	Observer
+	Exchange(e *Exchange)
+}
+
 // A Watcher is an Observer that does not want to wait for a connection's end.
-// For each connection it hears Opened once, then Judged at most once and
-// Exchange any number of times, and last Connection. Opened and Judged are told
-// when they are known.
+// For each connection it hears Opened once, then Judged at most once, as soon as they
+// are known: where it is a Follower, exchanges come after Opened.
 type Watcher interface {
 	Observer
 	// Opened tells that a connection exists, once its name is known: at its

@@ -56,7 +56,6 @@ type honest struct {
 	needed, wasted int
 }
 
-func (*honest) Exchange(*fact.Exchange) {}
 func (h *honest) Connection(c *fact.Connection) {
 	if c.Client.Addr[12] != 10 || c.Client.Addr[13] != 1 || c.Requests == 0 { // the forged ones have none
 		return

@@ -310,7 +310,6 @@ func (b blame) String() string {
 // blames hears whom connections blame, by the client's port.
 type blames map[uint16]blame
 
-func (blames) Exchange(*fact.Exchange) {}
 func (m blames) Connection(c *fact.Connection) {
 	m[c.Client.Port] = blame{c.Reason, c.Verdict, c.Cause, c.Failed, c.Incomplete || c.Missing > 0 || c.Handshake != fact.HandshakeComplete}
 }

@@ -24,8 +24,6 @@ type figures struct {
 	Requests, Reused, Wasted uint32
 }
 
-func (*figures) Exchange(*fact.Exchange) {}
-
 func (f *figures) Connection(c *fact.Connection) {
 	f.Requests += c.Requests
 	f.Reused += c.Reused

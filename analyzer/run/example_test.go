@@ -19,8 +19,6 @@ import (
 // An observer counts handshakes by why they were wasted.
 type observer map[fact.Cause]int
 
-func (observer) Exchange(*fact.Exchange) {}
-
 func (o observer) Connection(c *fact.Connection) {
 	if c.Verdict == fact.VerdictWasted {
 		o[c.Cause]++

@@ -186,7 +186,6 @@ func TestLimits(t *testing.T) {
 // requests counts those of all connections.
 type requests uint32
 
-func (*requests) Exchange(*fact.Exchange)         {}
 func (r *requests) Connection(c *fact.Connection) { *r += requests(c.Requests) }
 
 // TestOpenStreamsFollowMemory holds the lists of open streams of all connections to

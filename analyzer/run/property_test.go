@@ -454,7 +454,6 @@ func (l *loop) next() []sniffer.Segment {
 
 type deaf struct{}
 
-func (deaf) Exchange(*fact.Exchange)     {}
 func (deaf) Connection(*fact.Connection) {}
 
 func TestNoAllocationPerExchange(t *testing.T) {

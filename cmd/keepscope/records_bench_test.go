@@ -91,9 +91,6 @@ func cpuTime(b *testing.B) time.Duration {
 // A keeper keeps copies of the connections that it hears of.
 type keeper struct{ list []*fact.Connection }
 
-// Exchange implements fact.Observer.
-func (*keeper) Exchange(*fact.Exchange) {}
-
 // Connection implements fact.Observer.
 func (k *keeper) Connection(c *fact.Connection) {
 	own := *c

@@ -97,9 +97,6 @@ func newLiveRows(to io.Writer, from columnar.Place, stop func()) *liveRows {
 	return &liveRows{w: w, rows: newRows(w, from), stop: stop}
 }
 
-// Exchange implements fact.Observer.
-func (*liveRows) Exchange(*fact.Exchange) {}
-
 // Connection implements fact.Observer.
 func (l *liveRows) Connection(c *fact.Connection) {
 	l.mu.Lock()

@@ -126,7 +126,7 @@ func newSession(l listen, a *analysis, limit uint64, stop func()) *session {
 // A requestCounter counts the requests of all workers, counted and estimated.
 type requestCounter struct{ n atomic.Uint64 }
 
-// Exchange implements fact.Observer.
+// Exchange implements fact.Follower.
 func (r *requestCounter) Exchange(*fact.Exchange) { r.n.Add(1) }
 
 // Connection implements fact.Observer.

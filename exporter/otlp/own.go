@@ -58,8 +58,8 @@ type others struct {
 }
 
 func (o others) Exchange(e *fact.Exchange) {
-	if !o.own.opened(e.Client, e.Opened) {
-		o.heard.Exchange(e)
+	if f, ok := o.heard.(fact.Follower); ok && !o.own.opened(e.Client, e.Opened) {
+		f.Exchange(e)
 	}
 }
 

@@ -44,7 +44,7 @@ func TestOwnIsLeftOut(t *testing.T) {
 		c := &fact.Connection{Client: sniffer.Endpoint{Port: port}, Start: 1e18 + 1}
 		w.Opened(c)
 		w.Judged(c)
-		for _, o := range []fact.Observer{o, w} {
+		for _, o := range []fact.Follower{o.(fact.Follower), w.(fact.Follower)} {
 			o.Exchange(&fact.Exchange{Client: c.Client, Opened: c.Start})
 			o.Connection(c)
 		}

@@ -95,9 +95,6 @@ func (l *Log) Observer() fact.Observer { return observer{l} }
 // An observer makes records of a worker's connections.
 type observer struct{ *Log }
 
-// Exchange implements fact.Observer.
-func (observer) Exchange(*fact.Exchange) {}
-
 // Connection implements fact.Observer.
 func (o observer) Connection(c *fact.Connection) {
 	if len(o.queue) == cap(o.queue) { // saves making a record that has no room

@@ -167,9 +167,6 @@ func New(cfg Config) *Store {
 	return &Store{cfg: cfg, pairs: map[pairKey]*pair{}, shelves: map[shelfKey]*shelf{}}
 }
 
-// Exchange implements [fact.Observer]: a connection's trace has its exchanges.
-func (s *Store) Exchange(*fact.Exchange) {}
-
 // Connection implements [fact.Observer]. A connection without a trace is passed over: of
 // many, few need to be looked at (analyzer.Config.TraceRate).
 func (s *Store) Connection(c *fact.Connection) {

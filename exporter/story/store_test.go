@@ -364,8 +364,6 @@ type counting struct {
 	all, traced int
 }
 
-func (c *counting) Exchange(*fact.Exchange) {}
-
 func (c *counting) Connection(f *fact.Connection) {
 	c.all++
 	if f.Trace != nil {
@@ -377,7 +375,6 @@ func (c *counting) Connection(f *fact.Connection) {
 
 type nothing struct{}
 
-func (nothing) Exchange(*fact.Exchange)     {}
 func (nothing) Connection(*fact.Connection) {}
 
 func Example() {

@@ -255,7 +255,7 @@ func (w *Worker) connection(c *fact.Connection) *row {
 	return w.find(&c.Client, &c.Server, c.ServerName, c.End)
 }
 
-// Exchange implements fact.Observer.
+// Exchange implements fact.Follower.
 func (w *Worker) Exchange(e *fact.Exchange) {
 	t := max(e.Start, e.End)
 	r := w.marks[e.Mark&^timed]
