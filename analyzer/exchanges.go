@@ -394,7 +394,7 @@ func (l *ledger) tellExchange(q *exchange, end int64) {
 		}
 	}
 	if s.trace != nil {
-		l.traceExchange(q, e)
+		l.traceExchange(q, end)
 	}
 	for _, f := range l.followers {
 		f.Exchange(e)

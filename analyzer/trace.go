@@ -2,6 +2,7 @@ package analyzer
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
@@ -50,8 +51,11 @@ func (t *tracer) sample(c *reassembly.Conn, rate int) bool {
 		}
 		t.second, t.begun = s, 0
 	}
+	if t.begun >= 2*rate {
+		return false
+	}
 	turn, pair := uint32(t.second/samplePhase)*0x9e3779b1>>16, pairHash(c)
-	if t.begun >= 2*rate || (pair^turn)&t.mask != 0 && !t.isFirst(pair) {
+	if (pair^turn)&t.mask != 0 && !t.isFirst(pair) {
 		return false
 	}
 	t.begun++
@@ -86,10 +90,38 @@ func pairHash(c *reassembly.Conn) uint32 {
 	return uint32(h >> 40)
 }
 
-// A trace is that of a connection, which owner names (conn.ref).
+// A trace is that of a connection, which owner names (conn.ref). While the connection is
+// open the second half of a full list of exchanges is a ring.
 type trace struct {
 	fact.Trace
-	owner uint64
+	owner  uint64
+	newest int // place of the exchange that was added last
+}
+
+// add makes room for one more exchange: of a full list the oldest of the second half goes.
+func (t *trace) add() *fact.Traced {
+	switch n := len(t.Exchanges); {
+	case n < cap(t.Exchanges):
+		t.Exchanges, t.newest = t.Exchanges[:n+1], n
+	case t.newest == n-1:
+		t.newest = n / 2
+		t.More++
+	default:
+		t.newest++
+		t.More++
+	}
+	return &t.Exchanges[t.newest]
+}
+
+// order makes of the ring a list.
+func (t *trace) order() {
+	if t.More > 0 {
+		ring := t.Exchanges[len(t.Exchanges)/2:]
+		oldest := t.newest + 1 - len(t.Exchanges)/2
+		slices.Reverse(ring[:oldest])
+		slices.Reverse(ring[oldest:])
+		slices.Reverse(ring)
+	}
 }
 
 // Frames has the assembler tell from which frames of the capture it is given what it
@@ -148,33 +180,21 @@ func (l *ledger) firstByte(q *exchange, at int64) {
 	}
 }
 
-// room makes room for one more exchange in a trace: of a full one the middle goes.
-func room(t *trace) *fact.Traced {
-	if n := len(t.Exchanges); n == cap(t.Exchanges) {
-		copy(t.Exchanges[n/2:], t.Exchanges[n/2+1:])
-		t.Exchanges = t.Exchanges[:n-1]
-		t.More++
-	}
-	t.Exchanges = t.Exchanges[:len(t.Exchanges)+1]
-	return &t.Exchanges[len(t.Exchanges)-1]
-}
-
-// traceExchange adds an exchange that is told to the trace.
-func (l *ledger) traceExchange(q *exchange, e *fact.Exchange) {
-	x := room(l.conn.trace)
-	*x = fact.Traced{
-		Start: e.Start, FirstByte: e.FirstByte, End: fact.Absent, Idle: e.Idle, Stream: e.Stream, Index: e.Index,
-		Frames: [3]uint32{q.frame, q.answer}, Status: e.Status, Method: e.Method, Version: e.Version,
-		Outcome: e.Outcome, Failure: e.Failure, Reuse: e.Reuse, Interim: q.interim,
-	}
-	if e.End != 0 {
-		x.End, x.Frames[2] = e.End, l.frame()
+// traceExchange adds an exchange that is told to the trace; end is 0 where it was not seen.
+func (l *ledger) traceExchange(q *exchange, end int64) {
+	x := l.conn.trace.add() // every field is written, in place: see fill
+	x.Start, x.FirstByte, x.End, x.Idle = q.at, q.first, fact.Absent, q.idle
+	x.Stream, x.Index, x.Frames = q.stream, q.index, [3]uint32{q.frame, q.answer}
+	x.Status, x.Method, x.Version, x.Outcome = q.status, q.method, q.version, q.outcome
+	x.Failure, x.Reuse, x.Interim, x.Estimated = q.failure, q.reuse, q.interim, false
+	if end != 0 {
+		x.End, x.Frames[2] = end, l.frame()
 	}
 }
 
 // traceEstimate adds the beginning of an exchange that is estimated.
 func (l *ledger) traceEstimate(q *exchange) {
-	*room(l.conn.trace) = fact.Traced{
+	*l.conn.trace.add() = fact.Traced{
 		Start: q.at, FirstByte: fact.Absent, End: fact.Absent, Idle: q.idle, Index: l.conn.requests,
 		Frames: [3]uint32{l.frame()}, Outcome: fact.Incomplete, Reuse: q.reuse, Estimated: true,
 	}
@@ -186,7 +206,7 @@ func (l *ledger) traceAnswer(at int64) {
 	if len(t.Exchanges) == 0 {
 		return
 	}
-	x := &t.Exchanges[len(t.Exchanges)-1]
+	x := &t.Exchanges[t.newest]
 	if !x.Estimated {
 		return
 	}
@@ -210,6 +230,7 @@ func (l *ledger) traceClosing(from http.Side) {
 // fillTrace writes what is known when the connection is over.
 func (l *ledger) fillTrace() *fact.Trace {
 	t, c := l.conn.trace, l.tcp
+	t.order()
 	if c.SYNSeen() {
 		t.SYN = c.SYN
 	}

@@ -2,6 +2,7 @@ package analyzer_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -79,28 +80,36 @@ func TestMaxTraced(t *testing.T) {
 	}
 }
 
-// TestTraceKeepsFirstAndNewest has more exchanges on a connection than its trace has
-// room for.
+// TestTraceKeepsFirstAndNewest has fewer exchanges on a connection than its trace has room
+// for, as many, and more.
 func TestTraceKeepsFirstAndNewest(t *testing.T) {
-	var s sniffertest.Script
-	c := s.Conn("10.0.0.1:1000", "10.0.0.2:80", sniffertest.ConnConfig{})
-	c.Handshake(0, time.Millisecond)
-	for i := range 20 {
-		at := time.Duration(10+2*i) * time.Millisecond
-		c.Client(at, []byte("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"))
-		c.Server(at+time.Millisecond, []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
-	}
-	got, _ := traced(analyzer.Config{Traces: 6}, s.Segments())
-	k := got.traced[1000]
-	var index []uint32
-	for _, e := range k.Exchanges {
-		index = append(index, e.Index)
-		if e.FirstByte-e.Start != 1e6 || e.End != e.FirstByte {
-			t.Errorf("%+v", e)
+	for _, room := range []int{1, 5, 6} {
+		for exchanges := range 3*room + 2 {
+			var s sniffertest.Script
+			c := s.Conn("10.0.0.1:1000", "10.0.0.2:80", sniffertest.ConnConfig{})
+			c.Handshake(0, time.Millisecond)
+			var want []uint32
+			for i := range exchanges {
+				at := time.Duration(10+2*i) * time.Millisecond
+				c.Client(at, []byte("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"))
+				c.Server(at+time.Millisecond, []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+				if i < room/2 || i >= exchanges-(room-room/2) {
+					want = append(want, uint32(i+1))
+				}
+			}
+			got, _ := traced(analyzer.Config{Traces: room}, s.Segments())
+			k := got.traced[1000]
+			var index []uint32
+			for _, e := range k.Exchanges {
+				index = append(index, e.Index)
+				if e.FirstByte-e.Start != 1e6 || e.End != e.FirstByte || e.Status != 200 {
+					t.Errorf("%+v", e)
+				}
+			}
+			if !slices.Equal(index, want) || int(k.More) != exchanges-len(want) {
+				t.Errorf("room for %d: %v and %d more, not %v", room, index, k.More, want)
+			}
 		}
-	}
-	if fmt.Sprint(index) != "[1 2 3 18 19 20]" || k.More != 14 {
-		t.Errorf("%v and %d more", index, k.More)
 	}
 }
 
