@@ -115,7 +115,7 @@ type Lane struct {
 
 // A Phase is a part of opening a connection.
 type Phase struct {
-	What  string `json:"what"` // "dns", "tcp", "tls" or "connect"
+	What  string `json:"what"` // "dns", "tcp" or "tls"
 	At    Moment `json:"at"`
 	Lasts Moment `json:"lasts"`
 	Note  string `json:"note,omitempty"`
