@@ -148,11 +148,15 @@ func encrypted(t testing.TB, talk []said, version uint16, tunnel bool, log io.Wr
 	return heard
 }
 
-// A player plays what a fuzzer's bytes ask for on a few connections.
+// A fuzzPlayer plays what a fuzzer's bytes ask for on a few connections. Its worker
+// serves many inputs, as one serves many connections in its life: what is used again
+// has to be as good as new.
 type fuzzPlayer struct {
 	worker *Worker
+	facts  sound
 	keys   *keylog.Store
 	log    []byte
+	keyed  bool // log was read
 	talks  [][]said
 	conns  [4]fuzzConn
 	now    int64
@@ -259,6 +263,10 @@ func (p *fuzzPlayer) step() {
 		p.process(sniffer.Segment{Time: p.now, Protocol: sniffer.DNS, Src: c.endpoint[dir], Dst: c.endpoint[dir.Other()], Payload: p.input[:n]})
 		p.input = p.input[n:]
 	case 28:
+		if p.keyed {
+			break // they are known
+		}
+		p.keyed = true
 		parser := keylog.NewParser(p.keys)
 		_, _ = parser.Write(p.log)
 		_ = parser.Close()
@@ -273,16 +281,45 @@ func (p *fuzzPlayer) step() {
 	}
 }
 
-// sound holds facts to what is true of any.
-type sound struct{ t *testing.T }
+// newFuzzPlayer returns a player of talks, whose secrets are in log.
+func newFuzzPlayer(talks [][]said, log []byte) *fuzzPlayer {
+	p := &fuzzPlayer{keys: keylog.New(64), log: log, talks: talks, now: 1e18}
+	p.worker = NewWorker(reassembly.Config{}, analyzer.Config{Keys: p.keys, MaxReuseIdle: 8, MaxHeaderBytes: 1 << 16}, &p.facts)
+	return p
+}
 
-func (s sound) Exchange(e *fact.Exchange) {
+// play plays an input.
+func (p *fuzzPlayer) play(t *testing.T, input []byte) {
+	p.facts, p.input, p.conns, p.keyed = sound{t: t}, input, [4]fuzzConn{}, false
+	for i := range p.conns {
+		p.conns[i].endpoint = [2]sniffer.Endpoint{{Addr: [16]byte{15: 1}, Port: uint16(40000 + i)}, {Addr: [16]byte{15: 2}, Port: 80}}
+	}
+	begun := p.worker.Assembler.Stats().Connections
+	for len(p.input) > 0 {
+		p.step()
+	}
+	p.worker.Flush()
+	if s := p.worker.Assembler.Stats(); s.Open+s.Closed+s.Buffered > 0 || s.Connections-begun != p.facts.told {
+		t.Errorf("%d of %d connections were told: %+v", p.facts.told, s.Connections-begun, s)
+	}
+	p.keys.Close()
+	p.now += 3 * 3600e9 // more than anything is remembered
+}
+
+// sound holds facts to what is true of any.
+type sound struct {
+	t    *testing.T
+	told uint64 // connections
+}
+
+func (s *sound) Exchange(e *fact.Exchange) {
 	if e.Index == 0 || e.Outcome >= fact.NumOutcomes || e.Failure >= fact.NumFailures {
 		s.t.Errorf("exchange %+v", *e)
 	}
 }
 
-func (s sound) Connection(c *fact.Connection) {
+func (s *sound) Connection(c *fact.Connection) {
+	s.told++
 	var sum uint32
 	for _, n := range c.Negotiated {
 		sum += n
@@ -316,17 +353,12 @@ func FuzzAnalyzer(f *testing.F) {
 		f.Add(append(seed, 20<<3, 20<<3|4))
 		f.Add(seed[1:])
 	}
+	p := newFuzzPlayer(talks, log.b)
 	f.Fuzz(func(t *testing.T, input []byte) {
-		keys := keylog.New(64)
-		p := &fuzzPlayer{keys: keys, log: log.b, talks: talks, now: 1e18, input: input[:min(len(input), 1<<12)]}
-		for i := range p.conns {
-			p.conns[i].endpoint = [2]sniffer.Endpoint{{Addr: [16]byte{15: 1}, Port: uint16(40000 + i)}, {Addr: [16]byte{15: 2}, Port: 80}}
+		if p.now > 4e18 {
+			p = newFuzzPlayer(talks, log.b)
 		}
-		p.worker = NewWorker(reassembly.Config{}, analyzer.Config{Keys: keys, MaxReuseIdle: 8, MaxHeaderBytes: 1 << 16}, sound{t})
-		for len(p.input) > 0 {
-			p.step()
-		}
-		p.worker.Flush()
+		p.play(t, input[:min(len(input), 1<<10)])
 	})
 }
 

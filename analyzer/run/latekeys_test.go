@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -209,5 +210,37 @@ func TestLateKeys(t *testing.T) {
 				t.Fatalf("seed %d, %d workers:\n%s", seed, workers, diff)
 			}
 		}
+	}
+}
+
+// TestRolesOfTLSStay has bytes like HTTP's behind the ClientHello of a connection that was
+// joined in the middle: they say nothing of who the client is, by which those that wait
+// for keys are found again.
+func TestRolesOfTLSStay(t *testing.T) {
+	talk := encrypted(t, someTalks[0], tls.VersionTLS13, false, io.Discard)
+	p := newFuzzPlayer([][]said{talk}, nil)
+	p.facts.t = t
+	play := func(port uint16) *fuzzConn {
+		c := &fuzzConn{endpoint: [2]sniffer.Endpoint{{Addr: [16]byte{15: 1}, Port: port}, {Addr: [16]byte{15: 2}, Port: 443}}}
+		for range talk {
+			p.say(c, 0)
+		}
+		return c
+	}
+	c := play(40000)
+	p.process(p.segment(c, fromClient, 0, response11))
+	p.process(p.segment(c, fromClient, sniffer.RST, ""))
+	p.now += 30e9
+	p.worker.sweep(p.now)
+	if p.facts.told != 1 {
+		t.Fatalf("%d connections were told", p.facts.told)
+	}
+	c = play(40001)
+	for range 3 * 256 << 10 >> 10 { // more than waits for keys
+		p.process(p.segment(c, fromClient, 0, strings.Repeat("x", 1<<10)))
+	}
+	p.worker.Flush()
+	if p.facts.told != 2 {
+		t.Errorf("%d connections were told", p.facts.told)
 	}
 }
