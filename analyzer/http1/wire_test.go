@@ -438,14 +438,7 @@ func TestSplit(t *testing.T) {
 
 func checkSplits(t *testing.T, c wireCase, rnd *rand.Rand) {
 	t.Helper()
-	p := &Parser{Pool: new(Pool)}
-	want, wantAfter := run(p, c)
-	check := func(cuts []int) {
-		got, after := run(p, c, cuts...)
-		if !slices.Equal(want, got) || after != wantAfter {
-			t.Fatalf("%.200q cut at %v: %+v, want %+v (-whole +cut):\n%s", c.in, cuts, after, wantAfter, cmp.Diff(want, got))
-		}
-	}
+	check := splits(t, c)
 	step := max(1, len(c.in)/300)
 	for i := 0; i <= len(c.in); i += step {
 		check([]int{i})
@@ -456,7 +449,20 @@ func checkSplits(t *testing.T, c wireCase, rnd *rand.Rand) {
 	for range 50 {
 		check(randomCuts(rnd, len(c.in)))
 	}
-	p.Release()
+}
+
+// splits returns what holds that a stream which is cut at some places gives the events of
+// the whole.
+func splits(t *testing.T, c wireCase) func(cuts []int) {
+	p := &Parser{Pool: new(Pool)}
+	want, wantAfter := run(p, c)
+	return func(cuts []int) {
+		t.Helper()
+		got, after := run(p, c, cuts...)
+		if !slices.Equal(want, got) || after != wantAfter {
+			t.Fatalf("%.200q cut at %v: %+v, want %+v (-whole +cut):\n%s", c.in, cuts, after, wantAfter, cmp.Diff(want, got))
+		}
+	}
 }
 
 func everyByte(n int) []int {

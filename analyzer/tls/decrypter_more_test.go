@@ -13,6 +13,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"unsafe"
 
@@ -914,39 +915,46 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// sessionDamaged is what damaged needs of a session: its start, its last record, and its
+// keys, which fit TLS 1.2, too.
+var sessionDamaged = sync.OnceValue(func() (d struct{ hello, last, keys []byte }) {
+	v := newSession13(9)
+	d.hello, d.last = v.hello, v.client.data("x")
+	d.keys = append(v.keys(), fmt.Sprintf("CLIENT_RANDOM %x %x\n", bytes.Repeat([]byte{9}, 32), make([]byte, 48))...)
+	return d
+})
+
 func damaged(t *testing.T, client, server []byte, size uint8, place, gap uint16) {
-	{
-		v := newSession13(9)
-		keys := append(v.keys(), fmt.Sprintf("CLIENT_RANDOM %x %x\n", bytes.Repeat([]byte{9}, 32), make([]byte, 48))...)
-		chunks := []chunk{c(v.hello), s(server), c(client)}
-		whole := decrypt(t, NewDecryption(storeOf(t, keys), 0), chunks, 0)
-		pieces := decrypt(t, NewDecryption(storeOf(t, keys), 0), chunks, int(size)+1)
-		if !whole.lost && !pieces.lost {
-			for _, dir := range []Dir{Client, Server} {
-				if diff := diffText(whole.text[dir], pieces.text[dir]); diff != "" {
-					t.Fatalf("pieces of %d, %v: %s", int(size)+1, dir, diff)
-				}
+	v := sessionDamaged()
+	store := storeOf(t, v.keys)
+	chunks := []chunk{c(v.hello), s(server), c(client)}
+	whole := decrypt(t, NewDecryption(store, 0), chunks, 0)
+	pieces := decrypt(t, NewDecryption(store, 0), chunks, int(size)+1)
+	if !whole.lost && !pieces.lost {
+		for _, dir := range []Dir{Client, Server} {
+			if diff := diffText(whole.text[dir], pieces.text[dir]); diff != "" {
+				t.Fatalf("pieces of %d, %v: %s", int(size)+1, dir, diff)
 			}
 		}
-		at := min(int(place), len(client))
-		to := min(at+int(gap), len(client))
-		chunks = []chunk{c(v.hello), s(server), c(client[:at]), gapOf(Client, to-at), c(client[to:]), c(v.client.data("x"))}
-		decrypt(t, NewDecryption(storeOf(t, keys), 0), chunks, 0)
-		decrypt(t, NewDecryption(storeOf(t, keys), 1000), chunks, int(size)+1)
-		late := keylog.New(0)
-		shared := NewDecryption(late, 0)
-		p := &plaintext{}
-		d := shared.New(p, p)
-		p.d = d
-		for i, c := range chunks {
-			d.Data(c.dir, c.b, int64(i))
-			if i == 3 {
-				fill(late, keys)
-			}
+	}
+	at := min(int(place), len(client))
+	to := min(at+int(gap), len(client))
+	chunks = []chunk{c(v.hello), s(server), c(client[:at]), gapOf(Client, to-at), c(client[to:]), c(v.last)}
+	decrypt(t, NewDecryption(store, 0), chunks, 0)
+	decrypt(t, NewDecryption(store, 1000), chunks, int(size)+1)
+	late := keylog.New(0)
+	shared := NewDecryption(late, 0)
+	p := &plaintext{}
+	d := shared.New(p, p)
+	p.d = d
+	for i, c := range chunks {
+		d.Data(c.dir, c.b, int64(i))
+		if i == 3 {
+			fill(late, v.keys)
 		}
-		d.End(9)
-		if shared.Held() != 0 {
-			t.Fatalf("%d bytes are held", shared.Held())
-		}
+	}
+	d.End(9)
+	if shared.Held() != 0 {
+		t.Fatalf("%d bytes are held", shared.Held())
 	}
 }

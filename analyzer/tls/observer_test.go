@@ -28,7 +28,6 @@ func replay(t testing.TB, chunks []chunk, size int) []string {
 }
 
 func feed(t testing.TB, o *Observer, chunks []chunk, size int) []string {
-	t.Helper()
 	var i Info
 	var events []string
 	for _, c := range chunks {
@@ -59,7 +58,6 @@ func feed(t testing.TB, o *Observer, chunks []chunk, size int) []string {
 }
 
 func next(t testing.TB, o *Observer, dir Dir, b []byte, i *Info) []string {
-	t.Helper()
 	var events []string
 	for calls, limit := 0, 2*len(b)+4; ; calls++ {
 		n, e := o.Next(dir, b, i)
