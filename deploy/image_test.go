@@ -19,6 +19,14 @@ import (
 	"time"
 )
 
+// TestImageHasNoBase holds that nothing of others is in the image, or makes what is.
+func TestImageHasNoBase(t *testing.T) {
+	from := regexp.MustCompile(`(?mi)^FROM .*$`).FindAllString(read(t, "Dockerfile"), -1)
+	if !slices.Equal(from, []string{"FROM scratch"}) {
+		t.Errorf("%q", from)
+	}
+}
+
 // The image is built as `make image` builds it and run by runc as a kubelet has
 // it run: with the security context of the shipped manifest, sharing the network
 // namespace of an app, which here is nginx.

@@ -2,9 +2,6 @@
 # image.sh VERSION COMMIT NAME ARCH...: builds the image NAME by BUILDAH, one for
 # all architectures, of what `make static-ARCH` built (as root, as the program has
 # a file capability in it).
-#
-# A directory stands in for the Dockerfile's stage that compiles, so that no base
-# image is needed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 version=$1 commit=$2 name=$3
@@ -24,5 +21,5 @@ for arch in "${@:4}"; do
 	install -m 644 -t "$binary" LICENSE deploy/NOTICE
 	setcap cap_net_raw=ep "$binary/keepscope"
 	"${buildah[@]}" build --isolation chroot --platform "linux/$arch" --timestamp "$SOURCE_DATE_EPOCH" -f deploy/Dockerfile \
-		--build-context "binary=$binary" --build-arg "VERSION=$version" --build-arg "COMMIT=$commit" "${as[@]}" .
+		--build-arg "VERSION=$version" --build-arg "COMMIT=$commit" "${as[@]}" "$binary"
 done
