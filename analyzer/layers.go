@@ -120,9 +120,7 @@ func (l *ledger) http1Ended(layer int, from http.Side, end http1.Ending, rest []
 	s := l.conn
 	switch end {
 	case http1.ByPreface:
-		if s.requests == 0 {
-			l.table.deactivate(s)
-		}
+		l.abandon(at)
 		l.openHTTP2(layer, http2.PriorLine)
 	case http1.ByH2C:
 		l.openHTTP2(layer, http2.Upgraded)
