@@ -2,7 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -72,5 +76,55 @@ func TestLiveTwoNodes(t *testing.T) {
 		if n != 2 {
 			t.Errorf("connection %s is told of by %d nodes", id, n)
 		}
+	}
+}
+
+// TestLiveFolderOfTwoNodes has 'keepscope run' keep records on both ends of a wire, in
+// one folder. What is beside them merges to the sum of the records.
+func TestLiveFolderOfTwoNodes(t *testing.T) {
+	l := newLab(t, lab.Config{}, "nginx", "curl")
+	liveNginx(t, l, "")
+	dir := t.TempDir() + "/"
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var nodes []*exec.Cmd
+	for name, n := range map[string]*lab.Namespace{"client": l.Client, "server": l.Server} {
+		cmd := n.Command(t.Context(), path, "run", "-i", n.Interface, "--ports=8100", "--user=root", "--log-connections="+dir, "--connections-format=parquet")
+		cmd.Env = append(os.Environ(), "OTEL_RESOURCE_ATTRIBUTES=k8s.node.name="+name)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		nodes = append(nodes, cmd)
+		eventually(t, 20*time.Second, func() error {
+			status, body, err := ask(t, inside(n), "http://127.0.0.1:9737/readyz")
+			if err == nil && status != http.StatusOK {
+				err = fmt.Errorf("%d: %s", status, body)
+			}
+			return err
+		})
+	}
+	for range 12 {
+		curl(t, l, "http://"+l.Server.Addrs[0].String()+":8100/1k.html")
+	}
+	for _, cmd := range nodes {
+		if err := errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rows := 0
+	files, err := filepath.Glob(filepath.Join(dir, "dt=*", "node=*", "*.parquet"))
+	for _, file := range files {
+		rows += len(readRows(t, must(os.ReadFile(file))))
+	}
+	var merged struct {
+		Totals struct{ Connections, Requests int }
+	}
+	if err := json.Unmarshal(printed(t, "merge", "--output=json", dir), &merged); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil || len(files) != 2 || rows != 24 || merged.Totals.Connections != rows || merged.Totals.Requests != 24 {
+		t.Errorf("%d rows in %v, %v; merged %+v", rows, files, err, merged)
 	}
 }

@@ -19,7 +19,7 @@ import (
 
 // mergeCmd is 'keepscope merge'.
 type mergeCmd struct {
-	Reports    []string      `arg:"" name:"report" help:"Reports saved with --output json, plain or compressed by gzip or zstd, or Parquet files of 'keepscope read' and 'watch', which have one; or a folder of reports (*.json, *.json.gz, *.json.zst), or where it has none of Parquet files."`
+	Reports    []string      `arg:"" name:"report" help:"Reports saved with --output json, plain or compressed by gzip or zstd, or Parquet files of 'keepscope read' and 'watch', which have one; or a folder of reports (*.json, *.json.gz, *.json.zst, and those beside the records of 'keepscope run --log-connections DIR/'), or where it has none of Parquet files."`
 	Wait       int           `placeholder:"N" help:"Wait until there are so many reports."`
 	Timeout    time.Duration `default:"1h" help:"With --wait: how long at most."`
 	Output     string        `short:"o" enum:"text,markdown,json" default:"text" help:"What to print: ${enum}; markdown is a report for a ticket, json can be merged again."`
@@ -110,6 +110,14 @@ func (m *mergeCmd) files(ctx context.Context) ([]string, error) {
 	}
 }
 
+// inFolder is where the reports in a folder are, the first that are there: those that
+// were saved; one of each process that keeps records there; those of Parquet files.
+var inFolder = [][]string{
+	{"*.json", "*.json.gz", "*.json.zst"},
+	{"node=*/report-*.json", "dt=*/node=*/report-*.json"},
+	{"*.parquet"},
+}
+
 // list lists the reports that there are.
 func (m *mergeCmd) list() (files []string, err error) {
 	for _, path := range m.Reports {
@@ -123,13 +131,15 @@ func (m *mergeCmd) list() (files []string, err error) {
 			files = append(files, path)
 			continue
 		}
-		n := len(files)
-		for _, pattern := range []string{"*.json", "*.json.gz", "*.json.zst", "*.parquet"} {
-			if pattern == "*.parquet" && len(files) > n {
-				break // they may be of the same runs
+		for _, patterns := range inFolder {
+			n := len(files)
+			for _, pattern := range patterns {
+				found, _ := filepath.Glob(filepath.Join(path, pattern)) // the patterns are right
+				files = append(files, found...)
 			}
-			found, _ := filepath.Glob(filepath.Join(path, pattern)) // the patterns are right
-			files = append(files, found...)
+			if len(files) > n {
+				break // others may be of the same runs
+			}
 		}
 	}
 	files = slices.DeleteFunc(files, func(f string) bool { return strings.HasPrefix(filepath.Base(f), ".") })

@@ -197,6 +197,59 @@ func TestMergeRecords(t *testing.T) {
 	check("a report, and records of the same run")
 }
 
+// What each node keeps beside its records adds up: a capture in two halves, of two nodes,
+// one of which started twice.
+func TestMergeFolderOfRecords(t *testing.T) {
+	path, dir := demoFile(t), t.TempDir()
+	var flat []string
+	for i, half := range []string{"--until=3s", "--since=3s", "--since=3s"} {
+		saved := filepath.Join(t.TempDir(), "report.json")
+		printed(t, "read", "--output=json", half, "--save="+saved, path)
+		flat = append(flat, saved)
+		node := filepath.Join(dir, fmt.Sprintf("dt=2026-11-2%d", i), fmt.Sprintf("node=n%d", min(i, 1)))
+		if err := os.MkdirAll(node, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(saved, filepath.Join(node, "report-20261122T10-0000000.json")); err != nil {
+			t.Fatal(err)
+		}
+		flat[i] = filepath.Join(node, "report-20261122T10-0000000.json")
+		printed(t, "read", "--output=parquet", half, "--save="+filepath.Join(node, "connections-20261122T10-00000000.parquet"), path)
+	}
+	type sum struct {
+		Totals struct {
+			Connections, Requests int64
+			Wasted                struct{ Total int64 } `json:"wasted_handshakes"`
+		}
+	}
+	parse := func(text []byte) (s sum) {
+		if err := json.Unmarshal(text, &s); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	var want sum
+	for _, file := range flat {
+		one := parse(must(os.ReadFile(file)))
+		if one.Totals.Requests == 0 {
+			t.Error("a part has no requests")
+		}
+		want.Totals.Connections += one.Totals.Connections
+		want.Totals.Requests += one.Totals.Requests
+		want.Totals.Wasted.Total += one.Totals.Wasted.Total
+	}
+	merged := printed(t, "merge", "--output=json", dir)
+	if got := parse(merged); got != want {
+		t.Errorf("merged %+v, want %+v", got, want)
+	}
+	if !bytes.Equal(merged, printed(t, append([]string{"merge", "--output=json"}, flat...)...)) {
+		t.Error("the reports by name say otherwise")
+	}
+	if got := parse(printed(t, "merge", "--output=json", filepath.Join(dir, "dt=2026-11-20"))); got == want || got.Totals.Requests == 0 {
+		t.Errorf("one day is %+v", got)
+	}
+}
+
 func TestMergeRefuses(t *testing.T) {
 	dir, path := t.TempDir(), demoFile(t)
 	save := func(name, text string) string {

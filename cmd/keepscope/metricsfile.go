@@ -72,7 +72,7 @@ func (m *metricsFile) write(p *pipeline, capture report.Capture) error {
 	}
 	p.progress(&capture)
 	m.capture, m.decode, m.pipeline = capture, p.reader.Decoder.Stats().Errors, p
-	put := func() error { return wholefile.Write(m.path, m.print) } // nobody reads half of it
+	put := func() error { return wholefile.Write(m.path, 0o644, m.print) } // nobody reads half of it
 	if m.direct {
 		put = m.pass
 	}

@@ -83,7 +83,7 @@ func saved(path string, out io.Writer, write func(io.Writer) error) error {
 	if path == "" {
 		return write(out)
 	}
-	return wholefile.Write(path, write)
+	return wholefile.Write(path, 0o644, write)
 }
 
 // checkOutput says what is wrong with the flags, where the output goes to w.

@@ -84,7 +84,7 @@ func (r *readCmd) writeRecords(records *output, p *pipeline, capture report.Capt
 	if r.Records == "" {
 		return nil
 	}
-	return wholefile.Write(r.Records, func(to io.Writer) error { return writeRows(to, records.sorters, p, capture) })
+	return wholefile.Write(r.Records, 0o644, func(to io.Writer) error { return writeRows(to, records.sorters, p, capture) })
 }
 
 // listen says how facts are counted, and what hears them beside.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -50,7 +51,7 @@ type runCmd struct {
 
 	Linger time.Duration `placeholder:"TIME" help:"Go on for this long after SIGTERM, for an app that drains meanwhile. A second SIGTERM ends that, in order."`
 
-	LogConnections string `group:"Log of connections:" placeholder:"FILE|DIR/" help:"Write a line of JSON for each connection that ends; '-' is standard output, a folder gets a file an hour in dt=DAY/node=NODE/, none of which is ever removed. A file that is renamed, removed or cut short is made anew, at SIGHUP at once. The user that keepscope becomes must be allowed to write in the file's directory."`
+	LogConnections string `group:"Log of connections:" placeholder:"FILE|DIR/" help:"Write a line of JSON for each connection that ends; '-' is standard output, a folder gets a file an hour in dt=DAY/node=NODE/, none of which is ever removed, and a report beside them that 'keepscope merge' adds up with other nodes'. A file that is renamed, removed or cut short is made anew, at SIGHUP at once. The user that keepscope becomes must be allowed to write in the file's directory."`
 	LogMaxSize     size   `group:"Log of connections:" default:"100MiB" help:"Size at which that file is rotated."`
 	LogFormat      string `group:"Log of connections:" name:"connections-format" enum:"ndjson,parquet" default:"ndjson" help:"What the log is written as: ${enum}; parquet takes a folder."`
 	LogKeep        int    `group:"Log of connections:" default:"3" help:"Rotated files that are kept, as FILE.1 and so on."`
@@ -181,14 +182,14 @@ type sidecar struct {
 }
 
 // openLog starts the log that the flags ask for.
-func (r *runCmd) openLog(con console, user *privileges.User, log *slog.Logger) (l *recordlog.Log, err error) {
+func (r *runCmd) openLog(con console, user *privileges.User, report func(io.Writer) error, log *slog.Logger) (l *recordlog.Log, err error) {
 	info, failed := os.Stat(r.LogConnections)
 	switch {
 	case strings.HasSuffix(r.LogConnections, "/") || failed == nil && info.IsDir():
 		v, _, _ := buildVersion()
 		l, err = recordlog.OpenFolder(recordlog.FolderConfig{
 			Path: r.LogConnections, Parquet: r.LogFormat == "parquet", MaxSize: int64(r.LogMaxSize),
-			From: livePlace(), Version: v, User: user, Log: log,
+			From: livePlace(), Version: v, User: user, Report: report, Log: log,
 		})
 	case r.LogFormat == "parquet":
 		return nil, wrong("connections-format", errors.New("--connections-format=parquet: it takes a folder, as with --log-connections=/var/log/keepscope/"))
@@ -224,7 +225,7 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		return err
 	}
 	if r.LogConnections != "" {
-		lines, err := r.openLog(con, user, log)
+		lines, err := r.openLog(con, user, s.writeReport, log)
 		if err != nil {
 			return err
 		}
@@ -434,6 +435,15 @@ func (s *sidecar) latest() web.Latest {
 // mergeable is the report on what was seen so far, as a file's that may be merged.
 func (s *sidecar) mergeable() (*report.Report, error) {
 	return s.pipeline.mergeable(s.captured(), false)
+}
+
+// writeReport writes it.
+func (s *sidecar) writeReport(w io.Writer) error {
+	r, err := s.mergeable()
+	if err != nil {
+		return err
+	}
+	return r.WriteJSON(w)
 }
 
 // captured says what the figures rest on.

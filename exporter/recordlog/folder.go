@@ -2,6 +2,7 @@ package recordlog
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -34,13 +36,17 @@ type FolderConfig struct {
 	Version string           // of the program that writes rows
 	User    *privileges.User // whose the files are
 	Log     *slog.Logger
+	// Report writes the report of all that was seen, which 'keepscope merge' adds up with
+	// those of other nodes. It is kept beside the records, where it is not nil.
+	Report func(io.Writer) error
 }
 
 // A folderLog writes records to files below a folder, dt=DAY/node=NODE/, one for
 // each hour of writing and each size. A file gets its name once it is whole and on
 // the disk: no reader sees half of one, and whatever ends the process leaves whole
 // files, and at most one without a name, which the next start removes. Nothing else
-// is ever removed: that is for those who collect them.
+// is ever removed: that is for those who collect them. Beside the first file is the
+// report of the process, report-*.json, which is replaced when a file is completed.
 //
 // It never keeps a worker waiting. A file that cannot be completed (the disk is
 // full, the folder gone) is given up, its records are counted as dropped, and
@@ -53,10 +59,12 @@ type folderLog struct {
 	from    columnar.Place
 	version string // of this program
 	user    *privileges.User
+	report  func(io.Writer) error
 	now     func() (wall time.Time, elapsed time.Duration)
 
-	file  *recordFile // nil without
-	retry time.Duration
+	file     *recordFile // nil without
+	reportAt string      // where the report is, once there is one
+	retry    time.Duration
 }
 
 // A recordFile is one that has no name yet.
@@ -111,7 +119,7 @@ func newFolderLog(c FolderConfig) *folderLog {
 	}
 	l := &folderLog{
 		Log: New(appendTo, Words{Fails: "connection log: records are dropped", Again: "connection log: writing again"}, c.Log),
-		dir: filepath.Clean(c.Path), max: c.MaxSize, parquet: c.Parquet, from: c.From, version: c.Version, user: c.User,
+		dir: filepath.Clean(c.Path), max: c.MaxSize, parquet: c.Parquet, from: c.From, version: c.Version, user: c.User, report: c.Report,
 		now: func() (time.Time, time.Duration) { return time.Now(), time.Since(start) },
 	}
 	l.Folder = l.dir
@@ -220,7 +228,7 @@ func (c countedFile) Write(b []byte) (int, error) {
 // removeLeft removes the files of a node that never got their names, and that no
 // process holds.
 func (l *folderLog) removeLeft(node string) {
-	left, _ := filepath.Glob(filepath.Join(l.dir, "dt=*", node, ".connections-*"+wholefile.Temporary)) // the pattern is right
+	left, _ := filepath.Glob(filepath.Join(l.dir, "dt=*", node, ".*"+wholefile.Temporary)) // the pattern is right
 	for _, path := range left {
 		f, err := os.Open(path)
 		if err != nil {
@@ -259,6 +267,33 @@ func (l *folderLog) complete() {
 	_ = f.Close() // everything is on the disk
 	l.file = nil
 	l.Wrote(f.records, 0, nil)
+	if err := l.keepReport(f); err != nil {
+		l.say.Warn("connection log: the report beside the records is not written", "error", err)
+	}
+}
+
+// keepReport writes the report of the process, beside its first file.
+func (l *folderLog) keepReport(f *recordFile) error {
+	if l.report == nil {
+		return nil
+	}
+	var text bytes.Buffer
+	if err := l.report(&text); err != nil {
+		return err
+	}
+	if l.reportAt == "" {
+		name := strings.TrimSuffix(f.name, filepath.Ext(f.name)) + ".json"
+		l.reportAt = filepath.Join(f.dir, strings.Replace(name, "connections", "report", 1))
+	}
+	return l.user.Do(func() error {
+		if err := os.MkdirAll(filepath.Dir(l.reportAt), 0o755); err != nil {
+			return err
+		}
+		return wholefile.Write(l.reportAt, 0o640, func(w io.Writer) error {
+			_, err := text.WriteTo(w)
+			return err
+		})
+	})
 }
 
 // giveUp removes the file.

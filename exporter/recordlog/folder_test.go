@@ -3,6 +3,9 @@ package recordlog
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
@@ -108,6 +111,38 @@ func TestFolderByHour(t *testing.T) {
 	}
 	if n := strings.Count(said.String(), "the clock was set"); n != 1 {
 		t.Errorf("it said %d times that the clock was set: %s", n, said)
+	}
+}
+
+// The report of the process is kept beside its first file, whole, and the newest. A
+// report that can't be written loses no record.
+func TestFolderReport(t *testing.T) {
+	dir := t.TempDir()
+	l, clock, said := folderLogAt(t, dir, 1<<30)
+	told := 0
+	l.report = func(w io.Writer) error {
+		if told++; told == 2 {
+			return errors.New("not now")
+		}
+		_, err := fmt.Fprint(w, "report ", told)
+		return err
+	}
+	for range 3 {
+		l.add(2)
+		l.complete()
+		clock.pass(time.Hour)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "dt=*", "node=*", "report-*"))
+	if err != nil || len(files) != 1 || !strings.HasPrefix(files[0], filepath.Join(dir, "dt=2026-11-22", "node=n%2F1", "report-20261122T23")) {
+		t.Fatalf("reports %v, %v", files, err)
+	}
+	text, err := os.ReadFile(files[0])
+	info, failed := os.Stat(files[0])
+	if err != nil || failed != nil || string(text) != "report 3" || info.Mode() != 0o640 {
+		t.Errorf("it is %q, %v, %v, %v", text, err, info, failed)
+	}
+	if written, dropped := l.Counts(); written != 6 || dropped != 0 || !strings.Contains(said.String(), "not now") {
+		t.Errorf("%d written, %d dropped, %s", written, dropped, said)
 	}
 }
 

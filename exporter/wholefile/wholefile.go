@@ -13,14 +13,14 @@ import (
 // a dot.
 const Temporary = ".tmp"
 
-// Write has write write the file at path, which is readable by all, in the place of
-// one that is there. After an error that one is still there.
-func Write(path string, write func(io.Writer) error) error {
+// Write has write write the file at path, with these permissions, in the place of one
+// that is there. After an error that one is still there.
+func Write(path string, perm os.FileMode, write func(io.Writer) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*"+Temporary)
 	if err != nil {
 		return err
 	}
-	err = errors.Join(write(f), f.Chmod(0o644), f.Sync(), f.Close())
+	err = errors.Join(write(f), f.Chmod(perm), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}

@@ -23,7 +23,7 @@ func TestWrite(t *testing.T) {
 		{"half", full, "one"},
 		{"two", nil, "two"},
 	} {
-		err := Write(path, func(w io.Writer) error {
+		err := Write(path, 0o644, func(w io.Writer) error {
 			_, err := io.WriteString(w, tt.text)
 			return errors.Join(err, tt.err)
 		})
@@ -43,7 +43,7 @@ func TestWrite(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o644 {
 		t.Errorf("others may not read it: %v, %v", info.Mode(), err)
 	}
-	if err := Write(filepath.Join(dir, "no", "file"), func(io.Writer) error { return nil }); !errors.Is(err, os.ErrNotExist) {
+	if err := Write(filepath.Join(dir, "no", "file"), 0o644, func(io.Writer) error { return nil }); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
 }
