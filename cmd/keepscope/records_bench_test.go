@@ -27,28 +27,33 @@ func BenchmarkRecords(b *testing.B) {
 	}))
 	defer collector.Close()
 	told := demoConnections(b)
-	folder := func(parquet bool) func(string) (*recordlog.Log, error) {
-		return func(dir string) (*recordlog.Log, error) {
-			return recordlog.OpenFolder(recordlog.FolderConfig{Path: dir, Parquet: parquet, MaxSize: 1 << 30, Log: slog.New(slog.DiscardHandler)})
+	folder := func(parquet bool) func(b *testing.B) (*recordlog.Log, error) {
+		return func(b *testing.B) (*recordlog.Log, error) {
+			return recordlog.OpenFolder(recordlog.FolderConfig{Path: b.TempDir(), Parquet: parquet, MaxSize: 1 << 30, Log: slog.New(slog.DiscardHandler)})
 		}
+	}
+	push := func(*testing.B) (*recordlog.Log, error) {
+		return otlp.OpenLog(otlp.Target{Endpoint: collector.URL, Own: &otlp.OwnTraffic{Local: func(sniffer.Addr) bool { return false }}, Log: slog.New(slog.DiscardHandler)})
 	}
 	for _, way := range []struct {
 		name string
-		open func(dir string) (*recordlog.Log, error)
+		open func(b *testing.B) (*recordlog.Log, error)
 	}{
-		{"none", func(string) (*recordlog.Log, error) { return nil, nil }},
-		{"NDJSON file", func(dir string) (*recordlog.Log, error) {
-			return recordlog.OpenFile(recordlog.FileConfig{Path: filepath.Join(dir, "log"), MaxSize: 100 << 20, Keep: 1, Log: slog.New(slog.DiscardHandler)})
+		{"none", func(*testing.B) (*recordlog.Log, error) { return nil, nil }},
+		{"NDJSON file", func(b *testing.B) (*recordlog.Log, error) {
+			return recordlog.OpenFile(recordlog.FileConfig{Path: filepath.Join(b.TempDir(), "log"), MaxSize: 100 << 20, Keep: 1, Log: slog.New(slog.DiscardHandler)})
 		}},
 		{"NDJSON folder", folder(false)},
 		{"Parquet folder", folder(true)},
-		{"OTLP", func(string) (*recordlog.Log, error) {
-			return otlp.OpenLog(otlp.Target{Endpoint: collector.URL, Own: &otlp.OwnTraffic{Local: func(sniffer.Addr) bool { return false }}, Log: slog.New(slog.DiscardHandler)})
+		{"OTLP", push},
+		{"OTLP, not compressed", func(b *testing.B) (*recordlog.Log, error) {
+			b.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+			return push(b)
 		}},
 	} {
 		b.Run(way.name, func(b *testing.B) {
 			const atOnce, every = 500, 50 * time.Millisecond
-			l, err := way.open(b.TempDir())
+			l, err := way.open(b)
 			if err != nil {
 				b.Fatal(err)
 			}

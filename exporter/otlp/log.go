@@ -47,9 +47,9 @@ type eventLog struct {
 	to       *url.URL
 	header   http.Header
 	envelope envelope
-	batch    []byte // of events, as an envelope has them
-	waiting  uint64 // how many
-	zip      *gzip.Writer
+	batch    []byte       // of events, as an envelope has them
+	waiting  uint64       // how many
+	zip      *gzip.Writer // nil where nothing is compressed
 	body     bytes.Buffer
 }
 
@@ -76,26 +76,32 @@ func newEventLog(t Target) (*eventLog, error) {
 		return nil, err
 	}
 	l.header.Set("Content-Type", protobuf)
-	l.header.Set("Content-Encoding", "gzip")
 	l.header.Set("User-Agent", "keepscope/"+t.Version)
 	if l.envelope, err = newEnvelope(t); err != nil {
 		return nil, err
 	}
-	l.zip, err = gzip.NewWriterLevel(&l.body, gzip.BestSpeed)
+	if setting("COMPRESSION") != "none" {
+		l.header.Set("Content-Encoding", "gzip")
+		l.zip, err = gzip.NewWriterLevel(&l.body, gzip.BestSpeed)
+	}
 	return l, err
 }
 
 const protobuf = "application/x-protobuf"
 
-// headers are what OTEL_EXPORTER_OTLP_HEADERS has sent with each push, or
-// OTEL_EXPORTER_OTLP_LOGS_HEADERS in its place: a token, say.
+// setting returns what OTEL_EXPORTER_OTLP_NAME says, or OTEL_EXPORTER_OTLP_LOGS_NAME in
+// its place (https://opentelemetry.io/docs/specs/otel/protocol/exporter/).
+func setting(name string) string {
+	if value, ok := os.LookupEnv("OTEL_EXPORTER_OTLP_LOGS_" + name); ok {
+		return value
+	}
+	return os.Getenv("OTEL_EXPORTER_OTLP_" + name)
+}
+
+// headers are what is to be sent with each push: a token, say.
 func headers() http.Header {
 	h := http.Header{}
-	list, ok := os.LookupEnv("OTEL_EXPORTER_OTLP_LOGS_HEADERS")
-	if !ok {
-		list = os.Getenv("OTEL_EXPORTER_OTLP_HEADERS")
-	}
-	for pair := range strings.SplitSeq(list, ",") {
+	for pair := range strings.SplitSeq(setting("HEADERS"), ",") {
 		name, value, ok := strings.Cut(pair, "=")
 		if value, err := url.PathUnescape(strings.TrimSpace(value)); ok && err == nil {
 			h.Set(strings.TrimSpace(name), value)
@@ -127,10 +133,16 @@ func (l *eventLog) push() {
 		return
 	}
 	l.body.Reset()
-	l.zip.Reset(&l.body)
-	_, _ = l.zip.Write(l.envelope.around(l.batch)) // memory takes all
-	_, _ = l.zip.Write(l.batch)
-	_ = l.zip.Close()
+	var to io.Writer = &l.body
+	if l.zip != nil {
+		l.zip.Reset(&l.body)
+		to = l.zip
+	}
+	_, _ = to.Write(l.envelope.around(l.batch)) // memory takes all
+	_, _ = to.Write(l.batch)
+	if l.zip != nil {
+		_ = l.zip.Close()
+	}
 	lost, err := l.send(l.waiting)
 	l.Wrote(l.waiting-lost, lost, err)
 	l.batch, l.waiting = l.batch[:0], 0

@@ -39,6 +39,7 @@ type eventServer struct {
 	resource  map[string]string
 	scope     string
 	token     string // that a request has
+	encoding  string // and its body's
 	events    []*logs.LogRecord
 	answer    int   // a status in place of 200
 	busy      int   // how many requests get it; 0 are all
@@ -52,7 +53,11 @@ func newEventServer(t *testing.T) *eventServer {
 		if s.exhausted != nil {
 			<-s.exhausted
 		}
-		z, err := gzip.NewReader(req.Body)
+		var z io.Reader = req.Body
+		var err error
+		if s.encoding = req.Header.Get("Content-Encoding"); s.encoding == "gzip" {
+			z, err = gzip.NewReader(req.Body)
+		}
 		if err != nil || req.URL.Path != "/v1/logs" || req.Header.Get("Content-Type") != "application/x-protobuf" {
 			t.Error(req.URL, req.Header, err)
 			return
@@ -195,7 +200,7 @@ func TestEvents(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	}
-	if len(s.events) != len(want) || len(got) != len(want) || written != uint64(len(want)) || dropped != 0 || len(want) < 1000 {
+	if s.encoding != "gzip" || len(s.events) != len(want) || len(got) != len(want) || written != uint64(len(want)) || dropped != 0 || len(want) < 1000 {
 		t.Errorf("%d events of %d connections; %d taken, %d dropped; want %d", len(s.events), len(got), written, dropped, len(want))
 	}
 	for _, w := range want {
@@ -286,11 +291,14 @@ func TestLogDrops(t *testing.T) {
 	}
 }
 
-// TestLogTriesAgain has an endpoint that is busy for a moment, and wants a token.
+// TestLogTriesAgain has an endpoint that is busy for a moment, and wants a token
+// and no compression.
 func TestLogTriesAgain(t *testing.T) {
 	s := newEventServer(t)
 	s.answer, s.busy = http.StatusServiceUnavailable, 1
 	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "a=b, X-Token=abc%3D")
+	t.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+	t.Setenv("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "none")
 	l, err := newEventLog(target(s.URL))
 	if err != nil {
 		t.Fatal(err)
@@ -299,8 +307,8 @@ func TestLogTriesAgain(t *testing.T) {
 	l.Write(event)
 	l.Write(event)
 	l.push()
-	if written, dropped := l.Counts(); written != 2 || dropped != 0 || len(s.events) != 2 || s.token != "abc=" {
-		t.Errorf("%d taken and %d dropped; it has %d by %q", written, dropped, len(s.events), s.token)
+	if written, dropped := l.Counts(); written != 2 || dropped != 0 || len(s.events) != 2 || s.token != "abc=" || s.encoding != "" {
+		t.Errorf("%d taken and %d dropped; it has %d by %q, %q", written, dropped, len(s.events), s.token, s.encoding)
 	}
 }
 
