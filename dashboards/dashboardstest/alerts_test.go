@@ -46,7 +46,7 @@ func faults(l *lab.Lab) []fault {
 		leaked  = 10 * time.Minute
 	)
 	return []fault{
-		{"KeepscopeEffectivenessLow", rates, at(portMixed, portHurries, portCounts, portCloses, portCurl, portH2load, portSlow)},
+		{"KeepscopeEffectivenessLow", rates, at(portMixed, portHurries, portCounts, portCloses, portCurl, portH2load, portSlow, portLeaks)},
 		{"KeepscopeEstimatedEffectivenessLow", rates, at(portTLS)},
 		{"KeepscopeWastedHandshakes", rates, at(portSlow)},
 		{"KeepscopeRequestsFail", 0, at(portAborts)},

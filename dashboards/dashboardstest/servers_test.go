@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/big"
 	"net"
 	"net/http"
@@ -41,7 +42,7 @@ const (
 	portHTTP2   = 8090
 	portH2load  = 8091 // is asked by one h2load after the other
 	portProxied = 8093 // HAProxy is its client, and checks its health
-	portLeaks   = 8094 // its client opens connections that it does not use
+	portLeaks   = 8094 // a Node whose client uses connections once, and keeps them
 	portDead    = 8098 // nobody listens
 	portAborts  = 8100 // a Node that breaks off one response of 25
 	portForgets = 8101 // forgets connections as a host does that loses its power
@@ -75,7 +76,6 @@ const serverBlocks = `
 	server { listen {{.Addr}}:8090 http2; }
 	server { listen {{.Addr}}:8091 http2; }
 	server { listen {{.Addr}}:8093; }
-	server { listen {{.Addr}}:8094; }
 	server { listen {{.Addr}}:8443 ssl; }
 	server { listen {{.Addr}}:8445 ssl http2; }
 	server { listen {{.Addr}}:8446 ssl; }
@@ -111,9 +111,8 @@ func newSite(t *testing.T) *site {
 	cert, key := certificate(t)
 	var err error
 	s.nginx, err = s.l.NewNginx(t.Context(), lab.NginxConfig{
-		Servers:     serverBlocks,
-		Files:       map[string][]byte{"index.html": []byte("hello\n"), "cert.pem": cert, "key.pem": key},
-		Connections: 18_000,
+		Servers: serverBlocks,
+		Files:   map[string][]byte{"index.html": []byte("hello\n"), "cert.pem": cert, "key.pem": key},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +129,8 @@ func newSite(t *testing.T) *site {
 	if err := s.l.Client.Run(t.Context(), "ip", "neigh", "add", silentHost, "lladdr", "02:00:00:00:00:99", "dev", s.l.Client.Interface); err != nil {
 		t.Fatal(err)
 	}
-	s.node(t)
+	s.node(t, portAborts, breaksOff)
+	s.node(t, portLeaks, math.MaxInt32)
 	s.slow(t, cert, key)
 	go forgetting(listen(t, s.l, portForgets))
 	for _, l := range []*lab.Lab{s.l, s.second} {
@@ -198,14 +198,14 @@ require("http").createServer({keepAliveTimeout: 7200e3}, (q, r) => {
 }).listen(+port, address);
 `
 
-func (s *site) node(t *testing.T) {
+func (s *site) node(t *testing.T, port, every int) {
 	script, err := s.l.File("aborts.js", []byte(aborting))
 	if err != nil {
 		t.Fatal(err)
 	}
-	node := background(t, s.l.Server, "node", script, s.l.Server.Addrs[0].String(), strconv.Itoa(portAborts), strconv.Itoa(breaksOff))
+	node := background(t, s.l.Server, "node", script, s.l.Server.Addrs[0].String(), strconv.Itoa(port), strconv.Itoa(every))
 	s.atEnd(t, node.stop)
-	awaitListener(t, s.l.Server, address(s.l, portAborts))
+	awaitListener(t, s.l.Server, address(s.l, port))
 }
 
 func awaitListener(t *testing.T, n *lab.Namespace, address string) {
@@ -310,22 +310,26 @@ func (s *site) leak(ctx context.Context, t *testing.T) {
 	defer release()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	quiet := net.Dialer{KeepAlive: -1}
+	// None is silent for so long that it is no longer followed.
+	dialer := net.Dialer{KeepAlive: 5 * time.Minute}
 	for {
 		if len(held) >= most {
 			release()
 		}
 		err := s.l.Client.Do(func() error {
 			for range aSecond {
-				c, err := quiet.Dial("tcp", address(s.l, portLeaks))
+				c, err := dialer.DialContext(ctx, "tcp", address(s.l, portLeaks))
 				if err != nil {
 					return err
 				}
 				held = append(held, c)
+				if err := askOn(c, bufio.NewReader(c), address(s.l, portLeaks)); err != nil {
+					return err
+				}
 			}
 			return nil
 		})
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			t.Error(err)
 			return
 		}
