@@ -67,7 +67,8 @@
 // 72. BenchmarkChurn, BenchmarkReuse and BenchmarkFirst measure growth. From 10 000 to a
 // million pairs a connection of eight packets costs the analyzer 1.4 times as much, 0.7 µs
 // of CPU more: of a plain map of as many one look-up costs 0.9 µs more, for what it looks
-// at is in no cache any more (BenchmarkPairs).
+// at is in no cache any more (BenchmarkPairs). From 100 to 60 000 slots of one pair, all
+// under way, it costs 1.2 to 1.4 times as much, with verdicts or without (BenchmarkSlots).
 //
 //	what                     cap           default  when full
 //	pairs                    MaxPairs       65 536  one of 8 taken at random is forgotten (Evicted)
