@@ -159,6 +159,7 @@ func fieldsOf[T any](path string, t events.Table[T], key func(path string) strin
 			for _, g := range c.Columns {
 				f.fields = append(f.fields, field[T]{get: g.Get, fields: fieldsOf("", g.Columns, func(name string) string { return name })})
 			}
+		default: // a value
 		}
 		list = append(list, f)
 	}
@@ -258,18 +259,24 @@ func appendValue(b []byte, k events.Kind, v *events.Value) []byte {
 			return append(b, tagBool, 1)
 		}
 		return append(b, tagBool, 0)
+	default:
+		b, at := open(b, tagString)
+		return shut(appendWritten(b, k, v), at)
 	}
-	b, at := open(b, tagString)
+}
+
+// appendWritten appends the text of what is written as text.
+func appendWritten(b []byte, k events.Kind, v *events.Value) []byte {
 	switch k {
 	case events.Time:
-		b = time.Unix(0, v.Int).UTC().AppendFormat(b, time.RFC3339Nano)
+		return time.Unix(0, v.Int).UTC().AppendFormat(b, time.RFC3339Nano)
 	case events.Address:
-		b = v.Address.Netip().AppendTo(b)
+		return v.Address.Netip().AppendTo(b)
 	case events.Identity:
-		b = append(b, v.Identity...)
+		return append(b, v.Identity...)
 	default: // what is of several values is written one by one
+		return b
 	}
-	return shut(b, at)
 }
 
 func appendSeconds(b []byte, ns int64) []byte {

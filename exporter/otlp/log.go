@@ -154,7 +154,7 @@ func (l *eventLog) send(n uint64) (lost uint64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), pushTimeout)
 	defer cancel()
 	for wait := retryAfter; ; wait *= 2 {
-		answer, text, err := l.post(ctx)
+		answer, text, err := l.post(ctx) //nolint:bodyclose // post has read and closed it
 		if err != nil {
 			return n, err
 		}
