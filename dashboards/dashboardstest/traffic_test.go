@@ -275,21 +275,20 @@ func logs(t *testing.T, path string) map[int]counted {
 	return ports
 }
 
-// holdAgainstLog compares counters exactly, and what panels show as nearly as a
-// rate can: the first scrape of a server lacks what was before it.
+// holdAgainstLog compares counters exactly.
 func holdAgainstLog(t *testing.T, session *dashboardstest.Session, l *lab.Lab, logged map[int]counted) {
 	for port, want := range logged {
 		if estimated(port) { // so not counted
 			continue
 		}
 		server := fmt.Sprintf(`{server=%q}`, address(l, port))
-		failed := ask(t, session, "sum("+exporter.FailedRequests+server+") or vector(0)") // never answered
+		failed := unlogged(t, session, address(l, port))
 		for _, c := range []struct {
 			what, expr string
 			want       int
 		}{
-			{"requests", "sum(" + exporter.Requests + server + ")", want.requests + int(failed)},
-			{"reused requests", "sum(" + exporter.Requests + strings.TrimSuffix(server, "}") + `,reused="true"})`, want.requests - want.connections + int(failed)},
+			{"requests", "sum(" + exporter.Requests + server + ")", want.requests + failed},
+			{"reused requests", "sum(" + exporter.Requests + strings.TrimSuffix(server, "}") + `,reused="true"})`, want.requests - want.connections + failed},
 			{"connections", fmt.Sprintf(`sum(%s%s) - (sum(%s%s,reason="never_used"}) or vector(0))`, exporter.ConnectionsOpened, server, exporter.ConnectionsClosed, strings.TrimSuffix(server, "}")), want.connections},
 		} {
 			if got := ask(t, session, c.expr); int(got) != c.want {
@@ -297,6 +296,12 @@ func holdAgainstLog(t *testing.T, session *dashboardstest.Session, l *lab.Lab, l
 			}
 		}
 	}
+}
+
+// unlogged is how many requests a server does not log: those that come when it has
+// closed, and not those that the client gives up.
+func unlogged(t *testing.T, session *dashboardstest.Session, server string) int {
+	return int(ask(t, session, fmt.Sprintf("sum(%s{server=%q,how!=\"client_abort\"}) or vector(0)", exporter.FailedRequests, server)))
 }
 
 // estimated tells whether a port speaks TLS of which the keys are not logged.
@@ -362,9 +367,7 @@ func holdTable(t *testing.T, session *dashboardstest.Session, results []dashboar
 		if estimated(port) {
 			continue
 		}
-		// The server logs no request that comes when it has closed.
-		want.requests += int(ask(t, session, fmt.Sprintf("sum(%s{server=%q}) or vector(0)", exporter.FailedRequests, address(l, port))))
-		reused := float64(want.requests - want.connections)
+		reused := float64(want.requests - want.connections + unlogged(t, session, address(l, port)))
 		wasted := ask(t, session, fmt.Sprintf("sum(%s{server=%q,traffic=\"application\"}) or vector(0)", exporter.WastedHandshakes, address(l, port)))
 		for _, column := range []struct {
 			ref  string
