@@ -927,9 +927,10 @@ var sessionDamaged = sync.OnceValue(func() (d struct{ hello, last, keys []byte }
 func damaged(t *testing.T, client, server []byte, size uint8, place, gap uint16) {
 	v := sessionDamaged()
 	store := storeOf(t, v.keys)
+	shared := NewDecryption(store, 0)
 	chunks := []chunk{c(v.hello), s(server), c(client)}
-	whole := decrypt(t, NewDecryption(store, 0), chunks, 0)
-	pieces := decrypt(t, NewDecryption(store, 0), chunks, int(size)+1)
+	whole := decrypt(t, shared, chunks, 0)
+	pieces := decrypt(t, shared, chunks, int(size)+1)
 	if !whole.lost && !pieces.lost {
 		for _, dir := range []Dir{Client, Server} {
 			if diff := diffText(whole.text[dir], pieces.text[dir]); diff != "" {
@@ -940,10 +941,10 @@ func damaged(t *testing.T, client, server []byte, size uint8, place, gap uint16)
 	at := min(int(place), len(client))
 	to := min(at+int(gap), len(client))
 	chunks = []chunk{c(v.hello), s(server), c(client[:at]), gapOf(Client, to-at), c(client[to:]), c(v.last)}
-	decrypt(t, NewDecryption(store, 0), chunks, 0)
+	decrypt(t, shared, chunks, 0)
 	decrypt(t, NewDecryption(store, 1000), chunks, int(size)+1)
 	late := keylog.New(0)
-	shared := NewDecryption(late, 0)
+	shared = NewDecryption(late, 0)
 	p := &plaintext{}
 	d := shared.New(p, p)
 	p.d = d
