@@ -747,7 +747,7 @@ func TestDecrypterSize(t *testing.T) {
 	if n := unsafe.Sizeof(Decrypter{}); n > 528 {
 		t.Errorf("a Decrypter takes %d bytes", n)
 	}
-	if n := unsafe.Sizeof(negotiation{}); n > 704 {
+	if n := unsafe.Sizeof(negotiation{}); n > 776 {
 		t.Errorf("a negotiation takes %d bytes", n)
 	}
 }

@@ -132,7 +132,7 @@
 //	tries between two         4 096          the direction is gaps (Stats.Abandoned)
 //	Ciphers kept              1 024          made again when needed
 //
-// A Decrypter takes 528 bytes, and 700 more until its handshake is over; a
+// A Decrypter takes 528 bytes, and 770 more until its handshake is over; a
 // record that comes in pieces 18 KiB while it does.
 //
 // # Secrets

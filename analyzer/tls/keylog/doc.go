@@ -22,7 +22,7 @@
 //	a line                   256 bytes       it is left out, counted in Stats.Lines.Broken
 //
 // An entry takes about 260 bytes with the secrets of TLS 1.3, 190 with a master
-// secret; a session 140. Nothing is allocated before it is used.
+// secret; a session 180. Nothing is allocated before it is used.
 //
 // # Secrets
 //

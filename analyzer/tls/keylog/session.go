@@ -10,23 +10,33 @@ const (
 	sessionLife = int64(2 * time.Hour)
 )
 
-// A SessionKey stands for a session id or a ticket: the first half of a hash,
-// since a ticket may have kilobytes. The zero value stands for none.
-type SessionKey [16]byte
+// A SessionKey stands for a session id or a ticket; the zero value for none.
+type SessionKey [1 + sha256.Size]byte
 
-// SessionID returns the key of a session id (RFC 5246 §7.4.1.2).
-func SessionID(id []byte) SessionKey { return sessionKey(id, 1) }
+// The kinds of a SessionKey: an id is never taken for a ticket.
+const (
+	byID = 1 + iota
+	byTicket
+)
 
-// Ticket returns the key of a session ticket (RFC 5077).
-func Ticket(ticket []byte) SessionKey { return sessionKey(ticket, 2) }
-
-func sessionKey(b []byte, kind byte) SessionKey {
-	if len(b) == 0 {
-		return SessionKey{}
+// SessionID returns the key of a session id, which has at most 32 bytes (RFC 5246
+// §7.4.1.2).
+func SessionID(id []byte) (k SessionKey) {
+	if len(id) > 0 && len(id) < len(k) {
+		k[0] = byID
+		copy(k[1:], id)
 	}
-	sum := sha256.Sum256(b)
-	k := SessionKey(sum[:])
-	k[0] = kind // an id is never taken for a ticket
+	return k
+}
+
+// Ticket returns the key of a session ticket (RFC 5077), which may have kilobytes: its
+// hash.
+func Ticket(ticket []byte) (k SessionKey) {
+	if len(ticket) > 0 {
+		sum := sha256.Sum256(ticket)
+		k[0] = byTicket
+		copy(k[1:], sum[:])
+	}
 	return k
 }
 
