@@ -1,17 +1,22 @@
 package software
 
+import "hash/maphash"
+
 // A Recent recognises as Client and Server do, and faster what it was asked lately:
 // hosts run a few programs, which name themselves on each of their connections
-// (BenchmarkRecent). The zero value is ready. It is not safe for concurrent use.
-type Recent struct{ clients, servers [recentLen]recent }
+// (BenchmarkRecent). It keeps no value, but a hash with a seed of its own. The zero value
+// is ready. It is not safe for concurrent use.
+type Recent struct {
+	seed             maphash.Seed
+	clients, servers [recentLen]recent
+}
 
 // recentLen is how many values are remembered of each kind.
 const recentLen = 32
 
 type recent struct {
-	value [160]byte
-	n     uint8
-	id    ID
+	hash uint64
+	id   ID
 }
 
 // Client returns what the function Client does.
@@ -19,7 +24,7 @@ func (r *Recent) Client(userAgent, via []byte, forwarded bool) ID {
 	if forwarded || len(via) > 0 {
 		return Client(userAgent, via, forwarded)
 	}
-	return ask(&r.clients, userAgent, client)
+	return r.ask(&r.clients, userAgent, client)
 }
 
 // Server returns what the function Server does.
@@ -27,22 +32,20 @@ func (r *Recent) Server(server, via []byte) ID {
 	if len(via) > 0 {
 		return Server(server, via)
 	}
-	return ask(&r.servers, server, serverOf)
+	return r.ask(&r.servers, server, serverOf)
 }
 
-// ask returns what recognise says of a value. What is too long to be remembered is
-// recognised each time.
-func ask(list *[recentLen]recent, value []byte, recognise func([]byte) ID) ID {
-	n := len(value)
-	switch {
-	case n == 0:
+func (r *Recent) ask(list *[recentLen]recent, value []byte, recognise func([]byte) ID) ID {
+	if len(value) == 0 {
 		return Unknown
-	case n > len(list[0].value):
-		return recognise(value)
 	}
-	e := &list[(uint(value[n-1])*31^uint(value[n/2])*7^uint(value[0])^uint(n))%recentLen]
-	if string(e.value[:e.n]) != string(value) {
-		e.n, e.id = uint8(copy(e.value[:], value)), recognise(value)
+	if r.seed == (maphash.Seed{}) {
+		r.seed = maphash.MakeSeed()
+	}
+	hash := maphash.Bytes(r.seed, value)
+	e := &list[hash%recentLen]
+	if e.hash != hash {
+		*e = recent{hash, recognise(value)}
 	}
 	return e.id
 }

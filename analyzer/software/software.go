@@ -10,7 +10,7 @@
 // # Cost and caps
 //
 // Nothing is allocated. A value's first [MaxLen] bytes are looked at, each a bounded
-// number of times; what comes later does not count. A [Recent] keeps 64 values.
+// number of times; what comes later does not count. A [Recent] keeps 64 hashes.
 package software
 
 // MaxLen is how many bytes of a value are looked at.
