@@ -44,19 +44,18 @@ func (d *Decrypter) obtain12(at int64) bool {
 	if !hs.server { // no suite is agreed on
 		return false
 	}
-	var secret keylog.Secret
-	defer clear(secret.Data[:])
-	if s.store.Get(&hs.master.Client, &s.secrets) && s.secrets.Has(keylog.Master) {
-		secret = s.secrets[keylog.Master]
-	} else if !hs.full && (s.store.Recall(hs.offered[0], at, &secret) || s.store.Recall(hs.offered[1], at, &secret)) {
-		hs.recalled = true
+	secret := &hs.master.Secret // not by a variable: what a stack that grows leaves behind is not wiped
+	known := s.store.Get(&hs.master.Client, &s.secrets) && s.secrets.Has(keylog.Master)
+	if known {
+		copy(secret[:], s.secrets[keylog.Master].Data[:])
+	} else if !hs.full && (s.store.Recall(hs.offered[0], at, secret) || s.store.Recall(hs.offered[1], at, secret)) {
+		known, hs.recalled = true, true
 		s.Stats.Recalled++
 	}
 	clear(s.secrets[:])
-	if secret.Size == 0 {
+	if !known {
 		return false
 	}
-	hs.master.Secret = secret.Data
 	hs.master.Derive(&s.schedule, &hs.keys[Client], &hs.keys[Server])
 	hs.derived = true
 	return true

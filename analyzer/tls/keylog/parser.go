@@ -60,10 +60,11 @@ func (l *Lines) Add(m Lines) {
 type Parser struct {
 	Lines Lines // for who calls Write; the Store's Stats have all parsers' together
 
-	told  Lines
-	store *Store
-	line  []byte // of an unfinished line
-	long  bool   // the line is too long; its rest is passed over
+	counted Lines
+	store   *Store
+	line    []byte          // of an unfinished line
+	secret  [maxSecret]byte // of the line that is read; a stack that grows would leave a copy behind
+	long    bool            // the line is too long; its rest is passed over
 }
 
 // NewParser returns a Parser that fills s.
@@ -103,9 +104,9 @@ func (p *Parser) Close() error {
 
 // tell has the Store count the lines.
 func (p *Parser) tell() {
-	if p.Lines != p.told {
-		p.store.count(p.Lines, p.told)
-		p.told = p.Lines
+	if p.Lines != p.counted {
+		p.store.count(p.Lines, p.counted)
+		p.counted = p.Lines
 	}
 }
 
@@ -157,12 +158,11 @@ func (p *Parser) take(line []byte) {
 		return
 	}
 	var random [randomSize]byte
-	var secret [maxSecret]byte
 	size := 0
 	if len(rest) > 2*randomSize && rest[2*randomSize] == ' ' && unhex(random[:], rest[:2*randomSize]) {
 		digits := rest[2*randomSize+1:]
 		if n := len(digits); n == 2*maxSecret || n == 2*32 && label != Master {
-			if unhex(secret[:n/2], digits) {
+			if unhex(p.secret[:n/2], digits) {
 				size = n / 2
 			}
 		}
@@ -171,7 +171,7 @@ func (p *Parser) take(line []byte) {
 	case size == 0:
 		p.Lines.Broken++
 	default:
-		switch p.store.Add(label, &random, secret[:size]) {
+		switch p.store.Add(label, &random, p.secret[:size]) {
 		case Added:
 			p.Lines.Taken++
 		case Known:
@@ -180,7 +180,7 @@ func (p *Parser) take(line []byte) {
 			p.Lines.Broken++
 		}
 	}
-	clear(secret[:])
+	clear(p.secret[:])
 }
 
 func find(name []byte) (Label, bool) {

@@ -78,14 +78,14 @@ func (s *Store) Remember(k SessionKey, master []byte, at int64) {
 
 // Recall copies the master secret of a session that was remembered at most 2 h
 // before a packet's time.
-func (s *Store) Recall(k SessionKey, at int64, out *Secret) bool {
+func (s *Store) Recall(k SessionKey, at int64, out *[masterSize]byte) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	m := s.sessions.known[k]
 	if m == nil || m.at+sessionLife < at {
 		return false
 	}
-	out.Size, out.Data = masterSize, m.master
+	copy(out[:], m.master[:])
 	return true
 }
 
