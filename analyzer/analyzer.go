@@ -79,13 +79,13 @@ type Analyzer struct {
 	limits     limits
 	tracer     tracer
 
-	ledger   ledger
-	inside   [maxLayers]inside
-	info     tls.Info
-	question dns.Message
-	exchange fact.Exchange
-	told     fact.Connection // what Observers hear
-	unusual  fact.Path       // of told
+	ledger     ledger
+	inside     [maxLayers]inside
+	info       tls.Info
+	question   dns.Message
+	exchange   fact.Exchange
+	connection fact.Connection // what Observers hear
+	unusual    fact.Path       // of connection
 }
 
 // limits counts the caps of this package that were met.

@@ -14,7 +14,7 @@ func (l *ledger) opened() {
 		return
 	}
 	s.set(opened)
-	o := &l.told
+	o := &l.connection
 	l.identify(o)
 	for _, w := range l.watchers {
 		w.Opened(o)
@@ -35,7 +35,7 @@ func (l *ledger) left() {
 		return
 	}
 	s.set(left)
-	o := &l.told
+	o := &l.connection
 	l.identify(o)
 	for _, w := range l.leavers {
 		w.Left(o)
@@ -51,7 +51,7 @@ func (l *ledger) judged() {
 		return
 	}
 	s.set(judged)
-	o := &l.told
+	o := &l.connection
 	l.identify(o)
 	o.Verdict, o.Cause = s.verdict, s.cause
 	for _, w := range l.watchers {
@@ -80,7 +80,7 @@ func (l *ledger) finish(end reassembly.End) {
 	l.opened()
 	l.left()
 	l.judged()
-	o := &l.told
+	o := &l.connection
 	l.fill(o)
 	o.Left = s.is(left)
 	o.Reason = reason
@@ -273,7 +273,7 @@ func (l *ledger) fillCold(o *fact.Connection) {
 	o.HasAdvertisedTimeout, o.AdvertisedTimeout = s.is(advTimeout), r.advertTimeout
 	o.HasAdvertisedMax, o.AdvertisedMax = s.is(advMax), r.advertMax
 	if r.streams != nil {
-		o.Streams = r.streams.told(l.now())
+		o.Streams = r.streams.facts(l.now())
 	}
 	if s.is(upgraded) {
 		o.Upgrade = &r.upgrade

@@ -18,12 +18,12 @@ const (
 // An unsettled is a wasted handshake that replaces a connection whose end may be told
 // otherwise still: that one is not over.
 type unsettled struct {
-	at     int64            // when it was judged
-	ref    uint64           // of the connection that it opened
-	reason fact.Reason      // for which the other was lost, as far as is known
-	final  bool             // that is settled
-	told   bool             // and was told
-	record *fact.Connection // what is to be told of the connection, once it is over; nil before
+	at      int64            // when it was judged
+	ref     uint64           // of the connection that it opened
+	reason  fact.Reason      // for which the other was lost, as far as is known
+	final   bool             // the reason is certain
+	settled bool             // and was told
+	record  *fact.Connection // what is to be told of the connection, once it is over; nil before
 }
 
 // learn takes what is known of the lost connection at a packet time, and reports whether
@@ -64,7 +64,7 @@ func (l *ledger) replace(j *pool.Judgement) {
 	l.table.coldOf(other).replacedBy = u
 	l.unsettled = append(l.unsettled, u)
 	if len(l.unsettled) > maxUnsettled {
-		if !l.unsettled[0].told {
+		if !l.unsettled[0].settled {
 			l.limits.unsettled++
 		}
 		l.settleOldest()
@@ -94,10 +94,10 @@ func (a *Analyzer) settleOldest() {
 
 // settle tells why a handshake was wasted, and its connection, if it is over.
 func (a *Analyzer) settle(u *unsettled) {
-	if u.told {
+	if u.settled {
 		return
 	}
-	u.final, u.told = true, true
+	u.final, u.settled = true, true
 	if o := u.record; o != nil {
 		o.Cause, o.CouldReuse.Reason = fact.Cause(u.reason), u.reason
 		a.judgedLate(o)

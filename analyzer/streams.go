@@ -187,8 +187,8 @@ func (l *ledger) GRPCStatus(_ http.Stream, status http.GRPCStatus, _ int64) {
 	l.streamsOf(l.conn).GRPCStatus[status]++
 }
 
-// told returns what is told of the streams when the connection is over.
-func (t *streams) told(now int64) *fact.Streams {
+// facts returns what is told of the streams when the connection is over.
+func (t *streams) facts(now int64) *fact.Streams {
 	if t.fullSince != never {
 		t.AtLimit += max(now-t.fullSince, 0)
 		t.fullSince = never

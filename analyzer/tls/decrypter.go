@@ -148,7 +148,7 @@ func (d *Decrypter) drop(at int64) {
 	for i := range d.half {
 		h := &d.half[i]
 		d.shared.forget(h)
-		h.letGo(d.shared)
+		h.drop(d.shared)
 		h.part.wipe()
 		h.part = nil
 		h.keys.Wipe()

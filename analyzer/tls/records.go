@@ -48,8 +48,8 @@ type direction struct {
 
 func (h *direction) length() int { return int(binary.BigEndian.Uint16(h.head[3:])) }
 
-// letGo gives the buffer back.
-func (h *direction) letGo(s *Decryption) {
+// drop gives the buffer back.
+func (h *direction) drop(s *Decryption) {
 	if h.buffer != nil {
 		s.release(h.buffer)
 		h.buffer = nil
@@ -126,7 +126,7 @@ func (d *Decrypter) take(from Dir, h *direction, b []byte, at int64) int {
 	default:
 		d.record(from, h, h.buffer.b[:kept])
 	}
-	h.letGo(d.shared)
+	h.drop(d.shared)
 	h.got, h.tailAt, h.torn, h.gap = 0, 0, false, false
 	return n
 }
@@ -184,7 +184,7 @@ func (d *Decrypter) skip(from Dir, n int64, at int64) {
 		return
 	}
 	left := int64(h.length()) - int64(h.got)
-	h.letGo(d.shared)
+	h.drop(d.shared)
 	h.pos += min(n, left)
 	if n < left {
 		h.got += uint16(n)
@@ -221,7 +221,7 @@ func (d *Decrypter) finish(from Dir, at int64) {
 
 // lose notes that it is not known where records begin, from pos on.
 func (d *Decrypter) lose(from Dir, h *direction, pos int64, at int64) {
-	h.letGo(d.shared)
+	h.drop(d.shared)
 	if !h.resync {
 		h.lostFrom = pos
 	}
