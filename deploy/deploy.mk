@@ -59,6 +59,13 @@ release: deploy-packages build/tools/nfpm build/tools/helm $(ARCHES:%=static-%) 
 	rm -rf $(RELEASE)
 	$(packing) deploy/package/release.sh '$(VERSION)' '$(COMMIT)' $(RELEASE) $(ARCHES)
 
+# The engines that the queries of deploy/sql are for. ClickHouse takes half a gigabyte, so
+# `make test` asks DuckDB alone.
+build/tools/clickhouse: ; npm install --no-fund --no-audit --prefix $@ chdb@3.4.0
+.PHONY: test-queries
+test-queries: build/tools/node_modules build/tools/clickhouse ## ask DuckDB and ClickHouse the queries of deploy/sql (network)
+	go test -pgo=off -count=1 -v -run '^TestQueries$$' ./cmd/keepscope
+
 .PHONY: test-packages
 test-packages: deb rpm ## install, upgrade and remove the packages in a Debian made for it, and build a release twice (root, network)
 	deploy/image/packages.sh debootstrap gpg gpg-agent

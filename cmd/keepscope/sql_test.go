@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// An answered is the rows of a query, in which DuckDB writes whole numbers as text.
+// An answered is the rows of a query, in which an engine may write whole numbers as text.
 type answered []map[string]any
 
 func number(t *testing.T, v any) float64 {
@@ -53,18 +53,24 @@ func (a answered) by(t *testing.T, word, column string) map[string]float64 {
 	return sums
 }
 
-// askDuckDB asks DuckDB the queries of deploy/sql about a Parquet file.
-func askDuckDB(t *testing.T, file string) (answers map[string]answered) {
+// engines are those that the queries are for, and the library of each for node.
+var engines = map[string]string{
+	"duckdb":     "build/tools/node_modules/@duckdb/node-api",
+	"clickhouse": "build/tools/clickhouse/node_modules/chdb",
+}
+
+// askEngine asks an engine the queries of deploy/sql about a Parquet file.
+func askEngine(t *testing.T, engine, file string) (answers map[string]answered) {
 	t.Helper()
-	library, err := filepath.Abs("../../build/tools/node_modules/@duckdb/node-api")
+	library, err := filepath.Abs("../../" + engines[engine])
 	if err != nil {
 		t.Fatal(err)
 	}
 	node, err := exec.LookPath("node")
-	if _, missing := os.Stat(library); missing != nil || err != nil {
-		t.Skip("DuckDB is not here: `make build/tools/node_modules` brings it, for node")
+	if !exists(library) || err != nil {
+		t.Skipf("it is not here: `make test-queries` brings %s, for node", engines[engine])
 	}
-	cmd := exec.CommandContext(t.Context(), node, "../../deploy/sql/ask.mjs", library, file, "../../deploy/sql")
+	cmd := exec.CommandContext(t.Context(), node, "../../deploy/sql/ask.mjs", engine, library, file, "../../deploy/sql")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -88,16 +94,20 @@ func TestQueries(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "connections.parquet")
 			printed(t, "read", "--output=parquet", "--save="+file, path)
-			answers := askDuckDB(t, file)
-			if len(answers) != 10 {
-				t.Errorf("%d answers", len(answers))
-			}
 			var r queried
 			if err := json.Unmarshal(printed(t, "read", "--output=json", path), &r); err != nil {
 				t.Fatal(err)
 			}
-			checkAnswers(t, answers, &r)
-			checkAnswered(t, answers["01"], &r)
+			for engine := range engines {
+				t.Run(engine, func(t *testing.T) {
+					answers := askEngine(t, engine, file)
+					if len(answers) != 10 {
+						t.Errorf("%d answers", len(answers))
+					}
+					checkAnswers(t, answers, &r)
+					checkAnswered(t, answers["01"], &r)
+				})
+			}
 		})
 	}
 }
@@ -156,7 +166,7 @@ func checkAnswers(t *testing.T, answers map[string]answered, r *queried) {
 		{"declined", answers["10"].sum(t, "http10_declined"), total.Negotiated["http10_declined"]},
 	} {
 		if diff := cmp.Diff(c.want, c.got); diff != "" {
-			t.Errorf("%s (-report +DuckDB):\n%s", c.name, diff)
+			t.Errorf("%s (-report +engine):\n%s", c.name, diff)
 		}
 	}
 	for _, row := range answers["09"] {
