@@ -2,8 +2,12 @@ package live
 
 import (
 	"context"
+	"errors"
 	"net"
+	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/keepscope/keepscope/sniffer"
 )
@@ -18,20 +22,53 @@ func (l *Source) Local(a sniffer.Addr) bool {
 	return a.Netip().IsLoopback()
 }
 
-// keepFresh reads the addresses anew now and then, for they come and go. The
-// kernel tells them under a lock that it holds while any interface on the machine
-// comes or goes: so it is not Read that waits.
+// keepFresh reads the addresses anew when the kernel says that one came or went, and now
+// and then, where it does not. The kernel tells them under a lock that it holds while any
+// interface on the machine comes or goes: so it is not Read that waits.
 func (l *Source) keepFresh(ctx context.Context) {
+	changed := addressChanges(ctx)
 	tick := time.NewTicker(refreshAddrs)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-changed:
+			l.refresh()
 		case <-tick.C:
 			l.refresh()
 		}
 	}
+}
+
+// addressChanges tells when an address of this host comes or goes, until ctx is done; nil
+// where the kernel does not say (rtnetlink(7), which takes no right).
+func addressChanges(ctx context.Context) <-chan struct{} {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil
+	}
+	socket := os.NewFile(uintptr(fd), "rtnetlink")
+	groups := &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR}
+	if err := unix.Bind(fd, groups); err != nil {
+		_ = socket.Close()
+		return nil
+	}
+	context.AfterFunc(ctx, func() { _ = socket.Close() })
+	changed := make(chan struct{}, 1)
+	go func() {
+		b := make([]byte, os.Getpagesize())
+		for {
+			if _, err := socket.Read(b); err != nil && !errors.Is(err, unix.ENOBUFS) { // more than fit: something changed
+				return
+			}
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return changed
 }
 
 func (l *Source) refresh() {
