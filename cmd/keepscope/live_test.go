@@ -475,6 +475,7 @@ func start(t *testing.T, l *lab.Lab, port int, name string, args ...string) {
 	cmd := l.Server.Command(context.WithoutCancel(t.Context()), name, args...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its children end with it
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -484,7 +485,7 @@ func start(t *testing.T, l *lab.Lab, port int, name string, args ...string) {
 		close(done)
 	}()
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		<-done
 	})
 	for deadline := time.Now().Add(40 * time.Second); ; { // a JVM takes its time
