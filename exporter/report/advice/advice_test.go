@@ -212,5 +212,5 @@ func Example() {
 	advice := For(PoolTooSmall, []s.ID{s.GoHTTP}, nil)
 	fmt.Println(advice.String())
 	// Output:
-	// Go: `Transport.MaxIdleConnsPerHost` (default 2), and `MaxIdleConns` (100) above it. Let the client's pool keep as many idle connections as it uses at once.
+	// Go: `Transport.MaxIdleConnsPerHost` (default 2), and `MaxIdleConns` (100) above it. Let the client's pool keep as many idle connections as it uses at once; where it makes a client or session for some requests alone, let them share the one that it keeps.
 }

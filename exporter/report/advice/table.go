@@ -114,7 +114,7 @@ var table = [NumHabits]entry{
 		},
 	},
 	PoolTooSmall: {
-		general: "Let the client's pool keep as many idle connections as it uses at once",
+		general: "Let the client's pool keep as many idle connections as it uses at once; where it makes a client or session for some requests alone, let them share the one that it keeps",
 		by: []rows{{side: Client, list: []Row{
 			{s.GoHTTP, "Go: `Transport.MaxIdleConnsPerHost` (default 2), and `MaxIdleConns` (100) above it", ""},
 			{s.Nginx, "nginx as a proxy: a larger `keepalive` in the `upstream` block (it counts for each worker)", ""},

@@ -130,7 +130,7 @@ func poolTooSmall(v *view) (hit, bool) {
 		return hit{}, false
 	}
 	return hit{
-		summary: fmt.Sprintf("The client's pool is too small: it closes connections as soon as they are free, while it has others open (%s of %s closings); %s.",
+		summary: fmt.Sprintf("The client's pool is too small, or some of its requests go past it: it closes connections as soon as they are free, while it has others open (%s of %s closings); %s.",
 			prose.Count(v.t.Beside), prose.Count(v.t.Discards), cost(l)),
 		evidence: map[string]float64{"reuse_ratio": reuse, "closings": float64(v.t.Discards), "closings_beside_others": float64(v.t.Beside)},
 		loss:     l, habit: advice.PoolTooSmall, clients: of(causeClientDiscard), takes: takes(causeClientDiscard),
