@@ -29,7 +29,7 @@ func TestOpenSSL(t *testing.T) {
 		t.Skip("openssl is not installed")
 	}
 	if testing.Short() {
-		t.Skip("starts servers")
+		t.Skip("starts servers: not with -short")
 	}
 	const (
 		update  = "K" // KeyUpdate, and ask for one
