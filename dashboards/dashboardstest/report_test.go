@@ -84,11 +84,20 @@ type comparison struct {
 }
 
 // of compares what a query of a panel shows of something, which is a label's value, or
-// of all.
+// of all: a rate or a share. It may be off by what a few events are worth.
 func (c *comparison) of(panel, ref, what string, want float64) {
+	c.within(panel, ref, what, want, 3/c.seconds)
+}
+
+// count compares a number of events.
+func (c *comparison) count(panel, ref, what string, want float64) {
+	c.within(panel, ref, what, want, 3)
+}
+
+func (c *comparison) within(panel, ref, what string, want, few float64) {
 	got := shown(c.T, c.results, panel, ref, what)
 	c.Logf("%-45s %s %-22s %9.4f, the report has %9.4f", panel, ref, what, got, want)
-	if math.Abs(got-want) > 0.05*want+3/c.seconds {
+	if math.Abs(got-want) > 0.05*want+few {
 		c.Errorf("%s %s %s shows %v, the report has %v", panel, ref, what, got, want)
 	}
 }
@@ -146,12 +155,12 @@ func (c *comparison) totals(f *figures) {
 	c.of(effectiveness, "B", "", *f.Estimated.Effectiveness)
 	c.of(waste, "A", "", wasted(f)/c.seconds)
 	c.of(waste, "B", "", wasted(f.Estimated)/c.seconds)
-	c.of(failed, "A", "", f.failed())
-	c.of(failed, "B", "", f.Estimated.failed())
-	c.of(failed, "C", "", f.either(races))
+	c.count(failed, "A", "", f.failed())
+	c.count(failed, "B", "", f.Estimated.failed())
+	c.count(failed, "C", "", f.either(races))
 	// What nobody answers is given up after 10 minutes, and at the end of a capture.
 	given := max(0, 1-(10*time.Minute).Seconds()/c.seconds)
-	c.of(failed, "D", "", f.Attempts.Refused+given*f.Attempts.Unanswered)
+	c.count(failed, "D", "", f.Attempts.Refused+given*f.Attempts.Unanswered)
 	for keys, n := range f.Decryption {
 		c.of("TLS connections, by whether they were read", "A", keys, n/c.seconds)
 	}
@@ -188,7 +197,7 @@ func (c *comparison) detail(f *figures) {
 		c.of(causes, "B", either, (f.Estimated.Wasted.ByCause["client_discard"]+f.Estimated.Wasted.ByCause["server_discard"])/c.seconds)
 	}
 	for how, n := range f.Failed {
-		c.of(causes, "C", how, n)
+		c.count(causes, "C", how, n)
 	}
 	if f.Protocols["h2"] > 0 {
 		c.of("HTTP/2 requests on a used connection", "A", "", f.Reused/f.Requests)
