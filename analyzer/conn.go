@@ -44,6 +44,7 @@ const (
 	outcomeLost                    // what the last exchange agreed on may not have been captured
 	unheard                        // see Connection.Unheard
 	guessed                        // it is HTTP/2 by the lengths of TLS records
+	passedOver                     // see Connection.PassedOver
 	closingWaits                   // its closing was captured and is not heard yet
 )
 

@@ -237,9 +237,9 @@ func (l *ledger) fill(o *fact.Connection) {
 	o.Truncated = c.Truncated(0) + c.Truncated(1)
 	o.Bytes[0], o.Bytes[1] = c.Bytes[client], c.Bytes[server]
 	o.Packets[0], o.Packets[1] = c.Packets[client], c.Packets[server]
-	o.Verdict, o.Cause = s.verdict, s.cause
+	o.Verdict, o.Cause, o.PassedOver = s.verdict, s.cause, s.is(passedOver)
 	if o.Verdict != fact.VerdictWasted {
-		o.Cause, o.CouldReuse = fact.NoCause, nil
+		o.Cause, o.CouldReuse, o.PassedOver = fact.NoCause, nil, false
 	}
 	for v := http.HTTP09; v < http.NumVersions; v++ {
 		o.Versions[v] = s.versions&(1<<v) != 0

@@ -41,6 +41,9 @@ func (u *unsettled) learn(why fact.Reason, final bool, now int64) (settled bool)
 // been saved with.
 func (l *ledger) replace(j *pool.Judgement) {
 	s := l.conn
+	if j.PassedOver {
+		s.set(passedOver)
+	}
 	other := l.table.byRef(j.Ref)
 	if j.Miss {
 		s.cause = fact.PoolMiss

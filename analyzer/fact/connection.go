@@ -65,6 +65,7 @@ type Connection struct {
 	Verdict    Verdict
 	Cause      Cause
 	CouldReuse *CouldReuse // where wasted; nil otherwise
+	PassedOver bool        // wasted while a connection that had been reused idled and could have carried the first request
 	Cost       Cost        // of the handshakes of this connection, whatever the verdict
 	Race       bool        // a request crossed the server's closing
 	RaceIdle   int64       // idle time before that request, or before a stale reuse

@@ -313,7 +313,7 @@ func TestSizes(t *testing.T) {
 	for name, size := range map[string][2]uintptr{
 		"connection": {unsafe.Sizeof(Conn{}), 72},
 		"slot":       {unsafe.Sizeof(slot{}), 96},
-		"pair":       {unsafe.Sizeof(pair{}), 144},
+		"pair":       {unsafe.Sizeof(pair{}), 160},
 		"loss":       {unsafe.Sizeof(loss{}), 72},
 	} {
 		if unsafe.Sizeof(uintptr(0)) == 8 && size[0] != size[1] {

@@ -22,6 +22,7 @@ type modelPool struct {
 	losses []*modelLoss
 	syns   []int64
 	reuses []int64
+	kept   uint64 // whose the last of them was
 }
 
 type modelConn struct {
@@ -137,6 +138,9 @@ func (m *model) First(ref uint64, key Pair, syn, t int64) Judgement {
 	s := m.newest(c.pool, syn)
 	if s != nil {
 		j = m.cause(c.pool, syn, s.lastUser.ref)
+		kept := m.conns[c.pool.kept]
+		j.PassedOver = kept != nil && !kept.over && !kept.lost && len(kept.exchanges) == 0 && kept.idle <= syn &&
+			(m.limit == 0 || t-kept.seen <= m.limit)
 	}
 	// The slot of a needed handshake is as full as its exchange makes it until its
 	// room was told, which may have been before.
@@ -165,7 +169,7 @@ func (m *model) cause(p *modelPool, syn int64, lastUser uint64) Judgement {
 
 func (m *model) Request(ref uint64, t int64) {
 	c := m.conns[ref]
-	c.pool.reuses = append(c.pool.reuses, t)
+	c.pool.reuses, c.pool.kept = append(c.pool.reuses, t), ref
 	if c.unseen {
 		c.unseen = false
 		return
@@ -289,6 +293,9 @@ func (m *model) Join(key Pair) {
 		into.slots = append(into.slots, p.slots...)
 		into.losses = append(into.losses, p.losses...)
 		into.syns = append(into.syns, p.syns...)
+		if newest := func(p *modelPool) int64 { return slices.Max(append(p.reuses, before)) }; newest(p) > newest(into) || newest(p) == newest(into) && p.kept > into.kept {
+			into.kept = p.kept
+		}
 		into.reuses = append(into.reuses, p.reuses...)
 		into.shorten()
 		for _, c := range m.conns {

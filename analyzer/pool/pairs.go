@@ -26,6 +26,8 @@ type pair struct {
 	active                 int64 // when a request began last
 	forgot                 int64 // when the newest loss that is forgotten was lost
 	reused                 int64 // when a second or later request of a connection did
+	kept                   *Conn // whose that was; still that connection only while its Ref is keptRef
+	keptRef                uint64
 	key                    Pair
 	listed                 bool
 	busy                   bool // a connection was reused since its worth was asked
@@ -225,7 +227,10 @@ func (p *Pools) merge(into, r *pair) {
 		p.linkLoss(into, l)
 	}
 	into.slots += r.slots
-	into.lastSYN, into.active, into.reused = max(into.lastSYN, r.lastSYN), max(into.active, r.active), max(into.reused, r.reused)
+	if r.reused > into.reused || r.reused == into.reused && r.keptRef > into.keptRef {
+		into.reused, into.kept, into.keptRef = r.reused, r.kept, r.keptRef
+	}
+	into.lastSYN, into.active = max(into.lastSYN, r.lastSYN), max(into.active, r.active)
 	into.forgot = max(into.forgot, r.forgot)
 	into.busy, into.judged = into.busy || r.busy, into.judged || r.judged
 	p.unlist(r)

@@ -41,6 +41,10 @@
 // opened a connection though all were usable (Miss), and the judgement names the
 // last user of the slot that it took.
 //
+// A client may pass over a real connection that idles, whatever the cause: one that the
+// pool's client reused last, and that was open and usable and idled from the SYN, or
+// before, until the first request (PassedOver).
+//
 // A client that leaks its connections loses none by the server's idle timeout, which
 // only clears up. So an idle closing does not count where no connection of the pool
 // has carried a second request within Window before the SYN, if the pool's client
@@ -63,7 +67,7 @@
 // client uses several, 256 origins of the address, of which the one found last is
 // near. It looks at two slots and a pair more, and drops what was dead a window ago.
 // Joining moves each slot once. Nothing is allocated in the steady state. A
-// connection takes 72 bytes, a slot 96, a pair 144 and its place in the map, a loss
+// connection takes 72 bytes, a slot 96, a pair 160 and its place in the map, a loss
 // 72. BenchmarkChurn, BenchmarkReuse and BenchmarkFirst measure growth. From 10 000 to a
 // million pairs a connection of eight packets costs the analyzer 1.4 times as much, 0.7 µs
 // of CPU more: of a plain map of as many one look-up costs 0.9 µs more, for what it looks
@@ -132,11 +136,12 @@ type Note struct {
 // that could have carried the request: the lost one that the handshake replaced, or
 // where none was lost (Miss) the last user of the slot that it took.
 type Judgement struct {
-	Verdict Verdict
-	Miss    bool
-	Ref     uint64 // Conn.Ref of that connection; 0 where it is Needed
-	Since   int64  // ns, from when the lost one was unusable; 0 for a Miss
-	Note    Note   // of the lost one, as it was told last
+	Verdict    Verdict
+	Miss       bool
+	PassedOver bool   // a connection that was reused idled, and could have carried the request, too
+	Ref        uint64 // Conn.Ref of that connection; 0 where it is Needed
+	Since      int64  // ns, from when the lost one was unusable; 0 for a Miss
+	Note       Note   // of the lost one, as it was told last
 }
 
 // A Config sets up Pools. A number that is not positive has its default.
@@ -259,7 +264,7 @@ func (p *Pools) First(c *Conn, key Pair, syn, t int64) Judgement {
 		p.tellRoom(c, c.since)
 		return Judgement{Verdict: Needed}
 	}
-	j := Judgement{Verdict: Wasted, Miss: true, Ref: s.ref}
+	j := Judgement{Verdict: Wasted, Miss: true, Ref: s.ref, PassedOver: p.idled(r, syn, t)}
 	if l := p.replaced(r, syn, t); l != nil {
 		j.Miss, j.Ref, j.Since, j.Note = false, l.ref, l.since, l.note
 		p.forgetLoss(r, l)
@@ -276,7 +281,7 @@ func (p *Pools) Request(c *Conn, t int64) {
 	}
 	r := p.pairOf(c)
 	r.active, r.reused = max(r.active, t), max(r.reused, t)
-	r.busy = true
+	r.busy, r.kept, r.keptRef = true, c, c.Ref
 	if c.unseen { // it was the one under way
 		c.unseen = false
 		return

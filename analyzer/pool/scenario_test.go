@@ -365,7 +365,26 @@ var scenarios = []struct {
 		7 end 2
 		10 lost 1 idle
 		10 close 1
-		13 first 3 11 -> wasted, lost 1 at 10`},
+		13 first 3 11 -> wasted, lost 1 at 10, another idled`},
+	{name: "beside a kept connection", script: `
+		1 first 1 0 -> needed
+		2 end 1
+		3 request 1
+		4 first 2 4 -> needed
+		5 end 2
+		5 lost 2
+		5 close 2
+		7 end 1
+		8 first 3 6 -> wasted, lost 2 at 5
+		9 end 3
+		9 lost 3
+		9 close 3
+		10 first 4 9 -> wasted, lost 3 at 9, another idled
+		11 end 4
+		11 lost 4
+		11 close 4
+		12 lost 1
+		13 first 5 13 -> wasted, lost 1 at 12`},
 	{name: "reused longer ago than the window", script: `
 		1 first 1 0 -> needed
 		2 end 1
@@ -573,6 +592,8 @@ func (g *game) text(j Judgement) string {
 		return " -> " + j.Verdict.String()
 	case j.Miss:
 		return fmt.Sprintf(" -> wasted, missed %d", j.Ref)
+	case j.PassedOver:
+		return fmt.Sprintf(" -> wasted, lost %d at %d, another idled", j.Ref, j.Since)
 	}
 	return fmt.Sprintf(" -> wasted, lost %d at %d", j.Ref, j.Since)
 }

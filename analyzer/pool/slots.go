@@ -28,10 +28,19 @@ func (p *Pools) alive(s *slot, t int64) bool {
 }
 
 // open says whether the last user of a slot is really open.
-func (p *Pools) open(s *slot, t int64) bool {
-	c := s.lastUser
-	return c.Ref == s.ref && c.pair != nil && !c.closed &&
+func (p *Pools) open(s *slot, t int64) bool { return p.isOpen(s.lastUser, s.ref, t) }
+
+// isOpen says whether a connection is, and still the one that had ref.
+func (p *Pools) isOpen(c *Conn, ref uint64, t int64) bool {
+	return c.Ref == ref && c.pair != nil && !c.closed &&
 		(p.cfg.IdleLimit <= 0 || c.Seen == nil || t-*c.Seen <= p.cfg.IdleLimit)
+}
+
+// idled says whether the connection of a pair that was reused last idled from syn until
+// t, and could have carried a request.
+func (p *Pools) idled(r *pair, syn, t int64) bool {
+	c := r.kept
+	return c != nil && p.isOpen(c, r.keptRef, t) && !c.lost && !c.outstanding() && c.since <= syn
 }
 
 // newest returns the slot of a pair that became free last of those that were free

@@ -55,6 +55,13 @@ var adviceTests = []adviceTest{
 import requests, sys
 for _ in range(12): requests.get(sys.argv[1])`)}, programs: []string{"python3:requests"},
 		code: "client_discards", advice: "requests: one `requests.Session`"},
+	{causeTest: causeTest{name: "requests beside a Session", nginx: nginxDefault, client: script(debianPython, `
+import requests, sys
+kept = requests.Session()
+for _ in range(12):
+    kept.get(sys.argv[1])
+    requests.get(sys.argv[1])`)}, programs: []string{"python3:requests"},
+		code: "client_discards", advice: "requests: one `requests.Session`"},
 	{causeTest: causeTest{name: "aiohttp", nginx: nginxDefault, client: script(debianPython, `
 import aiohttp, asyncio, sys
 async def one():

@@ -216,13 +216,17 @@ func (w *weigher) masses(g *group) (list []tally.Mass) {
 }
 
 // beside counts the client's closings right after a response, and those of them at
-// which another connection of it was open.
+// which another connection of it was open. A connection that was opened past an idle
+// one does not count there: its pool had room.
 func (w *weigher) beside(g *group, out *findings.Traffic, estimated bool) {
 	for _, k := range g.sum.Newest.Records() {
 		if k.Reason != fact.ReasonClientDiscard || k.Estimated != estimated {
 			continue
 		}
 		out.Discards++
+		if k.PassedOver {
+			continue
+		}
 		for _, o := range w.own[pairing{g, k.Client}] {
 			if o.ID != k.ID && o.Start < k.At && o.At > k.At {
 				out.Beside++

@@ -34,6 +34,7 @@ type Record struct {
 	Reason     fact.Reason
 	Cause      fact.Cause // NoCause unless wasted
 	Estimated  bool
+	PassedOver bool // see fact.Connection
 	Unheard    bool // see fact.Connection
 	Raced      bool // and was told as a race
 	Failed     bool // a request of it
@@ -49,7 +50,7 @@ func recordOf(c *fact.Connection) Record {
 		r.At = c.ClosedAt
 	}
 	if c.Verdict == fact.VerdictWasted {
-		r.Cause, r.Cost = c.Cause, Cost(c)
+		r.Cause, r.Cost, r.PassedOver = c.Cause, Cost(c), c.PassedOver
 		if c.CouldReuse != nil {
 			r.Could = c.CouldReuse.ID
 		}
