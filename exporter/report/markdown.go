@@ -21,7 +21,7 @@ func (r *Report) WriteMarkdown(w io.Writer, o TextOptions) error {
 	from := prose.MarkdownCode(printable.Text(c.name()))
 	d.add(strings.Join(append([]string{from}, c.facts()...), " · "), prose.Markdown(c.Chosen()))
 	var said []string
-	for _, s := range headline(c, t) {
+	for _, s := range headline(r) {
 		text := prose.Markdown(s.text)
 		if s.strong != "" {
 			text = "**" + prose.Markdown(s.strong) + "**" + text

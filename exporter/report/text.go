@@ -37,7 +37,7 @@ func (r *Report) WriteText(w io.Writer, o TextOptions) error {
 		p.wrapped(dim, "", plain, chosen)
 	}
 	p.blank()
-	p.headline(&r.Capture, &r.Totals)
+	p.headline(r)
 	p.honesty(&r.Capture, &r.Totals)
 	if r.Totals.Connections > 0 {
 		p.blank()
@@ -173,10 +173,11 @@ func (c *Capture) Chosen() string {
 	return "Only " + strings.Join(parts, ", ") + "."
 }
 
-// headline says the two figures that matter, and what they rest on.
-func (p *page) headline(c *Capture, t *Summary) {
-	if t.Connections > 0 {
-		for i, q := range t.Parts() {
+// headline says the two figures that matter, what to change first, and what these rest
+// on.
+func (p *page) headline(r *Report) {
+	if r.Totals.Connections > 0 {
+		for i, q := range r.Totals.Parts() {
 			label := "Keep-alive effectiveness"
 			if i > 0 {
 				label = " of encrypted, estimated"
@@ -184,12 +185,8 @@ func (p *page) headline(c *Capture, t *Summary) {
 			p.effectiveness(label, &q)
 		}
 	}
-	for _, s := range headline(c, t) {
-		if s.strong != "" {
-			p.line(p.in(bold, s.strong), s.text)
-			continue
-		}
-		p.wrapped(dim, "", s.style, s.text)
+	for _, s := range headline(r) {
+		p.wrapped(s.style, s.strong, bold, s.text)
 	}
 }
 
@@ -199,8 +196,9 @@ type claim struct {
 	style        style
 }
 
-// headline says what was wasted, and of how much.
-func headline(c *Capture, t *Summary) (list []claim) {
+// headline says what was wasted, what to change first, and of how much that is.
+func headline(r *Report) (list []claim) {
+	c, t := &r.Capture, &r.Totals
 	say := func(s style, text string) { list = append(list, claim{text: text, style: s}) }
 	if t.Connections == 0 {
 		say(plain, "No TCP connection was seen.")
@@ -218,17 +216,20 @@ func headline(c *Capture, t *Summary) (list []claim) {
 	} else {
 		say(plain, "No handshake was wasted.")
 	}
+	if text := findings.First(r.Findings); text != "" {
+		list = append(list, claim{strong: "First", text: ": " + text})
+	}
 	text := requestsText(first) + ", " + first.Mark() + prose.Count(first.ReusedRequests) + " of them on a used one"
 	if first.IsEstimated {
 		text += "; estimated"
 	}
-	say(plain, text+".")
+	say(dim, text+".")
 	for _, q := range parts[1:] {
 		text := fmt.Sprintf("Encrypted, estimated: %s, ~%s on a used one; ~%s wasted", requestsText(&q), prose.Count(q.ReusedRequests), prose.Plural(q.Wasted.Total, "handshake"))
 		if q.Wasted.Total > 0 {
 			text += ", " + prose.Seconds(q.Wasted.Seconds)
 		}
-		say(plain, text+".")
+		say(dim, text+".")
 	}
 	for i := range parts {
 		if text := parts[i].FailedText(); text != "" {

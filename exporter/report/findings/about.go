@@ -32,7 +32,7 @@ func about(byCode map[string]*Finding, f *Figures) {
 			severity = OK
 		}
 		if part == &f.Totals.Estimated {
-			h.summary = "Estimated from encrypted records: " + h.summary
+			h.summary = estimatedLead + h.summary
 		}
 		say(byCode, code, severity, h)
 	}

@@ -189,6 +189,9 @@ func collect(byCode map[string]*Finding, f *Figures, s *Server, together int) (n
 	return n
 }
 
+// estimatedLead begins a sentence that rests on guesses.
+const estimatedLead = "Estimated from encrypted records: "
+
 // enter adds a hit to the finding of its code.
 func (v *view) enter(byCode map[string]*Finding, r *rule, h hit) {
 	h.severity = cmp.Or(h.severity, r.severity)
@@ -210,7 +213,7 @@ func (v *view) enter(byCode map[string]*Finding, r *rule, h hit) {
 		on.Summary = prose.Plural(uint64(v.together), "server") + " together: " + on.Summary
 	}
 	if on.Estimated {
-		on.Summary = "Estimated from encrypted records: " + on.Summary
+		on.Summary = estimatedLead + on.Summary
 	}
 	h.example = cmp.Or(h.example, h.loss.Example)
 	on.Example, on.DisplayFilter = h.example.id(), h.example.filter()

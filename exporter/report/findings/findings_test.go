@@ -869,6 +869,30 @@ func TestText(t *testing.T) {
 	}
 }
 
+func TestFirst(t *testing.T) {
+	one := func(severity Severity, summary, advice string) Finding {
+		return Finding{Severity: severity, Summary: summary, Advice: advice, Servers: []OnServer{{Server: "shop.example"}}}
+	}
+	known := one(Info, "Nothing is lost.", "")
+	for _, tt := range []struct {
+		name string
+		list []Finding
+		want string
+	}{
+		{"none", nil, ""},
+		{"worth knowing only", []Finding{known}, ""},
+		{"the first that is worth a warning", []Finding{known, one(Warning, "It closes: 3 wasted.", "nginx: `keepalive_timeout`. Let it."), one(Critical, "Other.", "")},
+			"shop.example: It closes → nginx: keepalive_timeout."},
+		{"guessed", []Finding{one(Critical, estimatedLead+"It closes; 3 wasted.", "Let it.")}, "shop.example: It closes → Let it."},
+		{"quoted", []Finding{one(Warning, "It says “Connection: close”: 3 wasted.", "")}, "shop.example: It says “Connection: close”."},
+		{"of the capture", []Finding{{Severity: Warning, Summary: "Much is missing.", Servers: []OnServer{{}}}}, "Much is missing."},
+	} {
+		if got := First(tt.list); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestJSON(t *testing.T) {
 	f := base()
 	fails(3, fact.FailRace)(&f.Servers[0])

@@ -2,6 +2,7 @@ package findings
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/keepscope/keepscope/exporter/prose"
@@ -49,6 +50,39 @@ func Text(list []Finding, width, whole int) (lines []Line) {
 		lines = append(lines, f.whole(i+1, width)...)
 	}
 	return lines
+}
+
+// First says what to change first, in one line: where, what is wrong, and the first
+// sentence of the advice. It is empty where nothing is worth a warning.
+func First(list []Finding) string {
+	i := slices.IndexFunc(list, func(f Finding) bool { return ranks[f.Severity] <= ranks[Warning] })
+	if i < 0 {
+		return ""
+	}
+	f := &list[i]
+	text := clause(strings.TrimPrefix(f.Summary, estimatedLead))
+	if worst := f.Servers[0].Server; worst != "" {
+		text = prose.Shorten(worst, maxName) + ": " + text
+	}
+	if f.Advice == "" {
+		return text + "."
+	}
+	set, _, _ := strings.Cut(strings.ReplaceAll(f.Advice, "`", ""), ". ")
+	return text + " → " + strings.TrimSuffix(set, ".") + "."
+}
+
+// clause is a sentence up to its first colon or semicolon outside quotation marks.
+func clause(sentence string) string {
+	quoted := false
+	for i, r := range sentence {
+		switch {
+		case r == '“' || r == '”':
+			quoted = r == '“'
+		case !quoted && (strings.HasPrefix(sentence[i:], ": ") || strings.HasPrefix(sentence[i:], "; ")):
+			return sentence[:i]
+		}
+	}
+	return strings.TrimSuffix(sentence, ".")
 }
 
 // line tells a finding in one line.
