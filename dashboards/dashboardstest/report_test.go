@@ -81,6 +81,7 @@ type comparison struct {
 	*testing.T
 	results []dashboardstest.Result
 	seconds float64
+	unseen  float64 // the share of the time that may have passed before a series' first scrape
 }
 
 // of compares what a query of a panel shows of something, which is a label's value, or
@@ -97,7 +98,7 @@ func (c *comparison) count(panel, ref, what string, want float64) {
 func (c *comparison) within(panel, ref, what string, want, few float64) {
 	got := shown(c.T, c.results, panel, ref, what)
 	c.Logf("%-45s %s %-22s %9.4f, the report has %9.4f", panel, ref, what, got, want)
-	if math.Abs(got-want) > 0.05*want+few {
+	if math.Abs(got-want) > (0.02+c.unseen)*want+few {
 		c.Errorf("%s %s %s shows %v, the report has %v", panel, ref, what, got, want)
 	}
 }
@@ -105,7 +106,7 @@ func (c *comparison) within(panel, ref, what string, want, few float64) {
 // holdAgainstReport compares the panels of the overview, and of some servers, with
 // what 'keepscope read' says of the same packets. They look back over all of the
 // traffic: their interval is a quarter of it. A rate lacks what was before a series'
-// first scrape: some events of each.
+// first scrape: that of three intervals at most, and some events of each.
 func holdAgainstReport(t *testing.T, session dashboardstest.Session, l *lab.Lab, binary, capture, keylog string) {
 	out, err := exec.Command(binary, "read", "--output=json", "--keylog="+keylog, capture).Output()
 	if err != nil {
@@ -118,6 +119,7 @@ func holdAgainstReport(t *testing.T, session dashboardstest.Session, l *lab.Lab,
 	if err := json.Unmarshal(out, &report); err != nil {
 		t.Fatal(err)
 	}
+	unseen := 3 * session.ScrapeInterval
 	session.ScrapeInterval = (session.Range/4 + time.Second).Truncate(time.Second)
 	session.Range = 4 * session.ScrapeInterval
 	session.Variables = map[string]string{exporter.LabelDirection: "outbound"} // as the capture is of the clients
@@ -130,7 +132,7 @@ func holdAgainstReport(t *testing.T, session dashboardstest.Session, l *lab.Lab,
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &comparison{t, results, session.Range.Seconds()}
+		return &comparison{t, results, session.Range.Seconds(), unseen.Seconds() / session.Range.Seconds()}
 	}
 	c := look(dashboards.Overview)
 	c.totals(&report.Totals)

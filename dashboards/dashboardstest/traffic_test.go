@@ -382,8 +382,8 @@ func holdTable(t *testing.T, session *dashboardstest.Session, results []dashboar
 			}
 		}
 	}
-	for port, want := range map[int]string{
-		portMixed: "pool_miss|client_close|http10_not_requested", portHurries: "race", portCounts: "server_limit", portCloses: "server_close", portTLS: "closes_after_response|pool_miss",
+	for port, want := range map[int]string{ // on a busy machine, requests that are to cross a closing come late
+		portMixed: "pool_miss|client_close|http10_not_requested", portHurries: "race|stale_reuse", portCounts: "server_limit", portCloses: "server_close", portTLS: "closes_after_response|pool_miss",
 		portCurl: "client_discard", portH2load: "client_goaway", portSlow: "client_discard", portAborts: "server_abort", portForgets: "path_dropped", portDead: "refused",
 	} {
 		if got := mainCause(results, address(l, port)); !slices.Contains(strings.Split(want, "|"), got) {
