@@ -261,7 +261,7 @@ func attempts(s scope) *timeseries.PanelBuilder {
 	return causes(bars(text{
 		title: "Failed handshakes a minute",
 		unit:  unitNumber,
-		about: "Handshakes that the server refused, those that nothing answered, and those that came about after their SYN was sent again, a minute. Good: none. Refused: nobody listens. Unanswered: a firewall, a dead host or a full accept queue; told when nothing has come for 10 minutes. Repeated: each waited 1 s or more.",
+		about: "Handshakes that the server refused, those that nothing answered, and those that came about after their SYN was sent again, a minute. Good: none. Refused: nobody listens. Unanswered: a firewall, a dead host or a full accept queue; told when nothing has come for 130 s. Repeated: each waited 1 s or more.",
 		empty: noHTTP,
 	}, query{expr: "60 * " + orNone(by(labelWhy), replaced(w(exporter.HandshakeAttempts), labelWhy, exporter.LabelResult), w(exporter.ConnectionsOpened)), legend: legendOf(labelWhy)})).
 		OverrideByName("repeated", looks{colored(teal)})

@@ -21,6 +21,7 @@ type Config struct {
 	MaxBufferedPerDirection int // bytes of out-of-order pages of one direction
 
 	IdleTimeout  time.Duration // a connection without a packet for longer is over
+	SYNTimeout   time.Duration // a connection that is nothing but SYNs of one side is over after a longer silence
 	GapWait      time.Duration // a hole older than this is declared lost
 	ResetLinger  time.Duration // silence after a RST that ends the connection
 	ClosedLinger time.Duration // silence after which segments of a closed connection are no more absorbed
@@ -31,12 +32,14 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
+	idle := cmp.Or(max(c.IdleTimeout, 0), 10*time.Minute)
 	return Config{
 		MaxConnections:          cmp.Or(max(c.MaxConnections, 0), 1<<18),
 		MaxClosed:               cmp.Or(max(c.MaxClosed, 0), 1<<14),
 		MaxBuffered:             cmp.Or(max(c.MaxBuffered, 0), 16<<20),
 		MaxBufferedPerDirection: cmp.Or(max(c.MaxBufferedPerDirection, 0), 1<<20),
-		IdleTimeout:             cmp.Or(max(c.IdleTimeout, 0), 10*time.Minute),
+		IdleTimeout:             idle,
+		SYNTimeout:              min(cmp.Or(max(c.SYNTimeout, 0), 130*time.Second), idle),
 		GapWait:                 cmp.Or(max(c.GapWait, 0), 10*time.Second),
 		ResetLinger:             cmp.Or(max(c.ResetLinger, 0), 2*time.Second),
 		ClosedLinger:            cmp.Or(max(c.ClosedLinger, 0), 2*time.Minute),
@@ -90,6 +93,7 @@ type Assembler struct {
 	pool         pagePool
 	closed       closedRing
 	gapWait      int64
+	synTimeout   int64
 	resetLinger  int64
 	closedLinger int64
 	soonest      int64 // silence before which no connection is overdue
@@ -113,6 +117,7 @@ func New(cfg Config, h Handler) *Assembler {
 		handler:      h,
 		unseen:       unseen,
 		idle:         int64(cfg.IdleTimeout),
+		synTimeout:   int64(cfg.SYNTimeout),
 		table:        newTable(),
 		hasher:       newHasher(cfg.Seed),
 		pool:         pagePool{max: cfg.MaxBuffered / pageSize, perDir: cfg.MaxBufferedPerDirection / pageSize},
@@ -120,7 +125,7 @@ func New(cfg Config, h Handler) *Assembler {
 		gapWait:      int64(cfg.GapWait),
 		resetLinger:  int64(cfg.ResetLinger),
 		closedLinger: int64(cfg.ClosedLinger),
-		soonest:      min(int64(cfg.ResetLinger)+lingerSlack, int64(cfg.IdleTimeout)+idleSlack),
+		soonest:      min(int64(min(cfg.ResetLinger, cfg.SYNTimeout))+lingerSlack, int64(cfg.IdleTimeout)+idleSlack),
 		max:          min(cfg.MaxConnections, 1<<28),
 	}
 }

@@ -273,6 +273,10 @@ func TestProcess(t *testing.T) {
 			want: []string{"1 c data a", "1 s data b", "1 end capture"}},
 		{name: "idle too long", after: []sniffer.Segment{c(1000, "a"), c(1001, "bc", hour)},
 			want: []string{"1 c data a", "1 end timeout", "2 open 10.0.0.1:40000", "2 c data bc", "2 end capture"}},
+		{name: "SYNs that nobody answers", whole: []sniffer.Segment{c(999, syn), c(999, syn, at(2*time.Minute)), c(999, syn, at(5*time.Minute)), c(1000, "a", at(5*time.Minute))},
+			want: []string{"1 end timeout", "2 open 10.0.0.1:40000", "2 c data a", "2 end capture"}},
+		{name: "a SYN alone and what follows late", whole: []sniffer.Segment{c(999, syn), c(1000, "a"), c(1001, "b", at(5*time.Minute))},
+			want: []string{"1 c data ab", "1 end capture"}},
 		{name: "late after the closed record's time", after: []sniffer.Segment{c(1000, fin), s(2000, fin), c(1001, acks(2001), hour)},
 			want: []string{"1 c fin", "1 s fin", "1 end closed fin c", "2 open 10.0.0.1:40000", "2 end capture"}},
 		{name: "sequence wrap", whole: []sniffer.Segment{c(0xfffffffd, syn), c(0xfffffffe, "abc"), c(3, "fg"), c(1, "de"), c(5, fin)},
@@ -324,5 +328,27 @@ func TestProcessAll(t *testing.T) {
 	}
 	if got := a.Stats().Segments; got != 3+each {
 		t.Errorf("%d TCP segments, want %d", got, 3+each)
+	}
+}
+
+// A SYN that nobody answers is told of as soon as no answer can come any more.
+func TestSweepSYN(t *testing.T) {
+	unanswered := []sniffer.Segment{c(999, syn)}
+	for _, tt := range []struct {
+		segments []sniffer.Segment
+		at       time.Duration
+		open     int
+	}{
+		{unanswered, 129 * time.Second, 1},
+		{unanswered, 133 * time.Second, 0},
+		{append(unanswered, s(1999, syn, acks(1000))), 133 * time.Second, 1},
+	} {
+		a := New(Config{}, &recorder{})
+		for i := range tt.segments {
+			a.Process(&tt.segments[i])
+		}
+		if a.Sweep(int64(tt.at)); a.Stats().Open != tt.open {
+			t.Errorf("%d open after %d segments and %v, want %d", a.Stats().Open, len(tt.segments), tt.at, tt.open)
+		}
 	}
 }

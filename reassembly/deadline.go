@@ -35,7 +35,16 @@ func (a *Assembler) expired(c *Conn, t int64) bool {
 	if c.over() || c.state&slow != 0 && a.silentReset(c, t) {
 		return t-c.Last > a.resetLinger
 	}
+	if c.onlySYNs() {
+		return t-c.Last > a.synTimeout
+	}
 	return t-c.Last > a.idle
+}
+
+// onlySYNs reports whether SYNs of one side are all that was seen of a connection.
+func (c *Conn) onlySYNs() bool {
+	n, _ := c.SYNs()
+	return n > 0 && c.Packets[Server] == 0 && c.Packets[Client] == uint32(n)
 }
 
 // overdue reports whether a connection is over, as others' packets of time now
@@ -49,6 +58,9 @@ func (a *Assembler) overdue(c *Conn, now int64) bool {
 func (a *Assembler) pastAll(c *Conn, now int64) bool {
 	if c.over() || c.state&slow != 0 && a.silentReset(c, now-lingerSlack) {
 		return now-c.Last > a.resetLinger+lingerSlack
+	}
+	if c.onlySYNs() {
+		return now-c.Last > a.synTimeout+lingerSlack
 	}
 	return now-c.Last > a.idle+idleSlack
 }

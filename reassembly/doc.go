@@ -88,6 +88,7 @@
 //	free pages, free queues    · 512 of each             · same      · left to the garbage collector                      ·
 //	free cold state            · 2 048                   · same      · left to the garbage collector                      ·
 //	silence                    · IdleTimeout             · 10 min    · the connection ends, EndTimeout                    · TimedOut
+//	silence after SYNs alone   · SYNTimeout              · 130 s     · the connection ends, EndTimeout                    · TimedOut
 //	age of a hole              · GapWait                 · 10 s      · declared lost                                      · MissingBytes
 //	silence after a RST        · ResetLinger             · 2 s       · the connection ends, EndClosed                     ·
 //	silence after the end      · ClosedLinger            · 2 min     · forgotten: later segments begin a connection       ·
@@ -95,7 +96,8 @@
 // The caps on bytes count pages of 2 KiB, so that they bound memory: small
 // early segments that do not join take a page each, and are found among 512 of
 // them in 9 steps. The defaults of GapWait and ClosedLinger outlast usual
-// retransmission timeouts (RFC 6298).
+// retransmission timeouts (RFC 6298), that of SYNTimeout the longest wait for the answer
+// to a SYN, 120 s.
 //
 // # Cost
 //

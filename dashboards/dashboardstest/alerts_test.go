@@ -41,8 +41,8 @@ func faults(l *lab.Lab) []fault {
 		return names
 	}
 	const (
-		rates   = 6 * time.Minute  // until a rate of 5 minutes is whole
-		silence = 12 * time.Minute // until a handshake that nobody answers is given up
+		rates   = 6 * time.Minute // until a rate of 5 minutes is whole
+		silence = 4 * time.Minute // until a handshake that nobody answers is given up
 		leaked  = 10 * time.Minute
 	)
 	return []fault{

@@ -160,8 +160,8 @@ func (c *comparison) totals(f *figures) {
 	c.count(failed, "A", "", f.failed())
 	c.count(failed, "B", "", f.Estimated.failed())
 	c.count(failed, "C", "", f.either(races))
-	// What nobody answers is given up after 10 minutes, and at the end of a capture.
-	given := max(0, 1-(10*time.Minute).Seconds()/c.seconds)
+	// What nobody answers is given up after 130 s, and at the end of a capture.
+	given := max(0, 1-(130*time.Second).Seconds()/c.seconds)
 	c.count(failed, "D", "", f.Attempts.Refused+given*f.Attempts.Unanswered)
 	for keys, n := range f.Decryption {
 		c.of("TLS connections, by whether they were read", "A", keys, n/c.seconds)
