@@ -220,13 +220,18 @@ func (l *ledger) endTLS() {
 	}
 	l.leaveLine()
 	for _, t := range l.conn.cold.tls {
-		switch {
-		case t == nil:
-		case t.decrypter != nil:
-			t.decrypter.End(l.now())
-		default:
-			t.observer.Release()
+		if t != nil {
+			t.end(l.now())
 		}
+	}
+}
+
+// end gives back what the layer holds.
+func (t *tlsLayer) end(at int64) {
+	if t.decrypter != nil {
+		t.decrypter.End(at)
+	} else {
+		t.observer.Release()
 	}
 }
 
@@ -234,6 +239,9 @@ func (l *ledger) endTLS() {
 func (l *ledger) record(layer int, from http.Side, ev tls.Event, info *tls.Info, at int64) {
 	s := l.conn
 	t := s.cold.tls[layer]
+	if t == nil { // a decrypter tells what it held of what is no TLS
+		return
+	}
 	switch ev {
 	case tls.ClientHello:
 		if t.helloAt == 0 {
@@ -290,6 +298,7 @@ func (l *ledger) record(layer int, from http.Side, ev tls.Event, info *tls.Info,
 // notTLS takes it back that a layer is TLS: it began like it, and went on otherwise.
 func (l *ledger) notTLS(layer int) {
 	s := l.conn
+	s.cold.tls[layer].end(l.now())
 	s.layers[layer], s.cold.tls[layer] = unread, nil
 	if s.protocol == fact.ProtocolTLS {
 		s.protocol = fact.ProtocolUnknown
