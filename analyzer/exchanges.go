@@ -48,7 +48,7 @@ type ledger struct {
 	transport       // of the connection
 	segment   begun // of the bytes that are being read
 	conn      *conn
-	raceIdle  int64 // of a connection that ends: idle time before the request that was lost with it, Absent for none
+	lostIdle  int64 // of a connection that ends: idle time before the request that was lost with it, Absent for none
 }
 
 // find returns where an exchange under way is, -1 where it is not.

@@ -114,7 +114,7 @@ func (a *Analyzer) tell(o *fact.Connection) {
 // giveUp ends the requests under way, each with how it failed.
 func (l *ledger) giveUp(reason fact.Reason) {
 	s := l.conn
-	l.raceIdle = fact.Absent
+	l.lostIdle = fact.Absent
 	for i := range s.open() {
 		q := &s.active.open[i]
 		if q.failure = l.failureOf(q); q.failure == fact.FailRefusedStream && q.outcome == fact.Incomplete {
@@ -125,8 +125,8 @@ func (l *ledger) giveUp(reason fact.Reason) {
 			q.unheard = !s.is(unheard)
 			s.set(unheard)
 		}
-		if (reason == fact.ReasonRace || reason == fact.ReasonStaleReuse) && l.raceIdle == fact.Absent {
-			l.raceIdle = max(q.idle, 0) // where pipelined, none
+		if l.lostIdle == fact.Absent {
+			l.lostIdle = max(q.idle, 0) // where pipelined, none
 		}
 	}
 	for range s.open() {
@@ -170,8 +170,8 @@ func (l *ledger) ending(o *fact.Connection, end reassembly.End) {
 	if closed && s.lastEnd != never {
 		o.CloseIdle = max(at-s.lastEnd, 0)
 	}
-	if l.raceIdle != fact.Absent {
-		o.Race, o.RaceIdle = o.Reason == fact.ReasonRace, l.raceIdle
+	if o.Reason == fact.ReasonRace || o.Reason == fact.ReasonStaleReuse {
+		o.Race, o.RaceIdle = o.Reason == fact.ReasonRace, l.lostIdle
 	}
 }
 
@@ -307,7 +307,7 @@ func (l *ledger) path() *fact.Path {
 		p.Stalled[side], p.StalledAtEnd[side] = stall.Longest, stall.Since != 0
 	}
 	if l.conn.why == fact.ReasonPathDropped {
-		p.Dropped = max(l.raceIdle, 0)
+		p.Dropped = max(l.lostIdle, 0)
 	}
 	if *p == (fact.Path{Interval: fact.Absent, Dropped: fact.Absent}) {
 		return nil

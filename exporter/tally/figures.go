@@ -115,6 +115,7 @@ type Failed struct {
 
 // A Path is what lies between clients and a server.
 type Path struct {
+	Survived  int64     // the longest idle time before a request that the path did not lose
 	Dropped   Histogram // idle times that were not survived
 	Probes    [2]uint64 // TCP keep-alive probes of each side
 	Intervals Histogram // of them, one a connection
@@ -217,6 +218,9 @@ func (f *Figures) exchange(e *fact.Exchange) {
 	}
 	if e.Idle >= 0 {
 		f.Counted.ReuseIdle.Add(e.Idle)
+		if e.Failure != fact.FailPathDropped {
+			f.Path.Survived = max(f.Path.Survived, e.Idle)
+		}
 	}
 }
 

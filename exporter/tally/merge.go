@@ -45,6 +45,7 @@ func (f *Figures) mergeUnusual(o *Figures) {
 	f.Repeated.merge(&o.Repeated)
 	f.UnreadHTTP2.merge(&o.UnreadHTTP2)
 	f.StallsOpen.merge(&o.StallsOpen)
+	f.Path.Survived = max(f.Path.Survived, o.Path.Survived)
 	addAll(f.Path.Probes[:], o.Path.Probes[:])
 	addAll(f.Ignored[:], o.Ignored[:])
 	if o.HTTP2 != nil {

@@ -54,7 +54,7 @@ const (
 // that one did not, where the second is the larger and long enough to be a timeout, and
 // enough connections say so.
 func (f *Figures) PathTimeout() (survived, dropped int64, ok bool) {
-	survived, dropped = f.Counted.ReuseIdle.Max, f.Path.Dropped.Least()
+	survived, dropped = f.Path.Survived, f.Path.Dropped.Least()
 	return survived, dropped, f.Path.Dropped.Count() >= minPathDrops && dropped > survived && dropped >= minPathTimeout
 }
 

@@ -38,7 +38,7 @@ const shortStall = int64(1e9)
 
 func (f *Figures) path(c *fact.Connection) {
 	p := c.Path
-	if p.Dropped > 0 {
+	if p.Dropped > 0 && !c.Estimated {
 		f.Path.Dropped.Add(p.Dropped)
 	}
 	f.Path.Probes[0] += uint64(p.Probes[0])
