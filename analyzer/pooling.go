@@ -1,6 +1,8 @@
 package analyzer
 
 import (
+	"encoding/binary"
+
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/pool"
@@ -50,11 +52,14 @@ func hashOf(name string) uint32 {
 }
 
 // mixed makes one address of two.
-func mixed(a, b sniffer.Addr) sniffer.Addr {
-	for i := range a {
-		a[i] = a[i]*31 ^ b[i] + 0x9e
+func mixed(a, b sniffer.Addr) (m sniffer.Addr) {
+	h := uint64(0)
+	for _, half := range [...][]byte{a[:8], a[8:], b[:8], b[8:]} {
+		h = mix(h, binary.LittleEndian.Uint64(half))
 	}
-	return a
+	binary.LittleEndian.PutUint64(m[:8], h)
+	binary.LittleEndian.PutUint64(m[8:], mix(h, 0))
+	return m
 }
 
 // judge tells the pools of a connection's first request, which judges its handshake.

@@ -1,6 +1,7 @@
 package analyzer
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -46,5 +47,25 @@ func TestProxyHeader(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestProxiedClientsStayApart has clients of one network come through two balancers: no
+// connection of one is to be had from the other.
+func TestProxiedClientsStayApart(t *testing.T) {
+	balancers := []sniffer.Addr{netip.MustParseAddr("10.0.0.1").As16(), netip.MustParseAddr("10.0.0.2").As16(), netip.MustParseAddr("2001:db8::1").As16()}
+	who := map[sniffer.Addr]string{}
+	for _, b := range balancers {
+		who[b] = "a balancer"
+	}
+	for i := range 256 {
+		client := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+		for _, b := range balancers {
+			key, name := mixed(b, client.As16()), client.String()+" through "+b.Netip().String()
+			if other, ok := who[key]; ok {
+				t.Errorf("%s is taken for %s", name, other)
+			}
+			who[key] = name
+		}
 	}
 }
