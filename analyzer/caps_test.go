@@ -195,3 +195,40 @@ func TestHostNamesTellNothingElse(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesForgottenJoinNothing has names forgotten for their number while a connection is
+// open that goes on with its own: its client is none that pools by address.
+func TestNamesForgottenJoinNothing(t *testing.T) {
+	var s sniffertest.Script
+	exchange := func(c *sniffertest.Conn, at time.Duration, host string) {
+		c.Client(at, []byte("GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n"))
+		c.Server(at+time.Millisecond, []byte("HTTP/1.1 204 No Content\r\n\r\n"))
+	}
+	first := s.Conn("10.0.0.1:40000", "10.0.0.2:80", sniffertest.ConnConfig{})
+	first.Handshake(0, time.Millisecond)
+	exchange(first, 2*time.Millisecond, "a.example")
+	others := s.Conn("10.0.0.3:40000", "10.0.0.2:80", sniffertest.ConnConfig{})
+	others.Handshake(4*time.Millisecond, time.Millisecond)
+	for i := range maxNames {
+		exchange(others, 10*time.Millisecond, fmt.Sprintf("%d.example", i))
+	}
+	exchange(first, 20*time.Millisecond, "A.example")
+	second := s.Conn("10.0.0.1:40001", "10.0.0.2:80", sniffertest.ConnConfig{})
+	second.Handshake(30*time.Millisecond, time.Millisecond)
+	exchange(second, 40*time.Millisecond, "b.example")
+	verdicts := map[uint16]fact.Verdict{}
+	p := newPlayer(Config{}, toldVerdicts(verdicts))
+	p.play(s.Segments())
+	p.assembler.Flush()
+	if p.names.emptied == 0 {
+		t.Error("no names were forgotten")
+	}
+	if got := verdicts[40001]; got != fact.VerdictNeeded {
+		t.Errorf("a connection of another name is %v", got)
+	}
+}
+
+// toldVerdicts has the verdicts on connections by their clients' ports.
+type toldVerdicts map[uint16]fact.Verdict
+
+func (v toldVerdicts) Connection(c *fact.Connection) { v[c.Client.Port] = c.Verdict }

@@ -131,7 +131,7 @@ func (l *ledger) hostOf(m *http.Head) *string {
 		return nil
 	}
 	name := l.names.host(m.Host)
-	if s.requests > 0 && name != s.name && s.name != nil && s.flags&(joined|tunneled|pooled) == pooled && s.layers[0] != readTLS && !m.Absolute {
+	if s.requests > 0 && name != s.name && s.name != nil && *name != *s.name && s.flags&(joined|tunneled|pooled) == pooled && s.layers[0] != readTLS && !m.Absolute {
 		s.set(joined)
 		k := l.pair(nil, false)
 		l.pools.Join(k.Client, k.Server, k.Port)
