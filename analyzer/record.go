@@ -158,8 +158,8 @@ func (l *ledger) ending(o *fact.Connection, end reassembly.End) {
 	}
 	if s.cold != nil && s.cold.streams != nil {
 		for _, g := range s.cold.streams.Goaway {
-			if g.Seen && (!closed || g.At < at) {
-				at, closed = g.At, true
+			if g.Seen && (!closed || g.First < at) {
+				at, closed = g.First, true
 			}
 		}
 	}

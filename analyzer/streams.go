@@ -83,7 +83,10 @@ func (l *ledger) Goaway(from http.Side, last http.Stream, code http.Code, at int
 	t := l.streamsOf(s)
 	first := !t.Goaway[http.Client].Seen && !t.Goaway[http.Server].Seen
 	if g := &t.Goaway[from]; g.Code == http.NoError || code != http.NoError { // an error says why, and what follows it does not
-		*g = fact.Goaway{Seen: true, Code: code, Last: last, At: at}
+		if !g.Seen {
+			g.First = at
+		}
+		g.Seen, g.Code, g.Last, g.At = true, code, last, at
 	}
 	if first || code != http.NoError {
 		s.last = l.goawayReason(from, code, at)

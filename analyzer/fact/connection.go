@@ -165,10 +165,11 @@ func (s *Streams) TooManyPings() bool {
 
 // A Goaway is one that a side sent (RFC 9113 §6.8).
 type Goaway struct {
-	Seen bool
-	Code http.Code
-	Last http.Stream
-	At   int64
+	Seen  bool
+	Code  http.Code
+	Last  http.Stream
+	First int64 // time of the side's first one: a graceful end has two
+	At    int64
 }
 
 // A Path is what TCP alone shows of trouble between the two, or at one of them.

@@ -152,7 +152,7 @@ func (h *HTTP2) goaways(c *fact.Connection) {
 	case c.Reason == fact.ReasonServerGoaway:
 		h.Drained.add(c, 0)
 		h.DrainedAfter.Add(int64(c.Requests))
-		h.DrainedAge.Add(g.At - c.Start)
+		h.DrainedAge.Add(g.First - c.Start)
 	}
 }
 
