@@ -57,7 +57,8 @@
 // connections of captures (9 of HTTP/2) the rule errs on none; what it falls back on, by
 // itself, misses 2 and takes none wrongly (TestLooksHTTP2). On such a connection a client's record of
 // up to 35 bytes that SETTINGS acknowledgements, WINDOW_UPDATE, PING and GOAWAY add up to
-// holds no request.
+// holds no request, unless the server answers it with more than such frames: a request
+// for / of a short name takes no more.
 //
 // # What estimates are good for
 //

@@ -16,6 +16,7 @@ const (
 	ping             = 17 // GOAWAY's, too
 	maxSettings      = 8  // of a client's first SETTINGS
 	maxBeside        = 35 // bytes of frames that are no HEADERS; more may be one
+	shortestHeaders  = 17 // HEADERS with method, scheme and path of the static table, and a short name
 	shortestRequest  = 16 // "GET / HTTP/1.1\r\n"
 	continueResponse = 25 // "HTTP/1.1 100 Continue\r\n\r\n"
 )
@@ -73,6 +74,7 @@ func (o *Observer) measure(dir Dir, length uint16, i *Info) {
 	i.Interim = dir == Server && content == continueResponse && suite.Exact()
 	if dir == Server {
 		o.state |= serverData
+		i.Request = o.state&mayHaveAsked != 0 && content > maxBeside && o.LooksHTTP2()
 		return
 	}
 	switch {
@@ -84,6 +86,9 @@ func (o *Observer) measure(dir Dir, length uint16, i *Info) {
 	o.state |= clientData
 	if o.LooksHTTP2() {
 		i.Request = holdsHeaders(content, first)
+		if !i.Request && !first && content >= shortestHeaders {
+			o.state |= mayHaveAsked
+		}
 	} else {
 		i.Request = content >= shortestRequest
 	}

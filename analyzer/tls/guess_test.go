@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/keepscope/keepscope/analyzer/tls/protection"
 )
 
 // TestLooksHTTP2 measures the guess on every capture of TLS 1.3 at hand. What was chosen is
@@ -70,4 +72,37 @@ func observed(chunks []chunk) *Observer {
 		}
 	}
 	return o
+}
+
+// TestShortHeaders holds that a request whose HEADERS is as long as other frames is known by
+// its answer. Lengths are of contents, the server's negative.
+func TestShortHeaders(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		sizes []int
+		asked bool
+	}{
+		{"curl, a short name", []int{64, 35, -9, 9, -69}, true},
+		{"nothing after SETTINGS", []int{64, -40, 9, -9}, false},
+		{"SETTINGS alone, and session tickets", []int{64, -218, -218, -40, 9}, false},
+		{"pings, and GOAWAY", []int{64, -40, 9, 17, -17, 17, -17, -34}, false},
+		{"an acknowledgement with WINDOW_UPDATE", []int{64, -40, 22, -9}, false},
+		{"a long name", []int{64, 60}, true},
+	} {
+		o := &Observer{state: isHTTP2, version: VersionTLS12, suite: 0xc02f}
+		overhead := protection.SuiteOf(o.suite, o.version).Overhead(o.version)
+		asked := false
+		for _, n := range c.sizes {
+			var i Info
+			dir := Client
+			if n < 0 {
+				dir, n = Server, -n
+			}
+			o.measure(dir, uint16(n+overhead), &i)
+			asked = asked || i.Request
+		}
+		if asked != c.asked {
+			t.Errorf("%s: asked %v", c.name, asked)
+		}
+	}
 }

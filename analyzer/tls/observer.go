@@ -48,7 +48,7 @@ type Info struct {
 	Content uint16 // ApplicationData: the most bytes that it holds
 	Resumed bool
 	Early   bool // HandshakeDone: the client has sent application data before
-	Request bool // ApplicationData of the client: it can hold a request
+	Request bool // ApplicationData: the client's can hold a request, or the server's answers a short one of HTTP/2
 	Interim bool // ApplicationData of the server: it has the length of a 100 (Continue)
 
 	SessionID, Ticket, PSK, EarlyData bool // ClientHello: offered
@@ -97,6 +97,7 @@ const (
 	clientData   // application data of the client was told
 	serverData   // and of the server
 	wentOn       // after beganHTTP2 the client went on unanswered
+	mayHaveAsked // the client sent a record that other frames fill as well as a short HEADERS
 )
 
 // A half is one direction's place among its records.
