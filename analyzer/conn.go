@@ -161,6 +161,7 @@ type cold struct {
 	streams       *streams
 	tunnel        *tunnel
 	upgrade       fact.Upgrade
+	belated       []belatedAnswer
 
 	waits      *unsettled // for the reason of the connection that it replaces
 	replacedBy *unsettled // waits for the reason of this one

@@ -302,12 +302,51 @@ func (l *ledger) End(stream http.Stream, from http.Side, at int64) {
 		c.tunnel.cost = max(at-q.at, 0)
 	}
 	s.lastEnd = at
-	l.tellExchange(q, at)
+	if l.belated(q) {
+		c := l.table.coldOf(s)
+		c.belated = append(c.belated, belatedAnswer{*q, at})
+	} else {
+		l.tellExchange(q, at)
+	}
 	l.judged()
 	l.endExchange(i, at)
 	if s.is(pooled) && len(s.open()) == 0 && l.isClosed() {
 		l.closing()
 	}
+}
+
+// A belatedAnswer was answered after the client had closed: the connection's end tells
+// whether the client still wanted that.
+type belatedAnswer struct {
+	exchange
+	end int64
+}
+
+// belated says whether the response to a request began after the client had closed.
+func (l *ledger) belated(q *exchange) bool {
+	if q.version == http.HTTP2 || !l.isClosed() {
+		return false
+	}
+	k := l.closingOf(http.Client)
+	return k.with != fact.WithNothing && q.first > k.at
+}
+
+// endBelated tells the exchanges that were answered late: to a client that had closed its half
+// alone, or in vain to one that resets what comes.
+func (l *ledger) endBelated() {
+	s := l.conn
+	if s.cold == nil {
+		return
+	}
+	for i := range s.cold.belated {
+		q := &s.cold.belated[i]
+		if s.is(clientReset) {
+			q.failure, q.end = fact.FailClientAbort, 0
+			s.cold.failed[q.failure]++
+		}
+		l.tellExchange(&q.exchange, q.end)
+	}
+	s.cold.belated = s.cold.belated[:0]
 }
 
 // endExchange takes an exchange off those under way.

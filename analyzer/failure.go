@@ -52,7 +52,7 @@ func (l *ledger) failureOf(q *exchange) fact.Failure {
 		return fact.NotFailed
 	case by == http.Server:
 		return fact.FailServerAbort
-	case !q.answered && (s.is(unanswerable) || s.is(clientReset)):
+	case (!q.answered || l.belated(q)) && (s.is(unanswerable) || s.is(clientReset)):
 		return fact.FailClientAbort
 	}
 	return fact.NotFailed

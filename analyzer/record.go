@@ -71,7 +71,8 @@ func (l *ledger) finish(end reassembly.End) {
 	s := l.conn
 	l.endTLS()
 	reason := l.reason(end)
-	unread := l.waiting() > 0 && s.active.http1.InFinal() && s.active.open[0].outcome == fact.KeepAlive
+	unread := l.waiting() > 0 && s.active.http1.InFinal() && s.active.open[0].outcome == fact.KeepAlive && !l.belated(&s.active.open[0])
+	l.endBelated()
 	l.giveUp(reason)
 	l.leavePool(reason)
 	if s.requests == 0 || !l.mayJudge() {

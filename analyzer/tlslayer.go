@@ -452,8 +452,8 @@ func (l *ledger) asks(at int64) {
 // last of it before the client's next.
 func (l *ledger) answers(at int64) {
 	s := l.conn
-	if s.requests == 0 {
-		return
+	if s.requests == 0 || l.waiting() > 0 && l.closingOf(http.Client).with != fact.WithNothing {
+		return // no client of TLS closes its half alone and waits for an answer
 	}
 	s.lastEnd = at
 	if s.trace != nil {
