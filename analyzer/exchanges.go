@@ -49,6 +49,7 @@ type ledger struct {
 	segment   begun // of the bytes that are being read
 	conn      *conn
 	lostIdle  int64 // of a connection that ends: idle time before the request that was lost with it, Absent for none
+	waited    int64 // see Connection.Waited
 }
 
 // find returns where an exchange under way is, -1 where it is not.

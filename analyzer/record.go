@@ -115,7 +115,8 @@ func (a *Analyzer) tell(o *fact.Connection) {
 // giveUp ends the requests under way, each with how it failed.
 func (l *ledger) giveUp(reason fact.Reason) {
 	s := l.conn
-	l.lostIdle = fact.Absent
+	l.lostIdle, l.waited = fact.Absent, fact.Absent
+	_, closed, _, _ := l.closer()
 	for i := range s.open() {
 		q := &s.active.open[i]
 		if q.failure = l.failureOf(q); q.failure == fact.FailRefusedStream && q.outcome == fact.Incomplete {
@@ -128,6 +129,9 @@ func (l *ledger) giveUp(reason fact.Reason) {
 		}
 		if l.lostIdle == fact.Absent {
 			l.lostIdle = max(q.idle, 0) // where pipelined, none
+		}
+		if q.failure != fact.NotFailed && l.waited == fact.Absent {
+			l.waited = max(closed-q.at, 0)
 		}
 	}
 	for range s.open() {
@@ -171,6 +175,7 @@ func (l *ledger) ending(o *fact.Connection, end reassembly.End) {
 	if closed && s.lastEnd != never {
 		o.CloseIdle = max(at-s.lastEnd, 0)
 	}
+	o.Waited = l.waited
 	if o.Reason == fact.ReasonRace || o.Reason == fact.ReasonStaleReuse {
 		o.Race, o.RaceIdle = o.Reason == fact.ReasonRace, l.lostIdle
 	}
@@ -232,7 +237,7 @@ func (l *ledger) fill(o *fact.Connection) {
 	o.Protocol, o.Guessed = l.carried(), s.is(guessed)
 	o.Requests, o.Responses, o.Reused = s.requests, s.responses, s.reused
 	s.negotiated(&o.Negotiated)
-	o.CloseIdle, o.RaceIdle = fact.Absent, fact.Absent
+	o.CloseIdle, o.RaceIdle, o.Waited = fact.Absent, fact.Absent, fact.Absent
 	o.Incomplete = s.is(incomplete) || c.Resumed()
 	o.Missing = c.Missing(0) + c.Missing(1)
 	o.Truncated = c.Truncated(0) + c.Truncated(1)

@@ -67,6 +67,7 @@ type Connection struct {
 	CouldReuse *CouldReuse // where wasted; nil otherwise
 	PassedOver bool        // wasted while a connection that had been reused idled and could have carried the first request
 	Cost       Cost        // of the handshakes of this connection, whatever the verdict
+	Waited     int64       // how long the oldest request that failed had, when the connection was closed; Absent without
 	Race       bool        // a request crossed the server's closing
 	RaceIdle   int64       // idle time before that request, or before a stale reuse
 

@@ -205,11 +205,18 @@ func (w *weigher) massWasted(g *group, out *findings.Traffic, estimated bool) {
 	}
 }
 
-// masses are the closings of many at once at the group's addresses.
+// masses are the closings of many at once at the group's addresses, with its own
+// connections alone.
 func (w *weigher) masses(g *group) (list []tally.Mass) {
+	own := map[uint64]bool{}
+	for _, k := range w.of(g) {
+		own[k.ID] = true
+	}
 	for _, e := range w.endpoints {
-		if slices.ContainsFunc(g.members, func(m *member) bool { return m.Endpoint == e.Endpoint }) {
-			list = append(list, e.Masses...)
+		for _, m := range e.Masses {
+			if m = m.Of(own); len(m.Members) > 0 {
+				list = append(list, m)
+			}
 		}
 	}
 	return list
@@ -359,8 +366,10 @@ func (w *weigher) idle(g *group) (out findings.Idle) {
 		if ns, ok := f.IdleClosings[by].Timeout(); ok {
 			return seconds(ns), false
 		}
-		ns, ok := f.Discards[by].ShortTimeout()
-		return seconds(ns), ok
+		if ns, ok := f.Discards[by].ShortTimeout(); ok {
+			return seconds(ns), true
+		}
+		return 0, false
 	}
 	out.Server, out.ServerShort = side(fact.ByServer)
 	out.Client, out.ClientShort = side(fact.ByClient)

@@ -1,6 +1,9 @@
 package tally
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // A Histogram counts integers of at least 0 in the cells of scale. Each cell that
 // counts something keeps the sum of its values, so that its mean can be given
@@ -30,6 +33,23 @@ func (h *Histogram) Add(v int64) {
 	c := h.cell(uint16(cells.cell(v)))
 	c.n++
 	c.sum += v
+}
+
+// Take undoes an Add of v, but for Max; it says whether v's cell had counted any.
+func (h *Histogram) Take(v int64) bool {
+	i := cells.cell(v) - int(h.base)
+	if i < 0 || i >= len(h.places) || h.places[i] == 0 {
+		return false
+	}
+	at, last := h.places[i], uint16(len(h.used))
+	c := &h.used[at-1]
+	c.n--
+	c.sum -= v
+	if c.n == 0 { // no cell is empty: the last takes its place
+		h.places[slices.Index(h.places, last)], h.places[i] = at, 0
+		*c, h.used = h.used[last-1], h.used[:last-1]
+	}
+	return true
 }
 
 // cell returns a cell by its number, and adds it where needed.

@@ -24,6 +24,7 @@ type Record struct {
 	Start, End int64
 	At         int64 // of the closing; End where that is not known
 	Idle       int64 // last response to closing; Absent if none
+	Waited     int64 // see fact.Connection
 	Cost       int64
 	Advertised int64 // idle timeout, ns; 0 without
 	Requests   uint32
@@ -42,7 +43,7 @@ type Record struct {
 
 func recordOf(c *fact.Connection) Record {
 	r := Record{
-		ID: c.ID, Client: c.Client.Addr, Start: c.Start, End: c.End, At: c.End, Idle: c.CloseIdle,
+		ID: c.ID, Client: c.Client.Addr, Start: c.Start, End: c.End, At: c.End, Idle: c.CloseIdle, Waited: c.Waited,
 		Requests: c.Requests, SYNs: c.SYNs, Software: c.Software[0], Handshake: c.Handshake, ClosedBy: c.ClosedBy,
 		Reason: c.Reason, Estimated: c.Estimated, Unheard: c.Unheard,
 	}

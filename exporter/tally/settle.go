@@ -1,6 +1,7 @@
 package tally
 
 import (
+	"math"
 	"slices"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
@@ -24,14 +25,33 @@ type Mass struct {
 	Failed  uint64 // requests lost in it
 }
 
+// Of returns a closing with those connections of it alone that have one of the ids.
+func (m *Mass) Of(ids map[uint64]bool) Mass {
+	out := Mass{At: m.At}
+	for _, k := range m.Members {
+		if ids[k.ID] {
+			out.add(k)
+		}
+	}
+	return out
+}
+
+func (m *Mass) add(k *Record) {
+	m.Members = append(m.Members, k)
+	if k.failed() {
+		m.Failed++
+	}
+}
+
 // An Endpoint is one address and port of servers, with what its connections tell
 // together.
 type Endpoint struct {
 	sniffer.Endpoint
-	Rows    []*Row
-	Masses  []Mass
-	records []*Record
-	timeout int64 // that the server really applies, 0 where it is not known
+	Rows     []*Row
+	Masses   []Mass
+	records  []*Record
+	timeout  int64 // that the server really applies, 0 where it is not known
+	survived int64 // median idle time after which a connection was used again
 }
 
 // Endpoints joins the rows of each address and port and finds the closings of many
@@ -85,12 +105,14 @@ func (s *Sum) Answers() map[uint64]bool {
 
 func (e *Endpoint) join() {
 	var closings Recent
+	var reuses Histogram
 	for _, r := range e.Rows {
+		reuses.Merge(&r.Counted.ReuseIdle)
 		e.records = append(e.records, r.Newest.Records()...)
 		closings.merge(&r.IdleClosings[fact.ByServer])
 	}
 	slices.SortFunc(e.records, (*Record).compare)
-	e.timeout = closings.applied()
+	e.timeout, e.survived = closings.applied(), reuses.Median()
 	e.masses()
 }
 
@@ -132,7 +154,7 @@ func (k *Record) byTimer(observed int64) bool {
 	near := func(timeout int64) bool {
 		return timeout > 0 && k.Idle >= timeout-timeout/10 && k.Idle <= timeout+timeout/10
 	}
-	return near(observed) || near(k.Advertised)
+	return came(k.Waited, k.Idle) && (near(observed) || near(k.Advertised))
 }
 
 func (f *Figures) traffic(k *Record) *Traffic {
@@ -169,6 +191,9 @@ func (f *Figures) failedByRace(k *Record) {
 	from.N--
 	to.N++
 	to.Idle.Add(k.Idle)
+	if k.Waited > 0 && from.GivenUp.Take(k.Waited) {
+		to.GivenUp.Add(k.Waited)
+	}
 	to.Example = Example{ID: k.ID, Client: from.Example.Client, Server: from.Example.Server, Time: k.At}
 }
 
@@ -205,12 +230,14 @@ func (k *Record) unannounced() bool {
 
 // masses finds the closings of many connections at once: at least 3, or 2 that are all
 // there are with a failed request among them, within 50 ms, all open when the first was
-// closed, each after at least 10 ms of idling or with a request that nobody answered, of
-// idle times of which the shortest is below half of the longest.
+// closed. No timer makes them: they were silent for unlike times, each for at least 10 ms
+// or with a request that nobody answered, and the shortest of these times is below half of
+// the longest; or they are all there are, and were silent for a shorter time than most that
+// the server's connections survived.
 func (e *Endpoint) masses() {
 	var closed []*Record
 	for _, k := range e.records {
-		if k.canBeMass() {
+		if k.unannounced() {
 			closed = append(closed, k)
 		}
 	}
@@ -220,10 +247,7 @@ func (e *Endpoint) masses() {
 		m.At = closed[i].At
 		for ; j < len(closed) && closed[j].At-m.At <= massWithin; j++ {
 			if closed[j].Start < m.At {
-				m.Members = append(m.Members, closed[j])
-				if closed[j].Failed {
-					m.Failed++
-				}
+				m.add(closed[j])
 			}
 		}
 		if e.isMass(&m) {
@@ -235,20 +259,37 @@ func (e *Endpoint) masses() {
 	}
 }
 
+// canBeMass says whether a closing may be one of many at once, whatever the others are.
 func (k *Record) canBeMass() bool {
-	return k.unannounced() && (k.Idle >= massLeastIdle || k.Failed)
+	return k.unannounced() && (k.Idle >= massLeastIdle || k.failed())
+}
+
+// failed says whether a request was under way when the connection was closed.
+func (k *Record) failed() bool { return k.Waited >= 0 && k.Failed }
+
+// silent returns how long nothing had happened on a connection when it was closed.
+func (k *Record) silent() int64 {
+	if k.failed() {
+		return k.Waited
+	}
+	return max(k.Idle, 0)
 }
 
 func (e *Endpoint) isMass(m *Mass) bool {
-	n := len(m.Members)
-	if n < massLeast && (n < 2 || m.Failed == 0 || e.open(m.At) > n) {
+	n, open := len(m.Members), e.open(m.At)
+	if n < massLeast && (n < 2 || m.Failed == 0 || open > n) {
 		return false
 	}
-	shortest, longest := m.Members[0].Idle, m.Members[0].Idle
+	lasting := m.Members[:0:0]
+	shortest, longest := int64(math.MaxInt64), int64(0)
 	for _, k := range m.Members {
-		shortest, longest = min(shortest, max(k.Idle, 0)), max(longest, k.Idle)
+		longest = max(longest, k.silent())
+		if k.canBeMass() {
+			lasting = append(lasting, k)
+			shortest = min(shortest, k.silent())
+		}
 	}
-	return 2*shortest < longest
+	return 2*shortest < longest && (len(lasting) >= massLeast || len(lasting) == n) || n == open && longest < e.survived
 }
 
 // open counts the connections that were open at a time.

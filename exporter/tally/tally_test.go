@@ -756,3 +756,34 @@ func BenchmarkHistogram(b *testing.B) {
 		i++
 	}
 }
+
+// TestTake: what is taken is as if it had never been added, but for Max.
+func TestTake(t *testing.T) {
+	var with, without Histogram
+	for _, v := range []int64{5, 300, 7e9, 300, 1e6} {
+		with.Add(v)
+		if v != 300 && v != 1e6 {
+			without.Add(v)
+		}
+	}
+	for _, v := range []int64{300, 1e6, 300} {
+		if !with.Take(v) {
+			t.Errorf("%d was not there", v)
+		}
+	}
+	if with.Take(300) || with.Take(1) {
+		t.Error("what was never added was taken")
+	}
+	if diff := cmp.Diff(encoded(t, &without), encoded(t, &with)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func encoded(t *testing.T, h *Histogram) []byte {
+	t.Helper()
+	b, err := h.GobEncode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}

@@ -14,13 +14,20 @@ func byTimer(c *fact.Connection) bool {
 	case fact.ReasonClientIdle, fact.ReasonServerIdle:
 		return true
 	case fact.ReasonRace, fact.ReasonStaleReuse:
-		return c.ClosedBy == fact.ByServer
+		return c.ClosedBy == fact.ByServer && c.CloseIdle >= shortestTimeout
 	case fact.ReasonServerAbort:
-		return c.Unheard
+		return c.Unheard && c.CloseIdle >= second && came(c.Waited, c.CloseIdle)
 	default:
 		return false
 	}
 }
+
+// shortestTimeout is the least that is taken for an idle timeout.
+const shortestTimeout = 100 * millisecond
+
+// came says whether a request that had waited so long at the closing came when an idle timer
+// was about to run: with the larger part of the idle time behind it.
+func came(waited, idle int64) bool { return 2*max(waited, 0) <= idle }
 
 // asRace answers an open question when it is told, by what the worker knows of the
 // server then: it returns the connection as one that a race ended, or nil.
@@ -41,7 +48,7 @@ func (f *Figures) asRace(k *Record, c *fact.Connection) *fact.Connection {
 // within 2 % of it.
 func (r *Recent) ShortTimeout() (ns int64, ok bool) {
 	m, near := r.near(50)
-	return m, m >= 100*millisecond && near >= max(minIdleClosings, (len(r.list)+1)/2)
+	return m, m >= shortestTimeout && near >= max(minIdleClosings, (len(r.list)+1)/2)
 }
 
 // A path's timeout is told by at least so many drops, and is at least so long.

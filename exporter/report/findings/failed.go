@@ -39,8 +39,11 @@ func restarts(v *view) (hit, bool) {
 	for c := range v.t.MassWasted {
 		l.add(&v.t.MassWasted[c])
 	}
-	text := fmt.Sprintf("The server closed all its connections at once, %s (%s): a reload, restart or scale-down",
-		times(m.Closings), prose.Plural(m.Connections, "connection"))
+	text := fmt.Sprintf("The server closed %s at one instant: a reload, restart or scale-down", prose.Plural(m.Connections, "connection"))
+	if m.Closings > 1 {
+		text = fmt.Sprintf("The server closed all its connections at once, %s (%s): a reload, restart or scale-down",
+			times(m.Closings), prose.Plural(m.Connections, "connection"))
+	}
 	if m.Failed > 0 {
 		text += "; " + prose.Plural(m.Failed, "request") + " went down with them"
 	}
@@ -51,6 +54,7 @@ func restarts(v *view) (hit, bool) {
 		summary: text + ".", loss: l, failed: m.Failed, example: m.Example, habit: advice.Restarts,
 		evidence: map[string]float64{"mass_closings": float64(m.Closings), "connections_closed": float64(m.Connections)},
 		takes: func(v *view) {
+			v.inMass = m.Failed
 			for c := range v.left {
 				v.left[c].less(v.t.MassWasted[c])
 			}
@@ -59,10 +63,7 @@ func restarts(v *view) (hit, bool) {
 }
 
 func times(n uint64) string {
-	switch n {
-	case 1:
-		return "once"
-	case 2:
+	if n == 2 {
 		return "twice"
 	}
 	return prose.Count(n) + " times"
@@ -73,8 +74,17 @@ func failed(f fact.Failure) func(*Client) uint64 {
 	return func(c *Client) uint64 { return c.Failed[f] }
 }
 
+// apart returns how many of some requests that failed are not told with a closing of many
+// at once.
+func (v *view) apart(n uint64) uint64 {
+	told := min(n, v.inMass)
+	v.inMass -= told
+	return n - told
+}
+
 func races(v *view) (hit, bool) {
-	f := &v.t.Failed[fact.FailRace]
+	f := v.t.Failed[fact.FailRace]
+	f.N = v.apart(f.N)
 	if f.N == 0 || f.N < MinRaces && v.t.Reused < MinReused {
 		return hit{}, false
 	}
@@ -93,6 +103,11 @@ func races(v *view) (hit, bool) {
 		h.summary += "; its idle timeout is " + prose.Seconds(v.Idle.Server)
 	}
 	h.summary += ": behind a proxy these are occasional 502s"
+	if v.Idle.Server == 0 && f.Idle > 0 && f.Idle < minIdle && v.t.ReuseIdleMax > f.Idle {
+		h.habit = advice.Restarts
+		h.summary += "; that is no idle timeout, for others were used again after up to " + prose.Seconds(v.t.ReuseIdleMax) +
+			": it closed for a limit, a worker's end or a restart"
+	}
 	if v.estimated {
 		h.severity = Warning
 		h.summary += ", by estimate"
@@ -100,6 +115,9 @@ func races(v *view) (hit, bool) {
 	h.summary += "."
 	return h, true
 }
+
+// minIdle is from when on a connection idles (semantics: server_idle), seconds.
+const minIdle = 1.0
 
 func staleReuse(v *view) (hit, bool) {
 	f := &v.t.Failed[fact.FailStaleReuse]
@@ -265,6 +283,7 @@ func (v *view) aborts(kind fact.Failure, cause fact.Cause, habit advice.Habit, w
 	f := v.t.Failed[kind]
 	if kind == fact.FailServerAbort {
 		f.N -= min(f.N, v.H2.HTTP11.N) // see http11Required
+		f.N = v.apart(f.N)
 	}
 	l := v.left[cause]
 	if !v.manyFailed(f.N) && !v.wastes(l) {

@@ -116,6 +116,7 @@ type view struct {
 	*Server
 	t         *Traffic
 	left      [fact.NumCauses]Loss
+	inMass    uint64 // requests that failed in closings of many at once, and are told with those
 	estimated bool
 	capture   *Capture
 	together  int  // servers

@@ -387,7 +387,7 @@ var thresholds = []thresholdCase{
 	{
 		"restart that lost requests", "restarts", Warning,
 		func(s *Server) { s.Mass = Mass{Closings: 1, Connections: 8, Failed: 1} },
-		func(s *Server) { s.Mass = Mass{Closings: 1, Connections: 8} }, "once (8 connections): a reload, restart or scale-down; 1 request went down",
+		func(s *Server) { s.Mass = Mass{Closings: 1, Connections: 8} }, "closed 8 connections at one instant: a reload, restart or scale-down; 1 request went down",
 	},
 	{
 		"pings", "pings_too_often", Critical,
