@@ -17,7 +17,8 @@ import (
 // A weigher brings what was counted into the form that findings rest on.
 type weigher struct {
 	capture   *Capture
-	list      []*group
+	list      []*group // those to report on
+	all       []*group
 	endpoints []*tally.Endpoint
 	records   map[sniffer.Addr][]at // of all servers, by client, in the order of their starts
 	own       map[pairing][]at      // of one server
@@ -41,7 +42,7 @@ type at struct {
 const second = int64(1e9)
 
 func newWeigher(c *Capture, list []*group, endpoints []*tally.Endpoint) *weigher {
-	w := &weigher{capture: c, list: list, endpoints: endpoints, records: map[sniffer.Addr][]at{}, own: map[pairing][]at{}, scanners: map[sniffer.Addr]bool{}, proxies: proxiesOf(list)}
+	w := &weigher{capture: c, list: list, all: list, endpoints: endpoints, records: map[sniffer.Addr][]at{}, own: map[pairing][]at{}, scanners: map[sniffer.Addr]bool{}, proxies: proxiesOf(list)}
 	for _, g := range list {
 		for _, k := range w.of(g) {
 			w.records[k.Client] = append(w.records[k.Client], k)
@@ -94,7 +95,7 @@ func (w *weigher) server(g *group) findings.Server {
 		UnreadBodies: lossOf(&f.Unread), NeverUsed: lossOf(&f.Silent), UnusedTLS: lossOf(&f.UnusedTLS),
 		Encrypted: f.Estimated != nil && f.Counted.AllRequests() == 0,
 		Age:       seconds(f.Age.Median()), Attempts: w.attempts(g), Mass: w.mass(g), Stalled: w.stalled(f),
-		Idle: w.idle(g), Path: path(f), H2: http2(f), Tunnels: tunnels(f), Probers: proberList(g.probers),
+		Idle: w.idle(g), Path: w.path(g), H2: http2(f), Tunnels: tunnels(f), Probers: proberList(g.probers),
 		Clients: w.clients(g),
 	}
 	if f.Estimated != nil {
@@ -256,7 +257,7 @@ func (w *weigher) attempts(g *group) findings.Attempts {
 		Refused: f.Handshakes[fact.HandshakeRefused], Unanswered: f.Handshakes[fact.HandshakeUnanswered],
 		Repeated: f.Repeated.N, RepeatDelay: seconds(f.RepeatDelay.Median()), Repeat: example(&f.Repeated.Example),
 	}
-	a.All = f.Connections() - f.Handshakes[fact.HandshakeMidstream]
+	a.All = f.Connections() - f.Handshakes[fact.HandshakeMidstream] + w.besides(g)
 	var first, last int64
 	for _, k := range w.of(g) {
 		n := &a.Refused
@@ -285,6 +286,26 @@ func (w *weigher) attempts(g *group) findings.Attempts {
 	}
 	a.Since = seconds(last - first)
 	return a
+}
+
+// besides counts the handshakes at a group's addresses that are another's, for a handshake
+// that fails has no name.
+func (w *weigher) besides(g *group) (n uint64) {
+	own := map[sniffer.Endpoint]bool{}
+	for _, m := range g.all {
+		own[m.Endpoint] = true
+	}
+	for _, o := range w.all {
+		for _, m := range o.all {
+			if o == g || !own[m.Endpoint] {
+				continue
+			}
+			for _, r := range m.rows {
+				n += r.Connections() - r.Handshakes[fact.HandshakeMidstream]
+			}
+		}
+	}
+	return n
 }
 
 // of returns the connections of a server that are remembered.
@@ -378,27 +399,52 @@ func (w *weigher) idle(g *group) (out findings.Idle) {
 	return out
 }
 
-// closesWhenItOpens says whether most of the client's idle closings come with its next
-// connection: then they tell an upper bound of its timeout.
+// closesWhenItOpens says whether most of the clients' idle closings come with their next
+// connections: then they tell an upper bound of the timeout.
 func (w *weigher) closesWhenItOpens(g *group) bool {
-	const with = int64(10e6)
 	closings, together := 0, 0
-	for _, k := range g.sum.Newest.Records() {
-		if k.Reason != fact.ReasonClientIdle {
-			continue
-		}
-		closings++
-		for _, o := range w.own[pairing{g, k.Client}] {
-			if o.ID != k.ID && max(o.Start-k.At, k.At-o.Start) <= with {
-				together++
-				break
-			}
+	for p := range w.own {
+		if p.group == g {
+			n, with := w.replaced(p)
+			closings, together = closings+n, together+with
 		}
 	}
 	return closings > 0 && 2*together > closings
 }
 
-func path(f *tally.Figures) (p findings.Path) {
+// replaced counts the idle closings by a client, and those that come with its next
+// connection.
+func (w *weigher) replaced(p pairing) (closings, together int) {
+	const with = int64(10e6)
+	own := w.own[p]
+	for _, k := range own {
+		if k.Reason != fact.ReasonClientIdle {
+			continue
+		}
+		closings++
+		i, _ := slices.BinarySearchFunc(own, k.At-with, func(o at, t int64) int { return cmp.Compare(o.Start, t) })
+		for ; i < len(own) && own[i].Start <= k.At+with; i++ {
+			if own[i].ID != k.ID {
+				together++
+				break
+			}
+		}
+	}
+	return closings, together
+}
+
+func (w *weigher) path(g *group) (p findings.Path) {
+	f := &g.sum
+	dropped, reset := 0, 0
+	for _, k := range f.Newest.Records() {
+		if k.Reason == fact.ReasonPathDropped {
+			dropped++
+			if k.ClosedBy == fact.ByServer {
+				reset++
+			}
+		}
+	}
+	p.Reset = 2*reset > dropped
 	if survived, dropped, ok := f.PathTimeout(); ok {
 		p.Survived, p.Dropped = seconds(survived), seconds(dropped)
 	}
@@ -500,6 +546,8 @@ func (w *weigher) clients(g *group) (list []findings.Client) {
 		}
 		c.Proxy = w.proxy(addr, g)
 		c.SYNs, c.Spread = w.spread(g, addr)
+		closings, together := w.replaced(pairing{g, addr})
+		c.Replaces = closings > 0 && 2*together > closings
 		c.GRPCAddresses, c.GRPCOtherServed = len(g.members), served > 1
 		list = append(list, c)
 	}
@@ -587,7 +635,7 @@ func (w *weigher) singles() (list []findings.Single) {
 	slices.SortFunc(wasted, func(a, b at) int { return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.ID, b.ID)) })
 	for _, k := range wasted[:min(len(wasted), maxSingles)] {
 		s := findings.Single{
-			Server: k.group.name, Client: k.Client.Netip().String(), Cause: k.Cause, Seconds: seconds(k.Cost), Estimated: k.Estimated,
+			Server: k.group.name, Client: k.Client.Netip().String(), Several: several(k.group.sum.Newest.Records())[k.Client], Cause: k.Cause, Seconds: seconds(k.Cost), Estimated: k.Estimated,
 			Clients: []software.ID{w.proxy(k.Client, k.group), k.Software}, Servers: []software.ID{mostly(k.group.sum.Software[:])},
 		}
 		lost := byID[k.Could]

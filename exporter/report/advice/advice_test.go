@@ -197,7 +197,7 @@ func TestString(t *testing.T) {
 		{Advice{General: "Do it"}, "Do it."},
 		{Advice{General: "Do it", Likely: []string{"a: b", "c: d"}}, "Do it. Likely: a: b; c: d."},
 		{one(ServerIdleTimeout, s.Unknown, s.Nginx),
-			"nginx: `keepalive_timeout` (default 75s). Let the server, or the proxy that answers in its name, keep idle connections longer than its clients' pauses."},
+			"nginx: `keepalive_timeout` (default 75s). Let the server, or the proxy that answers in its name (HAProxy: `timeout http-keep-alive`), keep idle connections longer than its clients' pauses."},
 		{one(IdleTimeoutOrder, s.Nginx, s.Unknown),
 			"nginx as a proxy: `keepalive_timeout` in the `upstream` block (default 60s; since 1.15.3). " +
 				"The client's idle timeout has to be shorter than the server's, by a second or more; else requests meet the server's closing."},

@@ -139,11 +139,11 @@ var table = [NumHabits]entry{
 		general: "Keep the client: one client object for all requests, and read bodies to their end",
 		by: []rows{{side: Client, list: []Row{
 			{s.Nginx, "nginx as a proxy: `keepalive 32` in an `upstream` block, `proxy_http_version 1.1`, `proxy_set_header Connection \"\"` (from 1.29.7 these are defaults, but only with an `upstream` block)", ""},
-			{s.PythonRequests, "requests: one `requests.Session` in place of `requests.get`; with `stream=True` read the body or use `with`", ""},
+			{s.PythonRequests, "requests: one `requests.Session` in place of `requests.get`; with `stream=True` read the body or use `with`; more hosts than `HTTPAdapter(pool_connections=…)` (default 10) push each other out", ""},
 			{s.GoHTTP, "Go: one `http.Client` and Transport, and `io.Copy(io.Discard, resp.Body)` before `resp.Body.Close()`", ""},
 			{s.NodeFetch, "Node.js: one `http.Agent({keepAlive: true})`; axios `httpAgent`, got `agent`, node-fetch `agent`", ""},
 			{s.Curl, "curl: several URLs in one call (`curl URL URL`, `-K file`, `--parallel`): each process ends with its connections", ""},
-			{s.PythonURLLib3, "urllib3: one `PoolManager` for the process, and read or `release_conn()` each response", ""},
+			{s.PythonURLLib3, "urllib3: one `PoolManager` for the process, with `num_pools` (default 10) above the number of hosts, and read or `release_conn()` each response", ""},
 			{s.AIOHTTP, "aiohttp: one `ClientSession` for the process; no `TCPConnector(force_close=True)`", ""},
 			{s.HTTPX, "httpx: one `httpx.Client` (or `AsyncClient`) in place of `httpx.get`", ""},
 			{s.Java, "Java HttpURLConnection: read the body (and the error stream) to its end, and no `disconnect()`", ""},
@@ -266,8 +266,8 @@ var table = [NumHabits]entry{
 		},
 	},
 	NeverReused: {
-		general: "Make one client for the process, and read each response to its end; where several worker processes each ask seldom, let the server keep idle connections longer",
-		by: []rows{{side: Client, list: []Row{
+		general: "Make one client for the process, and read each response to its end; where several worker processes each ask seldom, let the side that closes idle connections keep them longer",
+		by: []rows{{side: Server, only: true, list: idleTimeouts}, {side: Client, list: []Row{
 			{s.GoHTTP, "Go: one `http.Client` with one `Transport`, and on every path read and close `resp.Body` (`io.Copy(io.Discard, resp.Body)`)", ""},
 			{s.NodeFetch, "Node.js: one `http.Agent({keepAlive: true})` (axios `httpAgent`, got `agent`), and `res.resume()`", ""},
 			{s.PythonRequests, "requests: one `requests.Session`; with `stream=True` read the body or use `with`", ""},
@@ -467,12 +467,12 @@ var table = [NumHabits]entry{
 		},
 	},
 	ServerCloses: {
-		general: "Let the server keep connections open",
+		general: "Let the server, or the proxy that answers in its name (HAProxy: no `option httpclose`), keep connections open",
 		by: []rows{{side: Server, list: []Row{
 			{s.Nginx, "nginx: `keepalive_timeout 75s` (0 turns it off)", ""},
 			{s.Apache, "Apache: `KeepAlive On`, and no `SetEnv nokeepalive`", ""},
 			{s.Gunicorn, "gunicorn: its sync worker always says close: `--worker-class gthread --threads 4` with `--keep-alive 75`", ""},
-			{s.Unknown, "HAProxy: remove `option httpclose`; Go: no `SetKeepAlivesEnabled(false)`", ""},
+			{s.Unknown, "Go: no `SetKeepAlivesEnabled(false)`", ""},
 			{s.Node, "Node.js: no header `Connection: close`, and no `shouldKeepAlive = false`", ""},
 			{s.PythonHTTPServer, "Python's http.server and Flask's: `protocol_version = \"HTTP/1.1\"`; for traffic use gunicorn or uvicorn", ""},
 			{s.PHP, "PHP's built-in server always says close: use PHP-FPM behind nginx or Apache", ""},
@@ -492,7 +492,7 @@ var table = [NumHabits]entry{
 		}}},
 	},
 	ServerDiscards: {
-		general: "Look for a keep-alive timeout near zero, or a worker that ends after each request",
+		general: "Look for a keep-alive timeout near zero, a worker that ends after each request, or a limit of idle connections (Java's HttpServer: `sun.net.httpserver.maxIdleConnections`, default 200)",
 		by: []rows{{side: Server, list: []Row{
 			{s.Nginx, "nginx: `keepalive_timeout` (default 75s)", ""},
 			{s.UWSGI, "uWSGI: `--http-socket` always closes: `--http11-socket`, or its router (`--http`) with `--http-keepalive`", ""},
@@ -517,7 +517,7 @@ var table = [NumHabits]entry{
 			{s.PHP, "PHP-FPM: `request_terminate_timeout`, `pm.max_requests`", ""},
 			{s.Unknown, "Go: `Server.WriteTimeout`, `ReadTimeout`, panics in handlers", ""},
 			{s.Node, "Node.js: `server.requestTimeout` (300 s), `server.timeout`, uncaught exceptions", ""},
-			{s.Nginx, "nginx: `send_timeout`, `worker_shutdown_timeout`, and crashes of workers in its error log", ""},
+			{s.Nginx, "nginx: `return 444`, `client_body_timeout`, `send_timeout`, `worker_shutdown_timeout`, and crashes of workers in its error log", ""},
 			{s.Apache, "Apache: `Timeout`, `RequestReadTimeout`, crashes in its error log", ""},
 			{s.Uvicorn, "uvicorn: `--limit-max-requests`, `--timeout-graceful-shutdown`", ""},
 			{s.Tomcat, "Tomcat: `unloadDelay`, and `server.shutdown=graceful` in Spring Boot", ""},
@@ -564,7 +564,7 @@ var table = [NumHabits]entry{
 		}}},
 	},
 	ServerIdleTimeout: {
-		general: "Let the server, or the proxy that answers in its name, keep idle connections longer than its clients' pauses",
+		general: "Let the server, or the proxy that answers in its name (HAProxy: `timeout http-keep-alive`), keep idle connections longer than its clients' pauses",
 		by:      []rows{{side: Server, list: idleTimeouts}},
 	},
 	Restarts: {
@@ -598,7 +598,7 @@ var table = [NumHabits]entry{
 		}}},
 	},
 	Refused: {
-		general: "Nobody listens there, or something answers in its place: look whether the server runs, and take dead addresses out of DNS, service and proxy",
+		general: "Nobody listens there, or something answers in its place: look whether the server runs, crashes or restarts, and take dead addresses out of DNS, service and proxy",
 	},
 	Unanswered: {
 		general: "Look whether the host runs and has that address, whether a firewall, security group or route between the two drops what goes there, and whether the server's queue of new connections is full; take dead addresses out of DNS, service and proxy",
@@ -608,8 +608,8 @@ var table = [NumHabits]entry{
 		by: []rows{{side: Server, list: []Row{
 			{s.Nginx, "nginx: `keepalive_requests 10000` (default 1000), `keepalive_time` (1h): they hold of HTTP/2, too", "1.19.7"},
 			{s.Envoy, "Envoy: `max_connection_duration`, `max_requests_per_connection` of the listener", ""},
-			{s.GRPCGo, "a grpc-go server: `keepalive.ServerParameters{MaxConnectionAge, MaxConnectionAgeGrace}`", ""},
-			{s.Unknown, "gRPC servers: `grpc.max_connection_age_ms`, grpc-java `maxConnectionAge`", ""},
+			{s.GRPCGo, "a grpc-go server: `keepalive.ServerParameters{MaxConnectionAge, MaxConnectionAgeGrace}`; gRPC servers: `grpc.max_connection_age_ms`, grpc-java `maxConnectionAge`", ""},
+			{s.Unknown, "Go: no HTTP/2 limit of its own: look at `Server.Shutdown` and the proxy before it", ""},
 			{s.Node, "Node.js: `session.close()` by the application", ""},
 			{s.HAProxy, "HAProxy: `tune.h2.fe.max-total-streams`", ""},
 			{s.Apache, "Apache: `MaxKeepAliveRequests 0`, `H2MaxSessionStreams`", ""},
@@ -698,6 +698,7 @@ var idleTimeouts = []Row{
 	{s.IIS, "IIS: `connectionTimeout` of the site's limits (default 2 min)", ""},
 	{s.Lighttpd, "lighttpd: `server.max-keep-alive-idle` (default 5)", ""},
 	{s.Caddy, "Caddy: `servers { timeouts { idle … } }` (default 5m)", ""},
+	{s.GRPCGo, "a grpc-go server: `keepalive.ServerParameters{MaxConnectionIdle}`; gRPC servers: `grpc.max_connection_idle_ms`, grpc-java `maxConnectionIdle`", ""},
 	{s.Envoy, "Envoy: `common_http_protocol_options.idle_timeout` of the listener (default 1 h)", ""},
 	{s.Varnish, "Varnish: `timeout_idle` (default 5 s)", ""},
 	{s.Squid, "Squid: `client_idle_pconn_timeout` (default 2 minutes)", ""},

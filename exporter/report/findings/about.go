@@ -116,9 +116,9 @@ const maxExplained = 3
 
 // Explain tells of the single wasted handshakes of a small capture: a sentence each,
 // how many there are beyond those, and what to change, in lines that begin with
-// [ToChange]. It is empty where findings tell of waste.
+// [ToChange]. It is empty where findings tell of waste, or that all is well.
 func Explain(f *Figures, found []Finding) []string {
-	if slices.ContainsFunc(found, func(x Finding) bool { return x.Wasted > 0 }) {
+	if slices.ContainsFunc(found, func(x Finding) bool { return x.Wasted > 0 || x.Severity == OK }) {
 		return nil
 	}
 	var lines, changes []string
@@ -165,6 +165,9 @@ func (s *Single) sentence() string {
 	text := s.Server + ": a handshake of " + s.Client
 	if s.Seconds > 0 {
 		text += " (" + prose.Seconds(s.Seconds) + ")"
+	}
+	if s.Several {
+		text += ", which may be several clients,"
 	}
 	text += " would not have been needed: "
 	if s.Cause == fact.PoolMiss {

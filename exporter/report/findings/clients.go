@@ -103,12 +103,12 @@ func tunnels(v *view) (hit, bool) {
 // once says that no connection of a client carried a second request, though others
 // were open and usable.
 func once(c *Client) bool {
-	return c.Once >= MinOnce && c.More == 0 && c.Wasted[fact.PoolMiss].N >= MinOnce-1
+	return c.Once >= MinOnce && c.More == 0 && c.Wasted[fact.PoolMiss].N >= MinOnce-1 && !c.Replaces
 }
 
 func neverReused(v *view) (hit, bool) {
 	clients, l := v.among(once, fact.PoolMiss)
-	if clients == 0 {
+	if clients == 0 || v.left[fact.PoolMiss].N < MinOnce-1 {
 		return hit{}, false
 	}
 	var connections, afterErrors uint64
@@ -119,7 +119,7 @@ func neverReused(v *view) (hit, bool) {
 		}
 	}
 	h := hit{
-		loss: l, habit: advice.NeverReused, clients: only(once, fact.PoolMiss), takes: takesOf(once, fact.PoolMiss),
+		loss: l, habit: advice.NeverReused, innocent: v.Idle.Server == 0, clients: only(once, fact.PoolMiss), takes: takesOf(once, fact.PoolMiss),
 		evidence: map[string]float64{"single_request_connections": float64(connections), "after_errors": float64(afterErrors)},
 	}
 	h.summary = fmt.Sprintf("%s carried one request each and none another, though they stayed open: ", prose.Plural(connections, "connection"))
@@ -127,6 +127,12 @@ func neverReused(v *view) (hit, bool) {
 		h.summary += "the client does not read error responses to their end"
 	} else {
 		h.summary += "the client is made anew for each request, or does not read or close its responses, or several processes each ask seldom"
+		switch {
+		case v.Idle.Server > 0:
+			h.summary += ", and the server closes after " + prose.Seconds(v.Idle.Server)
+		case v.Idle.Client > 0:
+			h.summary += ", and the client closes after " + prose.Seconds(v.Idle.Client)
+		}
 	}
 	h.summary += "; " + cost(l) + "."
 	return h, true

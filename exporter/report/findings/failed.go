@@ -169,16 +169,25 @@ func pathTimeout(v *view) (hit, bool) {
 		evidence: map[string]float64{"path_dropped": float64(f.N)},
 		summary:  prose.PluralWere(f.N, "request") + " lost on the path and never acknowledged",
 	}
+	if v.Path.Reset {
+		h.summary = prose.PluralWere(f.N, "request") + " answered by the reset of a host that knew of no such connection"
+	}
 	if f.Idle > 0 {
 		h.evidence["idle_seconds_p50"] = f.Idle
 		h.summary += ", after " + prose.Seconds(f.Idle) + " of idling"
 	}
-	if f.Idle < MinPathIdle {
+	switch {
+	case f.Idle >= MinPathIdle:
+	case v.Path.Reset && f.Idle >= minIdle:
+	default:
 		h.habit, h.note = advice.None, "Look whether the server died or was moved, and what changed between the two (routes, firewall, connection tracking)"
 		h.summary += ": the server or the path to it vanished."
 		return h, true
 	}
 	h.summary += ": something between forgets idle connections (NAT gateway, load balancer, firewall)"
+	if v.Path.Reset {
+		h.summary += ", or the server's host does (its connection tracking, a restart)"
+	}
 	if v.Path.Dropped > v.Path.Survived && v.Path.Dropped > 0 {
 		h.evidence["path_survived_seconds"], h.evidence["path_dropped_seconds"] = v.Path.Survived, v.Path.Dropped
 		h.summary += fmt.Sprintf(", between %s and %s", prose.Seconds(v.Path.Survived), prose.Seconds(v.Path.Dropped))
@@ -336,6 +345,9 @@ func (v *view) attempts(n uint64, what string, example Example, habit advice.Hab
 	h.summary = fmt.Sprintf("%s of %s were %s", prose.Count(n), prose.Plural(a.All, "handshake"), what)
 	if a.Since > 0 {
 		h.summary += ", over " + prose.Seconds(a.Since)
+	}
+	if n == a.Refused+a.Unanswered && n+a.TooYoung < a.All {
+		h.summary += fmt.Sprintf("; the other %s came through", prose.Count(a.All-n-a.TooYoung))
 	}
 	if a.TooYoung > 0 {
 		h.evidence["too_young"] = float64(a.TooYoung)

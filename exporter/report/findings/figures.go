@@ -146,6 +146,7 @@ type Stalled struct {
 
 // A Path is what lies between.
 type Path struct {
+	Reset             bool    // most drops were told by a reset of a host that knew of no connection
 	Survived, Dropped float64 // longest idle time that was survived, shortest that was not; 0 without an observed timeout
 	Probes            bool    // TCP keep-alive probes ran
 	ProbeInterval     float64
@@ -220,6 +221,7 @@ type Client struct {
 	Unread, Stalled       uint64 // bodies
 	InVain                uint64 // handshakes
 	Once, OnceErr, More   uint64 // connections with one request, of them those answered by 400 or above; with more
+	Replaces              bool   // most of its idle connections are closed by it when it opens the next
 	ClosedAt              Cluster
 	Busy                  float64 // share of time of its least busy connection
 	Gap, Response         float64 // medians: response to next request, request to response
@@ -246,6 +248,7 @@ type Single struct {
 	Idle           float64 // that it had idled at its closing
 	Seconds        float64 // what the handshake took
 	Estimated      bool    // of TLS without keys
+	Several        bool    // the client's address looks like several
 	// Clients and Servers are the softwares of its sides, as far as they are known.
 	Clients, Servers []software.ID
 }

@@ -3,7 +3,7 @@ package findings
 import "github.com/keepscope/keepscope/exporter/clients"
 
 // Clients returns the figures of a server's clients, worst first. What a client's own
-// connections to this server do not tell is left to be set: OnceErr, Gap, Response, SYNs,
+// connections to this server do not tell is left to be set: OnceErr, Replaces, Gap, Response, SYNs,
 // Spread, GRPCOtherServed and GRPCAddresses.
 func Clients(t *clients.Table) []Client {
 	list := t.Worst()

@@ -88,6 +88,7 @@ type hit struct {
 	clients  func(c *Client) uint64 // how often a client has the habit; nil where it is the server's
 	takes    func(v *view)          // the waste that it explains
 	server   software.ID            // in place of the server's own
+	innocent bool                   // the server's settings have no part in it
 	named    string                 // in place of the server's name
 }
 
@@ -200,7 +201,9 @@ func (v *view) enter(byCode map[string]*Finding, r *rule, h hit) {
 		Server: cmp.Or(h.named, v.Name), Summary: h.summary, Severity: h.severity, Evidence: h.evidence,
 		Seconds: round(h.loss.Seconds + float64(h.failed+h.weighs)), Estimated: v.estimated && r.on&onConnections == 0,
 	}
-	h.server = cmp.Or(h.server, v.Software)
+	if h.server = cmp.Or(h.server, v.Software); h.innocent {
+		h.server = software.Unknown
+	}
 	if h.loss.N > 0 {
 		on.put("wasted_handshakes", float64(h.loss.N))
 		on.put("seconds", round(h.loss.Seconds))

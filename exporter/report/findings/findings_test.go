@@ -169,6 +169,23 @@ var thresholds = []thresholdCase{
 		both(wastes(9, fact.PoolMiss), func(s *Server) { s.Clients[0].Once = 9 }), "10 connections carried one request each",
 	},
 	{
+		"never reused, of several processes perhaps", "never_reused", Warning,
+		both(wastes(9, fact.PoolMiss), func(s *Server) { s.Clients[0].Once, s.Idle.Server = 10, 5 }),
+		both(wastes(9, fact.PoolMiss), func(s *Server) { s.Clients[0].Once, s.Clients[0].Replaces = 10, true }), "several processes each ask seldom, and the server closes after 5.0 s",
+	},
+	{
+		"replaced by several processes", "client_idle_timeout", Warning,
+		both(wastes(10, fact.PoolMiss), func(s *Server) {
+			s.Clients[0].Once, s.Clients[0].Replaces, s.Idle.Client, s.Idle.ClientAtMost = 10, true, 6, true
+		}),
+		both(wastes(10, fact.PoolMiss), func(s *Server) { s.Clients[0].Once = 10 }), "after at most 6.0 s: 10 handshakes",
+	},
+	{
+		"a hint and its margin", "client_idle_timeout", Warning,
+		both(wastes(10, causeClientIdle), func(s *Server) { s.Idle.Client, s.Advertised = 3, 5 }),
+		wastes(9, causeClientIdle), "a margin off the server's hint of 5.0 s",
+	},
+	{
 		"reused after all", "never_reused", Warning,
 		both(wastes(9, fact.PoolMiss), func(s *Server) { s.Clients[0].Once, s.Clients[0].OnceErr = 10, 10 }),
 		both(wastes(9, fact.PoolMiss), func(s *Server) { s.Clients[0].Once, s.Clients[0].More = 10, 1 }), "does not read error responses",
@@ -293,6 +310,11 @@ var thresholds = []thresholdCase{
 		}),
 		fails(2, fact.FailPathDropped), "after 352 s of idling: something between forgets idle connections (NAT gateway, load balancer, firewall), between 300 s and 351 s",
 	},
+	{
+		"host forgets", "path_timeout", Critical,
+		both(fails(3, fact.FailPathDropped), func(s *Server) { s.Path.Reset = true }),
+		fails(2, fact.FailPathDropped), "answered by the reset of a host that knew of no such connection, after 4.9 s of idling: something between forgets idle connections (NAT gateway, load balancer, firewall), or the server's host does",
+	},
 	{"path vanished", "path_timeout", Critical, fails(3, fact.FailPathDropped), fails(2, fact.FailPathDropped), "the server or the path to it vanished"},
 	{
 		"order of timeouts", "idle_timeout_order", Warning,
@@ -347,7 +369,7 @@ var thresholds = []thresholdCase{
 	{
 		"refused", "refused", Critical,
 		func(s *Server) { s.Attempts = Attempts{All: 100, Refused: 5, Since: 8, Refusal: example(5)} },
-		func(s *Server) { s.Attempts = Attempts{All: 101, Refused: 5} }, "5 of 100 handshakes were refused",
+		func(s *Server) { s.Attempts = Attempts{All: 101, Refused: 5} }, "over 8.0 s; the other 95 came through",
 	},
 	{
 		"all refused", "refused", Warning,
@@ -784,16 +806,16 @@ func TestOverall(t *testing.T) {
 func TestExplain(t *testing.T) {
 	f := base()
 	f.Singles = []Single{
-		{"shop.example", "10.0.0.7", causeServerIdle, 2, 3.001, 0.011, false, nil, []software.ID{software.Nginx}},
-		{"shop.example", "10.0.0.7", causeClientDiscard, 1, 0.003, 0, true, nil, nil},
-		{"shop.example", "10.0.0.7", fact.PoolMiss, 1, 0, 0.011, false, []software.ID{software.Unknown, software.GoHTTP}, nil},
-		{"shop.example", "10.0.0.7", causeClientClose, 1, 0, 0.011, false, nil, nil},
+		{"shop.example", "10.0.0.7", causeServerIdle, 2, 3.001, 0.011, false, false, nil, []software.ID{software.Nginx}},
+		{"shop.example", "10.0.0.7", causeClientDiscard, 1, 0.003, 0, true, false, nil, nil},
+		{"shop.example", "10.0.0.7", fact.PoolMiss, 1, 0, 0.011, false, true, []software.ID{software.Unknown, software.GoHTTP}, nil},
+		{"shop.example", "10.0.0.7", causeClientClose, 1, 0, 0.011, false, false, nil, nil},
 	}
 	f.Totals.Counted.Wasted[causeServerIdle].N = 5
 	want := []string{
 		"shop.example: a handshake of 10.0.0.7 (11.0 ms) would not have been needed: the connection before it, 2 requests old, was closed by the server 3.0 s after its last response.",
 		"shop.example: a handshake of 10.0.0.7 would not have been needed: the connection before it, 1 request old, was closed by the client 3.0 ms after its last response.",
-		"shop.example: a handshake of 10.0.0.7 (11.0 ms) would not have been needed: a connection to the same server was open and idle.",
+		"shop.example: a handshake of 10.0.0.7 (11.0 ms), which may be several clients, would not have been needed: a connection to the same server was open and idle.",
 		"2 more handshakes would not have been needed.",
 	}
 	got := Explain(f, nil)
@@ -809,11 +831,14 @@ func TestExplain(t *testing.T) {
 	if got := Explain(f, []Finding{{Wasted: 10}}); got != nil {
 		t.Errorf("beside findings of waste: %q", got)
 	}
+	if got := Explain(f, []Finding{{Severity: OK}}); got != nil {
+		t.Errorf("where all is well: %q", got)
+	}
 	if got := Explain(base(), nil); got != nil {
 		t.Errorf("of nothing: %q", got)
 	}
 	for c := range fact.NumCauses {
-		s := Single{"a", "b", c, 1, 2, 0.1, false, nil, nil}
+		s := Single{"a", "b", c, 1, 2, 0.1, false, false, nil, nil}
 		if text := s.sentence(); !strings.HasSuffix(text, ".") || strings.Contains(text, "unknown") {
 			t.Errorf("%v: %q", c, text)
 		}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
+	"github.com/keepscope/keepscope/analyzer/software"
 	"github.com/keepscope/keepscope/exporter/prose"
 	"github.com/keepscope/keepscope/exporter/report/advice"
 )
@@ -111,7 +112,7 @@ func goawayOften(v *view) (hit, bool) {
 		return hit{}, false
 	}
 	h := hit{
-		loss: l, example: v.H2.Goaway, habit: advice.GoawayOften, takes: takes(causeServerGoaway),
+		loss: l, example: v.H2.Goaway, habit: advice.GoawayOften, server: v.grpcServer(), takes: takes(causeServerGoaway),
 		evidence: map[string]float64{"goaways": float64(v.H2.Goaways), "requests_p50": v.H2.GoawayRequests, "age_seconds_p50": v.H2.GoawayAge},
 		summary:  fmt.Sprintf("The server ended %s by GOAWAY while they were in use", prose.Plural(n, "connection")),
 	}
@@ -126,6 +127,18 @@ func goawayOften(v *view) (hit, bool) {
 	}
 	h.summary += "."
 	return h, true
+}
+
+// grpcServer returns the settings of gRPC servers, which do not name themselves, for a
+// server that the worst client speaks gRPC with.
+func (v *view) grpcServer() software.ID {
+	for c := range v.clients() {
+		if v.Software == software.Unknown && c.GRPC > 0 {
+			return software.GRPCGo
+		}
+		break
+	}
+	return software.Unknown
 }
 
 func streamLimit(v *view) (hit, bool) {

@@ -182,6 +182,7 @@ func serverIdleTimeout(v *view) (hit, bool) {
 		text += ", after " + prose.Seconds(v.Idle.Server)
 	}
 	h, ok := v.habit(text, advice.ServerIdleTimeout, nil, causes...)
+	h.server = v.grpcServer()
 	if ok && v.Idle.Server > 0 {
 		h.evidence = map[string]float64{"server_timeout_seconds": v.Idle.Server}
 	}
@@ -200,11 +201,30 @@ func clientIdleTimeout(v *view) (hit, bool) {
 	case v.Idle.Client > 0:
 		text += ", after " + prose.Seconds(v.Idle.Client)
 	}
-	h, ok := v.habit(text, advice.ClientIdleTimeout, of(causes...), causes...)
-	if ok && v.Idle.Client > 0 {
+	if margin := v.Advertised - v.Idle.Client; v.Idle.Client > 0 && margin > 0.8 && margin < 2.2 {
+		text += " (it may take a margin off the server's hint of " + prose.Seconds(v.Advertised) + ": then raise the server's timeout)"
+	}
+	// Of several processes with a pool each, one's idle connection is open when another
+	// replaces its own.
+	replaces := func(c *Client) bool { return c.Replaces }
+	_, l := v.among(replaces, fact.PoolMiss)
+	others := v.lost(causes...)
+	l.add(&others)
+	if !v.wastes(l) {
+		return hit{}, false
+	}
+	h := hit{
+		summary: text + ": " + cost(l) + ".", loss: l, habit: advice.ClientIdleTimeout,
+		clients: func(c *Client) uint64 { return of(causes...)(c) + only(replaces, fact.PoolMiss)(c) },
+		takes: func(v *view) {
+			takes(causes...)(v)
+			takesOf(replaces, fact.PoolMiss)(v)
+		},
+	}
+	if v.Idle.Client > 0 {
 		h.evidence = map[string]float64{"client_timeout_seconds": v.Idle.Client}
 	}
-	return h, ok
+	return h, true
 }
 
 func poolSplit(v *view) (hit, bool) {
