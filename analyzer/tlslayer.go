@@ -273,6 +273,7 @@ func (l *ledger) record(layer int, from http.Side, ev tls.Event, info *tls.Info,
 		if t.keys = fact.KeysMissing; t.decrypter.State() == tls.Mismatched {
 			t.keys = fact.KeysMismatched
 		}
+		l.opened()
 	case tls.ApplicationData:
 		t.alert[from] = notice{}
 		if !t.http2 && t.looksHTTP2() {
@@ -313,7 +314,8 @@ func (l *ledger) noticeOf(from http.Side, at int64) notice {
 	return n
 }
 
-// clientHello names the connection.
+// clientHello names the connection. What its first request asks for names it better, where
+// that may be decrypted.
 func (l *ledger) clientHello(layer int, t *tlsLayer, info *tls.Info) {
 	s := l.conn
 	if sni := info.SNI; len(sni) > 0 {
@@ -323,7 +325,9 @@ func (l *ledger) clientHello(layer int, t *tlsLayer, info *tls.Info) {
 			s.name = name
 		}
 	}
-	l.opened()
+	if t.decrypter == nil {
+		l.opened()
+	}
 }
 
 // serverHello notes what was chosen.

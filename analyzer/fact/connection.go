@@ -227,9 +227,9 @@ type Follower interface {
 type Watcher interface {
 	Observer
 	// Opened tells that a connection exists, once its name is known: at its
-	// first request or ClientHello, or just before its end. Client, Server,
-	// ServerName, Start, End (so far), Handshake, HandshakeTime, TLS, Estimated
-	// and Cost are set. The Mark that it writes into c all later facts of the
+	// first request, at its ClientHello where it is not decrypted, or just before
+	// its end. Client, Server, ServerName, Start, End (so far), Handshake,
+	// HandshakeTime, TLS, Estimated and Cost are set. The Mark that it writes into c all later facts of the
 	// connection have, so that one Watcher need not search for what it counts
 	// them by (exporter's BenchmarkConnection).
 	Opened(c *Connection)

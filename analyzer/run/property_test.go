@@ -157,10 +157,11 @@ type facts struct {
 	judgeable   int
 	outstanding map[string]string // verdicts told before the end
 	open        map[uint16]string // connections told of and not over, by Mark
+	names       map[uint16]string // what Opened said that their servers are called
 }
 
 func newFacts(t *testing.T) *facts {
-	return &facts{t: t, outstanding: map[string]string{}, open: map[uint16]string{}}
+	return &facts{t: t, outstanding: map[string]string{}, open: map[uint16]string{}, names: map[uint16]string{}}
 }
 
 func (f *facts) key(c *fact.Connection) string { return fmt.Sprint(c.Client, c.Server, c.Start) }
@@ -180,6 +181,7 @@ func (f *facts) Opened(c *fact.Connection) {
 	f.marks++
 	c.Mark = f.marks
 	f.open[c.Mark] = fmt.Sprint(c.Client, c.Server, c.Start)
+	f.names[c.Mark] = c.ServerName
 }
 
 func (f *facts) Judged(c *fact.Connection) {
@@ -200,6 +202,9 @@ func (f *facts) Exchange(e *fact.Exchange) {
 func (f *facts) Connection(c *fact.Connection) {
 	f.of(c.Mark, c.Client, c.Server, c.Start)
 	delete(f.open, c.Mark)
+	if was := f.names[c.Mark]; was != c.ServerName {
+		f.t.Errorf("the server of %s is called %q, opened as %q", f.key(c), c.ServerName, was)
+	}
 	judged, told := f.outstanding[f.key(c)]
 	delete(f.outstanding, f.key(c))
 	upgraded := c.Upgrade != nil
