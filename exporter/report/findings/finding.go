@@ -191,8 +191,12 @@ func collect(byCode map[string]*Finding, f *Figures, s *Server, together int) (n
 	return n
 }
 
-// estimatedLead begins a sentence that rests on guesses.
-const estimatedLead = "Estimated from encrypted records: "
+// What a sentence begins with that rests on guesses, or, behind their number, is of
+// several servers.
+const (
+	estimatedLead = "Estimated from encrypted records: "
+	togetherLead  = " together: "
+)
 
 // enter adds a hit to the finding of its code.
 func (v *view) enter(byCode map[string]*Finding, r *rule, h hit) {
@@ -214,7 +218,7 @@ func (v *view) enter(byCode map[string]*Finding, r *rule, h hit) {
 	if v.together > 0 {
 		on.Server = ""
 		on.put("servers", float64(v.together))
-		on.Summary = prose.Plural(uint64(v.together), "server") + " together: " + on.Summary
+		on.Summary = prose.Plural(uint64(v.together), "server") + togetherLead + on.Summary
 	}
 	if on.Estimated {
 		on.Summary = estimatedLead + on.Summary

@@ -908,7 +908,10 @@ func TestFirst(t *testing.T) {
 		{"worth knowing only", []Finding{known}, ""},
 		{"the first that is worth a warning", []Finding{known, one(Warning, "It closes: 3 wasted.", "nginx: `keepalive_timeout`. Let it."), one(Critical, "Other.", "")},
 			"shop.example: It closes → nginx: keepalive_timeout."},
-		{"guessed", []Finding{one(Critical, estimatedLead+"It closes; 3 wasted.", "Let it.")}, "shop.example: It closes → Let it."},
+		{"guessed", []Finding{{Severity: Critical, Summary: estimatedLead + "It closes; 3 wasted.", Advice: "Let it.", Servers: []OnServer{{Server: "shop.example", Estimated: true}}}},
+			"shop.example: It closes (estimated) → Let it."},
+		{"of several servers", []Finding{{Severity: Warning, Summary: "16 servers together: It closes: 3 wasted.", Advice: "Let it.", Servers: []OnServer{{}}}},
+			"16 servers together: It closes → Let it."},
 		{"quoted", []Finding{one(Warning, "It says “Connection: close”: 3 wasted.", "")}, "shop.example: It says “Connection: close”."},
 		{"of the capture", []Finding{{Severity: Warning, Summary: "Much is missing.", Servers: []OnServer{{}}}}, "Much is missing."},
 	} {

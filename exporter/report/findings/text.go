@@ -60,9 +60,15 @@ func First(list []Finding) string {
 		return ""
 	}
 	f := &list[i]
-	text := clause(strings.TrimPrefix(f.Summary, estimatedLead))
-	if worst := f.Servers[0].Server; worst != "" {
-		text = prose.Shorten(worst, maxName) + ": " + text
+	where, what, worst := "", strings.TrimPrefix(f.Summary, estimatedLead), &f.Servers[0]
+	if many, rest, ok := strings.Cut(what, togetherLead); ok {
+		where, what = many+togetherLead, rest
+	} else if worst.Server != "" {
+		where = prose.Shorten(worst.Server, maxName) + ": "
+	}
+	text := where + clause(what)
+	if worst.Estimated {
+		text += " (estimated)"
 	}
 	if f.Advice == "" {
 		return text + "."
