@@ -100,7 +100,7 @@ func (d *document) servers(list []Server) {
 	}
 	d.add(prose.MarkdownTable([]bool{false, true, true, true, true, true, false}, rows))
 	if more := len(list) - maxMarkdownRows; more > 0 {
-		d.add("And " + prose.Plural(uint64(more), "server") + " with less waste.")
+		d.add("And " + prose.Plural(uint64(more), "more server") + ".")
 	}
 }
 

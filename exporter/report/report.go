@@ -339,24 +339,22 @@ type Ports struct {
 	TimeWait TimeWait `json:"time_wait"`
 }
 
-// compareServers puts first what cost most: an order needs no label, so
-// handshakes count in it whether their waste is counted or estimated.
+// compareServers puts first what cost most, then what was asked most: an order needs no
+// label, so it counts what is counted and what is estimated alike.
 func compareServers(a, b Server) int {
-	seconds := func(s *Summary) (sum float64) {
+	sum := func(s *Summary) (all Part) {
 		for _, p := range s.Parts() {
-			sum += p.Wasted.Seconds
+			all.Wasted.Seconds += p.Wasted.Seconds
+			all.Wasted.Total += p.Wasted.Total
+			all.Requests += p.Requests
 		}
-		return sum
+		return all
 	}
-	wasted := func(s *Summary) (sum uint64) {
-		for _, p := range s.Parts() {
-			sum += p.Wasted.Total
-		}
-		return sum
-	}
+	x, y := sum(&a.Summary), sum(&b.Summary)
 	return cmp.Or(
-		cmp.Compare(seconds(&b.Summary), seconds(&a.Summary)),
-		cmp.Compare(wasted(&b.Summary), wasted(&a.Summary)),
+		cmp.Compare(y.Wasted.Seconds, x.Wasted.Seconds),
+		cmp.Compare(y.Wasted.Total, x.Wasted.Total),
+		cmp.Compare(y.Requests, x.Requests),
 		cmp.Compare(a.Name, b.Name),
 	)
 }

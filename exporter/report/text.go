@@ -384,7 +384,11 @@ func (p *page) servers(list []Server) {
 	if cause {
 		nameWidth -= 22
 	}
-	head := prose.Pad("SERVER", nameWidth) + prose.PadLeft("CONNS", 9) + prose.PadLeft("REQUESTS", 11) + prose.PadLeft("REQ/CONN", 10) +
+	title := "SERVER"
+	if slices.ContainsFunc(list[0].Parts(), func(q Part) bool { return q.Wasted.Total > 0 }) {
+		title += ", BY TIME LOST"
+	}
+	head := prose.Pad(title, nameWidth) + prose.PadLeft("CONNS", 9) + prose.PadLeft("REQUESTS", 11) + prose.PadLeft("REQ/CONN", 10) +
 		prose.PadLeft("EFFECT.", 9) + prose.PadLeft("WASTED", 9)
 	if cause {
 		head += "  MOSTLY BECAUSE"
@@ -402,7 +406,7 @@ func (p *page) servers(list []Server) {
 		}
 	}
 	if more := len(list) - shown; more > 0 {
-		p.line(p.in(dim, fmt.Sprintf("and %s with less waste", prose.Plural(uint64(more), "server"))))
+		p.line(p.in(dim, "and "+prose.Plural(uint64(more), "more server")))
 	}
 }
 
