@@ -7,10 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter/story"
+	"github.com/keepscope/keepscope/sniffer/printable"
 )
 
 // explainCmd is 'keepscope explain'.
@@ -121,6 +124,39 @@ func parseCause(s string) (fact.Cause, error) {
 		}
 	}
 	return fact.NoCause, takes(false, "cause", s, "one of "+strings.Join(names, ", "))
+}
+
+// maxNamedFiles is how many files a command to copy names.
+const maxNamedFiles = 3
+
+// explanation is the command that explains connections of the same files; empty where
+// these can't be read again.
+func (r *readCmd) explanation() string {
+	if slices.Contains(r.Files, "-") {
+		return ""
+	}
+	words := []string{"keepscope explain"}
+	for _, file := range r.Keylog {
+		words = append(words, "--keylog "+shellWord(file))
+	}
+	if len(r.Files) > maxNamedFiles {
+		return strings.Join(append(words, "FILE..."), " ")
+	}
+	for _, file := range r.Files {
+		words = append(words, shellWord(file))
+	}
+	return strings.Join(words, " ")
+}
+
+// plainWord is what a shell takes as it stands.
+var plainWord = regexp.MustCompile(`^[\w./:+@%,=][\w./:+@%,=-]*$`)
+
+// shellWord writes a word so that a shell takes it for one.
+func shellWord(s string) string {
+	if s = printable.Text(s); plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // print writes the stories in the form that was asked for.

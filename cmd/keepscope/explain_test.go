@@ -111,6 +111,42 @@ func TestStories(t *testing.T) {
 	}
 }
 
+// TestReportLeadsToStory runs the command that a report ends with: a shell finds the same
+// files in it, and it draws the connection that the first finding names.
+func TestReportLeadsToStory(t *testing.T) {
+	for name, named := range map[string]bool{"finding_aborts": true, "cause_client_close": false} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "it's a $(capture).pcapng")
+			if err := os.Rename(parseCase(t, filepath.Join("testdata", "cases", name+".txtar")).write(t), path); err != nil {
+				t.Fatal(err)
+			}
+			var out, errs bytes.Buffer
+			if code := run(t.Context(), []string{"read", path}, console{out: &out, err: &errs}); code != exitDone {
+				t.Fatal(errs.String())
+			}
+			_, command, ok := strings.Cut(out.String(), "\n Draw it: keepscope ")
+			if !ok {
+				t.Fatalf("no command:\n%s", out.String())
+			}
+			words, err := exec.CommandContext(t.Context(), "sh", "-c", "printf '%s\\n' "+command).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			args := strings.Split(strings.TrimSuffix(string(words), "\n"), "\n")
+			if got := slices.Contains(args, "--connection"); got != named {
+				t.Errorf("names a connection: %t: %q", got, args)
+			}
+			out.Reset()
+			if code := run(t.Context(), append(args, "--output=json"), console{out: &out, err: &errs}); code != exitDone || errs.Len() > 0 {
+				t.Fatalf("%q: %s", args, errs.String())
+			}
+			if id := args[len(args)-1]; named && !strings.Contains(out.String(), id) {
+				t.Errorf("%s is not in its story:\n%s", id, out.String())
+			}
+		})
+	}
+}
+
 // TestStoriesOfCaptures tells the stories of the captures that the project was given:
 // each in every form, the same for any number of workers, and decrypted where there
 // are keys.

@@ -58,7 +58,7 @@ func (m *mergeCmd) Run(ctx context.Context, con console) error {
 		if m.Output == "json" {
 			return r.WriteJSON(to)
 		}
-		return writeReport(r, to, m.Output, m.Findings)
+		return writeReport(r, to, m.Output, m.Findings, "")
 	})
 }
 

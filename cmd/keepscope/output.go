@@ -57,6 +57,7 @@ type output struct {
 	part      bool // a shard's: what other shards' connections tell stays open
 	sorters   []*events.Sorter
 	server    string     // whose connections are listed; empty for all
+	explain   string     // the command that a report in words ends with; empty for none
 	live      *liveLines // where lines are not to wait
 	rows      *liveRows  // where rows are not to
 }
@@ -143,13 +144,14 @@ func (o *output) print(p *pipeline, capture report.Capture) error {
 		r, err := p.mergeable(capture, true)
 		return errors.Join(r.WriteJSON(o.to), err)
 	}
-	return writeReport(p.report(capture), o.to, o.Output, o.Findings)
+	return writeReport(p.report(capture), o.to, o.Output, o.Findings, o.explain)
 }
 
-// writeReport writes a report for people, as text or Markdown.
-func writeReport(r *report.Report, to io.Writer, output string, told whole) error {
+// writeReport writes a report for people, as text or Markdown. explain is the command that
+// explains connections of it, empty for none.
+func writeReport(r *report.Report, to io.Writer, output string, told whole, explain string) error {
 	options := textOptions(to)
-	options.Findings = int(told)
+	options.Findings, options.Explain = int(told), explain
 	if output == "markdown" {
 		return r.WriteMarkdown(to, options)
 	}

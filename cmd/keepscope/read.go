@@ -58,7 +58,7 @@ func (r *readCmd) print(ctx context.Context, con console, log *slog.Logger) erro
 		return err
 	}
 	out := r.output(con, int64(r.MaxMemory)/4, r.Workers)
-	out.part, out.server = r.Shard.Of > 0, r.Server
+	out.part, out.server, out.explain = r.Shard.Of > 0, r.Server, r.explanation()
 	defer out.close()
 	l := r.listen(out)
 	records := outputFlags{Output: "parquet"}.output(con, int64(r.MaxMemory)/4, r.Workers)

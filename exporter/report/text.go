@@ -21,6 +21,9 @@ type TextOptions struct {
 	Color bool // a terminal, and NO_COLOR is empty
 	// Findings is how many are told with their whole advice; 0 means 3, less than 0 all.
 	Findings int
+	// Explain is the command that explains connections of what was read; none where it
+	// is empty.
+	Explain string
 }
 
 const (
@@ -54,6 +57,7 @@ func (r *Report) WriteText(w io.Writer, o TextOptions) error {
 		p.findings(r, o.Findings)
 	}
 	p.notDecoded(r.Capture.NotDecoded)
+	p.explain(r, o.Explain)
 	_, err := io.WriteString(w, p.b.String())
 	return err
 }
@@ -680,6 +684,20 @@ func (p *page) findings(r *Report, whole int) {
 	if len(r.Findings) > whole {
 		p.line(p.in(dim, "All with their advice: --findings all"))
 	}
+}
+
+// explain ends the report with the command that draws the example of its first finding
+// that has one, or what a small capture teaches.
+func (p *page) explain(r *Report, command string) {
+	i := slices.IndexFunc(r.Findings, func(f findings.Finding) bool { return f.Servers[0].Example != "" })
+	switch {
+	case command == "" || i < 0 && len(r.Explained) == 0:
+		return
+	case i >= 0:
+		command += " --connection " + r.Findings[i].Servers[0].Example
+	}
+	p.blank()
+	p.line(p.in(dim, "Draw it: "), command)
 }
 
 const toChange = "WHAT TO CHANGE"
