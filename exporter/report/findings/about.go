@@ -210,16 +210,23 @@ func Undecided(f *Figures) (lines []string) {
 		lines = append(lines, prose.Percent(m)+" of the traffic is missing from the capture.")
 	}
 	if n := f.Totals.H2.Unread; n > 0 {
-		lines = append(lines, prose.Plural(n, "connection")+" carried HTTP/2 inside TLS without keys: their requests are not known.")
+		lines = append(lines, prose.Plural(n, "connection")+" carried HTTP/2 inside TLS without keys: requests are not known.")
 	}
 	if n := f.Totals.CutHeads; n > 0 {
 		lines = append(lines, prose.Plural(n, "request head")+" cut by the snaplen: what they negotiated is not known.")
 	}
 	if c.Midstream > 0 {
-		lines = append(lines, prose.Plural(c.Midstream, "connection")+" began before the capture: their handshakes have no verdict.")
+		lines = append(lines, prose.Plural(c.Midstream, "connection")+" began before the capture: no verdict on the handshake.")
 	}
 	if c.Open > 0 {
-		lines = append(lines, prose.Plural(c.Open, "connection")+" still open at the end: why they will end is not known.")
+		lines = append(lines, prose.Plural(c.Open, "connection")+" still open at the end: no reason is known.")
+	}
+	var young uint64
+	for i := range f.Servers {
+		young += f.Servers[i].Attempts.TooYoung
+	}
+	if young > 0 {
+		lines = append(lines, prose.Plural(young, "handshake")+" without an answer so far, begun less than 3 s before the end: not taken for unanswered.")
 	}
 	for _, p := range c.Protocols {
 		lines = append(lines, prose.Plural(p.N, "packet")+" of "+p.What+": not read.")

@@ -855,7 +855,8 @@ func TestUndecided(t *testing.T) {
 	}
 	f.Capture = Capture{Packets: 50, Dropped: 50, Midstream: 2, Open: 1, Protocols: []NotRead{{"UDP 2152", 120}}}
 	f.Totals.H2.Unread, f.Totals.CutHeads = 3, 30
-	if got := Undecided(f); len(got) != 6 || !strings.Contains(got[5], "120 packets of UDP 2152") {
+	f.Servers[0].Attempts.TooYoung = 200
+	if got := Undecided(f); len(got) != 7 || !strings.HasPrefix(got[5], "200 handshakes without an answer") || !strings.Contains(got[6], "120 packets of UDP 2152") {
 		t.Errorf("%q", got)
 	}
 }

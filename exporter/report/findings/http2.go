@@ -195,7 +195,7 @@ func h2NotRead(v *view) (hit, bool) {
 		return hit{}, false
 	}
 	return hit{
-		summary:  prose.Plural(v.H2.Unread, "connection") + " carried HTTP/2 inside TLS, whose requests are not known: nothing is said of their waste.",
+		summary:  prose.Plural(v.H2.Unread, "connection") + " carried HTTP/2 inside TLS, whose requests are not known: nothing is said of waste.",
 		note:     "Give the session keys of a side (`--keylog` with the file of SSLKEYLOGFILE), and they are read",
 		evidence: map[string]float64{"h2_connections_unread": float64(v.H2.Unread)},
 	}, true
