@@ -651,7 +651,7 @@ var table = [NumHabits]entry{
 		},
 	},
 	ClosesAfterResponse: {
-		general: "Inside TLS it cannot be seen who asked for the closing: one side announces it, or ends the connection; with `--keylog` it is known which. Look at both sides",
+		general: "Look at both sides: inside TLS it cannot be seen which of them announces the closing, or ends the connection; with `--keylog` it is known",
 		by: []rows{
 			{side: Client, list: []Row{
 				{s.Unknown, "the client: one client object for the process, no `Connection: close` (Go `DisableKeepAlives`, requests without a Session, nginx without `keepalive` in an `upstream` block)", ""},

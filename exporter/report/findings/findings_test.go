@@ -823,7 +823,7 @@ func TestExplain(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	changes := got[len(want):]
-	for i, begins := range []string{"→ nginx: `keepalive_timeout`", "→ Inside TLS it cannot be seen", "→ Go: one `http.Client`"} {
+	for i, begins := range []string{"→ nginx: `keepalive_timeout`", "→ Look at both sides: inside TLS", "→ Go: one `http.Client`"} {
 		if i >= len(changes) || !strings.HasPrefix(changes[i], begins) {
 			t.Errorf("what to change is %q, want %q at %d", changes, begins, i)
 		}
