@@ -25,13 +25,14 @@ import (
 	resource "go.opentelemetry.io/proto/otlp/resource/v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter/recordlog"
 )
 
 const (
 	// maxEvents is how many events are pushed at once, and pushAfter how long one
 	// may wait for others.
-	maxEvents = 512
+	maxEvents = 1024
 	pushAfter = time.Second
 	// retryAfter is how long an endpoint that is busy is left alone, at first.
 	retryAfter = time.Second
@@ -47,8 +48,6 @@ type eventLog struct {
 	to       *url.URL
 	header   http.Header
 	envelope envelope
-	batch    []byte       // of events, as an envelope has them
-	waiting  uint64       // how many
 	zip      *gzip.Writer // nil where nothing is compressed
 	body     bytes.Buffer
 }
@@ -59,7 +58,7 @@ func OpenLog(t Target) (*recordlog.Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.Start(l, pushAfter)
+	l.Start(l, 0)
 	return l.Log, nil
 }
 
@@ -69,7 +68,7 @@ func newEventLog(t Target) (*eventLog, error) {
 		return nil, err
 	}
 	l := &eventLog{
-		Log:    recordlog.New(appendEvent, recordlog.Words{Fails: "OTLP events: they are dropped", Again: "OTLP events: pushing again"}, t.Log),
+		Log:    recordlog.New(appendElement, pushAfter, recordlog.Words{Fails: "OTLP events: they are dropped", Again: "OTLP events: pushing again"}, t.Log),
 		client: t.Own.client(), header: headers(),
 	}
 	if l.to, err = url.Parse(to); err != nil {
@@ -114,38 +113,34 @@ func headers() http.Header {
 func (*eventLog) Reopen() {}
 
 // Tick implements recordlog.Writer.
-func (l *eventLog) Tick() { l.push() }
+func (*eventLog) Tick() {}
 
 // Close implements recordlog.Writer.
-func (l *eventLog) Close() { l.push() }
+func (*eventLog) Close() {}
 
-// Write implements recordlog.Writer: it adds an event to the batch.
-func (l *eventLog) Write(event []byte) {
-	l.batch = append(binary.AppendUvarint(append(l.batch, tagEvent), uint64(len(event))), event...)
-	if l.waiting++; l.waiting == maxEvents {
-		l.push()
+// Write implements recordlog.Writer: it pushes events.
+func (l *eventLog) Write(events *recordlog.Batch) {
+	for from := 0; from < events.Len(); from += maxEvents {
+		to := min(from+maxEvents, events.Len())
+		l.push(events.Bytes(from, to), uint64(to-from))
 	}
 }
 
-// push sends the batch.
-func (l *eventLog) push() {
-	if l.waiting == 0 {
-		return
-	}
+// push sends n events.
+func (l *eventLog) push(events []byte, n uint64) {
 	l.body.Reset()
 	var to io.Writer = &l.body
 	if l.zip != nil {
 		l.zip.Reset(&l.body)
 		to = l.zip
 	}
-	_, _ = to.Write(l.envelope.around(l.batch)) // memory takes all
-	_, _ = to.Write(l.batch)
+	_, _ = to.Write(l.envelope.around(events)) // memory takes all
+	_, _ = to.Write(events)
 	if l.zip != nil {
 		_ = l.zip.Close()
 	}
-	lost, err := l.send(l.waiting)
-	l.Wrote(l.waiting-lost, lost, err)
-	l.batch, l.waiting = l.batch[:0], 0
+	lost, err := l.send(n)
+	l.Wrote(n-lost, lost, err)
 }
 
 // send sends the body, again where the endpoint is busy, and returns how many of its n
@@ -252,9 +247,15 @@ func textAttribute(kv attribute.KeyValue) *common.KeyValue {
 	return &common.KeyValue{Key: string(kv.Key), Value: &common.AnyValue{Value: &common.AnyValue_StringValue{StringValue: kv.Value.String()}}}
 }
 
-// around returns what comes before a batch of events.
-func (e *envelope) around(batch []byte) []byte {
-	length := len(e.scope) + len(batch)
+// appendElement appends an event as an envelope has it.
+func appendElement(b []byte, c *fact.Connection) []byte {
+	b, at := open(b, tagEvent)
+	return shut(appendEvent(b, c), at)
+}
+
+// around returns what comes before events.
+func (e *envelope) around(events []byte) []byte {
+	length := len(e.scope) + len(events)
 	inner := binary.AppendUvarint(append(slices.Clone(e.resource), tagScopeLogs), uint64(length))
 	outer := binary.AppendUvarint([]byte{tagResourceLogs}, uint64(len(inner)+length))
 	return slices.Concat(outer, inner, e.scope)

@@ -303,10 +303,10 @@ func TestLogTriesAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	event := appendEvent(nil, &fact.Connection{})
-	l.Write(event)
-	l.Write(event)
-	l.push()
+	var two recordlog.Batch
+	two.Add(appendElement(nil, &fact.Connection{}))
+	two.Add(appendElement(nil, &fact.Connection{}))
+	l.Write(&two)
 	if written, dropped := l.Counts(); written != 2 || dropped != 0 || len(s.events) != 2 || s.token != "abc=" || s.encoding != "" {
 		t.Errorf("%d taken and %d dropped; it has %d by %q, %q", written, dropped, len(s.events), s.token, s.encoding)
 	}
@@ -357,10 +357,13 @@ func BenchmarkEvent(b *testing.B) {
 		b.Fatal(err)
 	}
 	c := &fact.Connection{ID: 7, ServerName: "shop.example", Start: 1e18, End: 2e18, Requests: 3, Responses: 3, ReuseIdle: []int64{5e8, 6e8}}
+	var events recordlog.Batch
 	var event []byte
 	for b.Loop() {
-		event = appendEvent(event[:0], c)
-		l.Write(event)
+		event = appendElement(event[:0], c)
+		if events.Add(event); events.Len() == maxEvents {
+			l.Write(&events)
+			events = recordlog.Batch{}
+		}
 	}
-	l.Close()
 }

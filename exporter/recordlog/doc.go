@@ -7,7 +7,9 @@
 //
 //	bound                    default          when it is met
 //	records that wait        8192             further ones are dropped
-//	a record's buffer, kept  4 KiB            a larger one is not used again
+//	how long for others      100 ms           they are written
+//	and how many bytes       1 MiB            they are written
+//	a buffer of them, kept   2 MiB            a larger one is not used again
 //	bytes written at once    64 KiB           they are written
 //	a file                   MaxSize          it is rotated, or completed
 //	rotated files            Keep             the oldest is removed

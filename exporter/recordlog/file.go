@@ -46,7 +46,7 @@ type fileLog struct {
 	file    *os.File
 	size    int64 // of the file
 	retry   time.Time
-	unsent  []byte // whole lines
+	unsent  []byte // whole lines of a batch
 	pending uint64 // how many
 }
 
@@ -54,7 +54,7 @@ type fileLog struct {
 // the file's directory: without it there is an error.
 func OpenFile(c FileConfig) (*Log, error) {
 	l := &fileLog{
-		Log: New(AppendLine, Words{Fails: "connection log: lines are dropped", Again: "connection log: writing again"}, c.Log),
+		Log: New(AppendLine, batchAfter, Words{Fails: "connection log: lines are dropped", Again: "connection log: writing again"}, c.Log),
 		out: c.Out, max: c.MaxSize, keep: c.Keep, user: c.User,
 	}
 	if c.Path != "" {
@@ -67,23 +67,26 @@ func OpenFile(c FileConfig) (*Log, error) {
 	return l.Log, nil
 }
 
-// Write implements Writer: lines are written once no other waits, or there are many.
-func (l *fileLog) Write(line []byte) {
-	if len(l.unsent)+len(line) > maxUnsent {
-		l.flush()
+// Write implements Writer.
+func (l *fileLog) Write(lines *Batch) {
+	from := 0
+	for i := range lines.Len() {
+		line := len(lines.Bytes(i, i+1))
+		if len(l.unsent)+line > maxUnsent {
+			l.flush()
+			from = i
+		}
+		if size := l.size + int64(len(l.unsent)); l.path != "" && size > 0 && size+int64(line) > l.max {
+			l.rotate()
+			from = i
+		}
+		l.unsent, l.pending = lines.Bytes(from, i+1), uint64(i+1-from)
 	}
-	if size := l.size + int64(len(l.unsent)); l.path != "" && size > 0 && size+int64(len(line)) > l.max {
-		l.rotate()
-	}
-	l.unsent = append(l.unsent, line...)
-	if l.pending++; len(l.queue) == 0 {
-		l.flush()
-	}
+	l.flush()
 }
 
 // Reopen implements Writer.
 func (l *fileLog) Reopen() {
-	l.flush()
 	l.closeFile()
 	if l.path != "" {
 		l.writable()
@@ -116,7 +119,7 @@ func (l *fileLog) flush() {
 	if l.path != "" {
 		if !l.writable() {
 			l.dropped.Add(l.pending) // why is said
-			l.unsent, l.pending = l.unsent[:0], 0
+			l.unsent, l.pending = nil, 0
 			return
 		}
 		to = l.file
@@ -127,7 +130,7 @@ func (l *fileLog) flush() {
 	}
 	l.size += int64(len(l.unsent))
 	l.Wrote(l.pending, 0, nil)
-	l.unsent, l.pending = l.unsent[:0], 0
+	l.unsent, l.pending = nil, 0
 }
 
 // writable sees to it that the file is open, and is still the one that has its
@@ -174,7 +177,7 @@ func (l *fileLog) moved() bool {
 // again later.
 func (l *fileLog) failed(err error, n int) {
 	l.Wrote(0, l.pending, err)
-	l.unsent, l.pending = l.unsent[:0], 0
+	l.unsent, l.pending = nil, 0
 	if l.path == "" {
 		return
 	}

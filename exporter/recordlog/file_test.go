@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -145,6 +146,41 @@ func TestFileNeverWaits(t *testing.T) {
 	}
 }
 
+// A counter counts the calls that write, and the bytes.
+type counter struct{ calls, bytes int }
+
+func (c *counter) Write(b []byte) (int, error) {
+	c.calls++
+	c.bytes += len(b)
+	return len(b), nil
+}
+
+// TestFileWritesBatches has records one at a time, as a capture tells them: they are
+// written many at once, and the last ones soon, though no others come.
+func TestFileWritesBatches(t *testing.T) {
+	var w counter
+	l, err := OpenFile(FileConfig{Out: &w, Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := l.Observer()
+	const n = 1000
+	for range n {
+		o.Connection(&fact.Connection{HandshakeTime: -1, CloseIdle: -1})
+		runtime.Gosched() // whoever is woken may run
+	}
+	eventually(t, func() error {
+		if got := l.written.Load(); got != n {
+			return fmt.Errorf("%d lines written of %d", got, n)
+		}
+		return nil
+	})
+	l.Close(context.Background())
+	if most := w.bytes/(maxUnsent/2) + 10; w.calls > most {
+		t.Errorf("%d bytes were written by %d calls, more than %d", w.bytes, w.calls, most)
+	}
+}
+
 // A full is a writer whose disk is full for a while.
 type full struct {
 	fails int
@@ -169,8 +205,8 @@ func TestFileSurvivesErrors(t *testing.T) {
 	o := l.Observer()
 	const n = 5000 // more than one buffer
 	for i := range n {
-		for len(l.queue) > MaxQueued/2 {
-			<-l.free
+		for l.waiting.Load() > MaxQueued/2 {
+			runtime.Gosched()
 		}
 		o.Connection(&fact.Connection{Requests: uint32(i), HandshakeTime: -1, CloseIdle: -1})
 	}

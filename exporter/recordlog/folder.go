@@ -118,7 +118,7 @@ func newFolderLog(c FolderConfig) *folderLog {
 		appendTo = columnar.Connections().Append
 	}
 	l := &folderLog{
-		Log: New(appendTo, Words{Fails: "connection log: records are dropped", Again: "connection log: writing again"}, c.Log),
+		Log: New(appendTo, batchAfter, Words{Fails: "connection log: records are dropped", Again: "connection log: writing again"}, c.Log),
 		dir: filepath.Clean(c.Path), max: c.MaxSize, parquet: c.Parquet, from: c.From, version: c.Version, user: c.User, report: c.Report,
 		now: func() (time.Time, time.Duration) { return time.Now(), time.Since(start) },
 	}
@@ -136,8 +136,17 @@ func (l *folderLog) Tick() { l.rotate() }
 func (l *folderLog) Close() { l.complete() }
 
 // Write implements Writer.
-func (l *folderLog) Write(record []byte) {
+func (l *folderLog) Write(records *Batch) {
 	l.rotate()
+	for i := range records.Len() {
+		l.writeOne(records.Bytes(i, i+1))
+	}
+}
+
+func (l *folderLog) writeOne(record []byte) {
+	if l.file != nil && l.file.size >= l.max {
+		l.complete()
+	}
 	if l.file == nil && !l.reopened() {
 		l.dropped.Add(1)
 		return
@@ -148,14 +157,14 @@ func (l *folderLog) Write(record []byte) {
 	}
 }
 
-// rotate completes a file that is large enough, or another hour's.
+// rotate completes a file of another hour.
 func (l *folderLog) rotate() {
 	f := l.file
 	if f == nil {
 		return
 	}
 	wall, elapsed := l.now()
-	if f.size < l.max && hourOf(wall).Equal(hourOf(f.opened)) {
+	if hourOf(wall).Equal(hourOf(f.opened)) {
 		return
 	}
 	if jump := wall.Round(0).Sub(f.opened.Round(0)) - (elapsed - f.elapsed); jump.Abs() >= jumpLeast {

@@ -50,9 +50,11 @@ func folderLogAt(t *testing.T, dir string, maximum int64) (*folderLog, *setClock
 }
 
 func (l *folderLog) add(n int) {
+	var b Batch
 	for i := range n {
-		l.Write(l.appendTo(nil, &fact.Connection{ID: uint64(i + 1), Requests: uint32(i), HandshakeTime: -1, CloseIdle: -1}))
+		b.Add(l.appendTo(nil, &fact.Connection{ID: uint64(i + 1), Requests: uint32(i), HandshakeTime: -1, CloseIdle: -1}))
 	}
+	l.Write(&b)
 }
 
 // filesBelow lists the files below a folder, each with its rows; one without a name
