@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -144,11 +146,11 @@ func TestRows(t *testing.T) {
 	}
 }
 
-// Rows are whole however they are handed on: none, one that is longer than what is
-// handed on at once, and others around it.
+// Rows are whole however they fall into row groups: none, one that is longer than a
+// group should be, and others around it.
 func TestBatches(t *testing.T) {
 	long := plain()
-	long.ReuseIdle = make([]int64, batchBytes)
+	long.ReuseIdle = slices.Repeat([]int64{math.MaxInt64}, groupBytes/8)
 	for _, list := range [][]*fact.Connection{nil, {long}, {plain(), rich(), long, rich(), long}} {
 		got, err := parquet.Read[row](bytes.NewReader(file(t, Place{Node: "n1"}, list...)), int64(len(file(t, Place{Node: "n1"}, list...))))
 		if err != nil || len(got) != len(list) {
@@ -190,12 +192,29 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-// Whatever comes out of a queue or a file is a row or an error.
+// Whatever comes out of a queue is an error, or a row of a file that can be read.
 func FuzzWrite(f *testing.F) {
 	f.Add(connections.Append(nil, plain())[:40])
+	f.Add(connections.Append(nil, rich()))
 	f.Add([]byte{kindBytes | inRow, 0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_ = connections.NewWriter(io.Discard, Place{}, "").decode(b)
+		var out bytes.Buffer
+		w := connections.NewWriter(&out, Place{Node: "n1"}, "")
+		if w.Write(b) != nil {
+			return
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		file, err := parquet.OpenFile(bytes.NewReader(out.Bytes()), int64(out.Len()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows := file.RowGroups()[0].Rows()
+		defer rows.Close()
+		if n, err := rows.ReadRows(make([]parquet.Row, 2)); n != 1 || err != nil && !errors.Is(err, io.EOF) {
+			t.Errorf("%d rows, %v", n, err)
+		}
 	})
 }
 

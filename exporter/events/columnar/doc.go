@@ -29,8 +29,9 @@
 //
 // # Caps
 //
-//	what                          cap      when full
-//	rows that wait for a group    8 MiB    a row group is written
-//	of them, rows as bytes        64 KiB   their values go to the columns
-//	distinct values of a column   256 KiB  the rest of its row group is written plain
+//	what                      cap     when full
+//	rows of a row group       4 MiB   it is written
+//
+// Rows are bytes here. In memory a row group takes about as much, and at most five
+// times.
 package columnar

@@ -2,11 +2,14 @@ package columnar
 
 import (
 	"encoding/binary"
+	"io"
 	"reflect"
 	"strings"
 	"sync"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
+	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/keepscope/keepscope/exporter/events"
 	"github.com/keepscope/keepscope/sniffer"
@@ -29,9 +32,12 @@ var placeNames = [numPlaces]string{"node", "namespace", "pod", "workload"}
 
 // A Format is how records of type T become rows. It is safe for concurrent use.
 type Format[T any] struct {
-	table  events.Table[T]
-	schema *parquet.Schema
-	values sync.Pool // of *events.Value
+	columns []source[T]
+	schema  *parquet.Schema
+	leaves  []leaf
+	blank   format.FileMetaData // of a file of no rows
+	zstd    zstd.Codec
+	values  sync.Pool // of *events.Value
 }
 
 // New returns the format of a table. Its name is that of the file's root.
@@ -41,7 +47,12 @@ func New[T any](name string, t events.Table[T]) *Format[T] {
 		root.add(place, word())
 	}
 	root.table(len(t), func(i int) (string, parquet.Node) { return columnName(&t[i]), nodeOf(&t[i]) })
-	f := &Format[T]{table: t, schema: parquet.NewSchema(name, &root)}
+	f := &Format[T]{columns: sourcesOf(t), schema: parquet.NewSchema(name, &root)}
+	f.leaves = leavesOf(f.schema)
+	blank := parquet.NewGenericWriter[any](io.Discard, f.schema)
+	_ = blank.Close() // it writes to nowhere
+	f.blank = *blank.File().Metadata()
+	f.zstd.Level = zstd.SpeedFastest
 	f.values.New = func() any { return new(events.Value) }
 	return f
 }
@@ -73,14 +84,12 @@ func nodeOf[T any](c *events.Column[T]) parquet.Node {
 		return parquet.List(parquet.Encoded(parquet.String(), &parquet.RLEDictionary))
 	case events.SecondsList:
 		return parquet.List(parquet.Int(64))
-	case events.Count:
+	case events.Count, events.Seconds:
 		return whole()
 	case events.Flag:
 		return parquet.Optional(parquet.Leaf(parquet.BooleanType))
 	case events.Time:
-		return parquet.Optional(parquet.Encoded(parquet.TimestampAdjusted(parquet.Nanosecond, false), &parquet.DeltaBinaryPacked))
-	case events.Seconds:
-		return parquet.Optional(parquet.Encoded(parquet.Int(64), &parquet.DeltaBinaryPacked))
+		return parquet.Optional(parquet.TimestampAdjusted(parquet.Nanosecond, false))
 	case events.Identity:
 		return parquet.Optional(parquet.String()) // each is another
 	default:
@@ -92,9 +101,7 @@ func word() parquet.Node {
 	return parquet.Optional(parquet.Encoded(parquet.String(), &parquet.RLEDictionary))
 }
 
-func whole() parquet.Node {
-	return parquet.Optional(parquet.Encoded(parquet.Int(64), &parquet.RLEDictionary))
-}
+func whole() parquet.Node { return parquet.Optional(parquet.Int(64)) }
 
 func groupOf[T any](t events.Table[T]) *fields {
 	g := &fields{}
@@ -148,6 +155,7 @@ const (
 	kindBytes
 	kindTrue
 	kindFalse
+	kindNulls // several columns that are null; how many is the next byte
 
 	levelMask   = 3
 	repeated    = 1 << 2
@@ -159,41 +167,85 @@ const (
 // Append appends a record's row to b.
 func (f *Format[T]) Append(b []byte, r *T) []byte {
 	v := f.values.Get().(*events.Value)
-	b = appendColumns(b, f.table, r, v, true)
+	b = appendColumns(b, f.columns, r, v)
 	*v = events.Value{} // it may point at what the record has
 	f.values.Put(v)
 	return b
 }
 
-func appendColumns[T any](b []byte, t events.Table[T], r *T, v *events.Value, has bool) []byte {
+// A source is a column of a table, and how many columns of a file it fills.
+type source[T any] struct {
+	*events.Column[T]
+	columns []source[T] // of a group
+	leaves  int
+}
+
+func sourcesOf[T any](t events.Table[T]) (list []source[T]) {
 	for i := range t {
-		c := &t[i]
-		present := has && (c.Get == nil || c.Get(r, v) || c.Zero)
+		s := source[T]{Column: &t[i], leaves: 1}
+		switch s.Kind {
+		case events.Group:
+			s.columns = sourcesOf(s.Columns)
+			s.leaves = leaves(s.columns)
+		case events.Groups:
+			s.leaves = leaves(sourcesOf(s.Columns[0].Columns))
+		case events.Counts:
+			s.leaves = len(s.Keys)
+		default: // a value, or a list of them
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+func leaves[T any](list []source[T]) (n int) {
+	for i := range list {
+		n += list[i].leaves
+	}
+	return n
+}
+
+func appendColumns[T any](b []byte, list []source[T], r *T, v *events.Value) []byte {
+	for i := range list {
+		c := &list[i]
+		if c.Get != nil && !c.Get(r, v) && !c.Zero {
+			b = appendNulls(b, c.leaves)
+			continue
+		}
 		switch c.Kind {
 		case events.Group:
-			b = appendColumns(b, c.Columns, r, v, present)
+			b = appendColumns(b, c.columns, r, v)
 		case events.Groups:
-			b = appendGroups(b, c.Columns, r, v, present)
+			b = appendGroups(b, c.Columns, r, v)
 		case events.Counts:
-			b = appendCounts(b, len(c.Keys), v.Counts, present)
+			for k := range c.Keys {
+				b = appendInt(b, inRow, int64(v.Counts[k]))
+			}
 		case events.Words:
-			b = appendList(b, v.Words, present, appendBytes[string])
+			b = appendList(b, v.Words, appendBytes[string])
 		case events.SecondsList:
-			b = appendList(b, v.Ints, present, appendInt)
+			b = appendList(b, v.Ints, appendInt)
 		default:
-			b = appendValue(b, c.Kind, v, present, inRow)
+			b = appendValue(b, c.Kind, v, true, inRow)
 		}
 	}
 	return b
 }
 
+func appendNulls(b []byte, n int) []byte {
+	if n == 1 {
+		return append(b, kindNull)
+	}
+	return append(b, kindNulls, byte(n))
+}
+
 // appendGroups appends those of a list of groups that the record has, a column of
 // them all after the other.
-func appendGroups[T any](b []byte, list events.Table[T], r *T, v *events.Value, has bool) []byte {
+func appendGroups[T any](b []byte, list events.Table[T], r *T, v *events.Value) []byte {
 	for leaf := range list[0].Columns {
 		var again byte
 		for i := range list {
-			if !has || !list[i].Get(r, v) {
+			if !list[i].Get(r, v) {
 				continue
 			}
 			c := &list[i].Columns[leaf]
@@ -212,19 +264,8 @@ func appendGroups[T any](b []byte, list events.Table[T], r *T, v *events.Value, 
 	return b
 }
 
-func appendCounts(b []byte, keys int, counts []uint32, has bool) []byte {
-	for k := range keys {
-		if !has {
-			b = append(b, kindNull)
-			continue
-		}
-		b = appendInt(b, inRow, int64(counts[k]))
-	}
-	return b
-}
-
-func appendList[E any](b []byte, list []E, has bool, one func([]byte, byte, E) []byte) []byte {
-	if !has || len(list) == 0 {
+func appendList[E any](b []byte, list []E, one func([]byte, byte, E) []byte) []byte {
+	if len(list) == 0 {
 		return append(b, kindNull)
 	}
 	for i, e := range list {

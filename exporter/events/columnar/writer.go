@@ -4,61 +4,47 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
+	"math/bits"
 
-	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
+	"github.com/parquet-go/parquet-go/encoding/delta"
+	"github.com/parquet-go/parquet-go/encoding/rle"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
+	"github.com/parquet-go/parquet-go/format"
 )
 
-const (
-	groupBytes  = 8 << 20   // of rows, as Append made them
-	pageBytes   = 64 << 10  // of a column in memory
-	distinctMax = 256 << 10 // bytes of a column's distinct values
-	batchBytes  = 64 << 10  // of rows that are handed on at once, column by column
-)
+// groupBytes are the bytes of a row group's rows, as Append made them.
+const groupBytes = 4 << 20
 
 // A Writer makes one file of rows. It is not safe for concurrent use.
+//
+// It gathers a row group in memory, each column apart, and writes of each column one
+// page, by the encodings of package parquet. That package's own writer takes every
+// value, nulls too, through three buffers, which is more than twice the work of all that
+// is done here (BenchmarkWrite).
 type Writer struct {
-	file    *parquet.GenericWriter[any]
-	bytes   int             // in the row group
-	kept    []byte          // rows that wait to be handed on
-	rows    int             // how many
-	columns []column        // of them
-	nulls   []parquet.Value // for columns that no row has
-}
+	to      io.Writer
+	offset  int64 // how much is written
+	meta    format.FileMetaData
+	place   [numPlaces]string
+	columns []column
+	rows    int // in the row group
+	bytes   int // of them
 
-// A column is its values in the rows that wait to be handed on. What the newest rows
-// have not is added when there is need: most columns of most rows are empty.
-type column struct {
-	to     *parquet.ColumnWriter
-	absent parquet.Value // what a row has that says nothing of it
-	rows   int
-	values []parquet.Value // bytes point into kept
-}
-
-// upTo adds what is absent from the rows before the n-th.
-func (c *column) upTo(n int) {
-	for ; c.rows < n; c.rows++ {
-		c.values = append(c.values, c.absent)
-	}
+	zstd                                             *zstd.Codec
+	repetitions, definitions, values, packed, header []byte // of a page
 }
 
 // NewWriter begins a file of rows from place; version is the program's. Nothing is
 // complete in to before Close.
 func (f *Format[T]) NewWriter(to io.Writer, place Place, version string) *Writer {
-	w := &Writer{file: parquet.NewGenericWriter[any](to, f.schema,
-		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}),
-		parquet.PageBufferSize(pageBytes), parquet.DictionaryMaxBytes(distinctMax),
-		parquet.KeyValueMetadata("keepscope.schema", SchemaVersion),
-		parquet.CreatedBy("keepscope", version, ""),
-	)}
-	places := place.values()
-	for i, to := range w.file.ColumnWriters() {
-		var absent parquet.Value
-		if i < numPlaces && places[i] != "" {
-			absent = parquet.ByteArrayValue([]byte(places[i])).Level(0, inRow, i)
-		}
-		w.columns = append(w.columns, column{to: to, absent: absent})
+	w := &Writer{to: to, meta: f.blank, place: place.values(), zstd: &f.zstd}
+	w.meta.CreatedBy = "keepscope version " + version + "(build )"
+	w.meta.KeyValueMetadata = []format.KeyValue{{Key: "keepscope.schema", Value: SchemaVersion}}
+	for _, l := range f.leaves {
+		w.columns = append(w.columns, column{leaf: l, dictionary: map[string]int32{}})
 	}
 	return w
 }
@@ -67,57 +53,14 @@ var errRow = errors.New("a row that Append did not make")
 
 // Write adds a row, which it does not keep. After an error the file is of no use.
 func (w *Writer) Write(row []byte) error {
-	if len(w.kept)+len(row) > batchBytes {
-		if err := w.handOn(); err != nil {
-			return err
-		}
-	}
 	if w.bytes > 0 && w.bytes+len(row) > groupBytes {
-		if err := w.handOn(); err != nil {
+		if err := w.flush(); err != nil {
 			return err
 		}
-		if err := w.file.Flush(); err != nil {
-			return fmt.Errorf("write a row group: %w", err)
-		}
-		w.bytes = 0
 	}
 	w.bytes += len(row)
-	at := len(w.kept)
-	w.kept = append(w.kept, row...)
-	return w.decode(w.kept[at:])
+	return w.decode(row)
 }
-
-// handOn writes the rows that wait.
-func (w *Writer) handOn() error {
-	if w.rows == 0 {
-		return nil
-	}
-	for len(w.nulls) < w.rows {
-		w.nulls = append(w.nulls, parquet.NullValue())
-	}
-	for i := range w.columns {
-		c := &w.columns[i]
-		values := w.nulls[:w.rows]
-		if len(c.values) > 0 || !c.absent.IsNull() {
-			c.upTo(w.rows)
-			values = c.values
-		}
-		if _, err := c.to.WriteRowValues(values); err != nil {
-			return fmt.Errorf("write rows: %w", err)
-		}
-		c.rows, c.values = 0, c.values[:0]
-	}
-	w.rows, w.kept = 0, w.kept[:0]
-	return nil
-}
-
-// small are the values of most counts. To make a value takes longer than to copy one.
-var small = func() (list [256]parquet.Value) {
-	for i := range list {
-		list[i] = parquet.Int64Value(int64(i)).Level(0, inRow, 0)
-	}
-	return list
-}()
 
 // decode adds a row's values to their columns.
 func (w *Writer) decode(b []byte) error {
@@ -125,56 +68,175 @@ func (w *Writer) decode(b []byte) error {
 	for len(b) > 0 {
 		head := b[0]
 		b = b[1:]
-		again := int(head & repeated / repeated)
-		at += 1 - again
-		if head == kindNull {
+		switch {
+		case head == kindNull:
+			at++
 			continue
+		case head == kindNulls && len(b) > 0:
+			at += int(b[0])
+			b = b[1:]
+			continue
+		case head&repeated == 0:
+			at++
 		}
 		if at < numPlaces || at >= len(w.columns) {
 			return errRow
 		}
 		c := &w.columns[at]
-		if again == 0 {
-			c.upTo(w.rows)
-			c.rows++
+		if !c.begin(head, w.rows) {
+			return errRow
 		}
-		var v parquet.Value
 		switch head & kindMask {
 		case kindInt:
 			i, n := binary.Varint(b)
 			if n <= 0 {
 				return errRow
 			}
-			b = b[n:]
-			if uint64(i) < uint64(len(small)) && head == kindInt|inRow {
-				c.values = append(c.values, small[i])
-				continue
-			}
-			v = parquet.Int64Value(i)
+			c.ints, b = append(c.ints, i), b[n:]
 		case kindBytes:
 			length, n := binary.Uvarint(b)
 			if n <= 0 || length > uint64(len(b)-n) {
 				return errRow
 			}
-			v, b = parquet.ByteArrayValue(b[n:n+int(length)]), b[n+int(length):]
+			end := n + int(length)
+			c.addText(b[n:end])
+			b = b[end:]
 		case kindTrue, kindFalse:
-			v = parquet.BooleanValue(head&kindMask == kindTrue)
+			c.addFlag(head&kindMask == kindTrue)
 		}
-		c.values = append(c.values, v.Level(again, int(head&levelMask), at))
 	}
 	w.rows++
 	return nil
 }
 
+// flush writes the row group.
+func (w *Writer) flush() error {
+	if w.offset == 0 {
+		if err := w.write([]byte(magic)); err != nil {
+			return err
+		}
+	}
+	if w.rows == 0 {
+		return nil
+	}
+	g := format.RowGroup{NumRows: int64(w.rows), FileOffset: w.offset}
+	for i := range w.columns {
+		c := &w.columns[i]
+		if i < numPlaces && w.place[i] != "" {
+			c.fill(w.place[i], w.rows)
+		}
+		c.upTo(w.rows)
+		chunk, err := w.writeColumn(c)
+		if err != nil {
+			return fmt.Errorf("write a row group: %w", err)
+		}
+		g.Columns = append(g.Columns, format.ColumnChunk{MetaData: chunk})
+		g.TotalByteSize += chunk.TotalUncompressedSize
+		g.TotalCompressedSize += chunk.TotalCompressedSize
+		c.reset()
+	}
+	w.meta.NumRows += g.NumRows
+	w.meta.RowGroups = append(w.meta.RowGroups, g)
+	w.rows, w.bytes = 0, 0
+	return nil
+}
+
+// writeColumn writes a column's page, behind that of its dictionary where one pays.
+func (w *Writer) writeColumn(c *column) (chunk format.ColumnMetaData, err error) {
+	chunk = format.ColumnMetaData{
+		Type: c.physical, PathInSchema: c.path, Codec: format.Zstd, NumValues: int64(len(c.definitions)),
+		Encoding: []format.Encoding{format.RLE}, Statistics: c.statistics(),
+	}
+	encoding, values := format.Plain, w.values[:0]
+	switch {
+	case c.kind == kindInt:
+		encoding = format.DeltaBinaryPacked
+		values, err = new(delta.BinaryPackedEncoding).EncodeInt64(values, c.ints)
+	case c.kind == kindTrue:
+		values = append(values, c.flags...)
+	case !c.distinct:
+		values = append(values, c.texts...)
+	case !c.dictionaryPays():
+		values = c.undone(values)
+	default:
+		encoding = format.RLEDictionary
+		chunk.Encoding = append(chunk.Encoding, format.Plain) // of the dictionary
+		chunk.DictionaryPageOffset = w.offset
+		head := format.PageHeader{Type: format.DictionaryPage}
+		head.DictionaryPageHeader.Set(format.DictionaryPageHeader{NumValues: int32(len(c.starts)), Encoding: format.Plain})
+		if err = w.writePage(&chunk, &head, nil, nil, c.texts); err == nil {
+			values, err = new(rle.DictionaryEncoding).EncodeInt32(values, c.words)
+		}
+	}
+	if err != nil {
+		return chunk, err
+	}
+	w.values = values
+	w.repetitions = w.repetitions[:0]
+	if c.list {
+		if w.repetitions, err = (&rle.Encoding{BitWidth: 1}).EncodeLevels(w.repetitions, c.repetitions); err != nil {
+			return chunk, err
+		}
+	}
+	if w.definitions, err = (&rle.Encoding{BitWidth: bits.Len8(c.most)}).EncodeLevels(w.definitions, c.definitions); err != nil {
+		return chunk, err
+	}
+	chunk.Encoding = append(chunk.Encoding, encoding)
+	chunk.DataPageOffset = w.offset
+	head := format.PageHeader{Type: format.DataPageV2}
+	head.DataPageHeaderV2.Set(format.DataPageHeaderV2{
+		NumValues: int32(len(c.definitions)), NumNulls: int32(chunk.Statistics.NullCount), NumRows: int32(w.rows), Encoding: encoding,
+		DefinitionLevelsByteLength: int32(len(w.definitions)), RepetitionLevelsByteLength: int32(len(w.repetitions)),
+		IsCompressed: thrift.New(true),
+	})
+	return chunk, w.writePage(&chunk, &head, w.repetitions, w.definitions, values)
+}
+
+// writePage writes a page of a column: its header, its levels, and its values, which it
+// compresses.
+func (w *Writer) writePage(chunk *format.ColumnMetaData, head *format.PageHeader, repetitions, definitions, values []byte) (err error) {
+	if w.packed, err = w.zstd.Encode(w.packed, values); err != nil {
+		return err
+	}
+	levels := len(repetitions) + len(definitions)
+	head.UncompressedPageSize = int32(levels + len(values))
+	head.CompressedPageSize = int32(levels + len(w.packed))
+	sum := crc32.Update(crc32.ChecksumIEEE(repetitions), crc32.IEEETable, definitions)
+	head.CRC = int32(crc32.Update(sum, crc32.IEEETable, w.packed))
+	if w.header, err = thrift.Marshal(new(thrift.CompactProtocol), head); err != nil {
+		return err
+	}
+	chunk.TotalUncompressedSize += int64(len(w.header)) + int64(head.UncompressedPageSize)
+	chunk.TotalCompressedSize += int64(len(w.header)) + int64(head.CompressedPageSize)
+	for _, part := range [...][]byte{w.header, repetitions, definitions, w.packed} {
+		if err := w.write(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *Writer) write(b []byte) error {
+	n, err := w.to.Write(b)
+	w.offset += int64(n)
+	return err
+}
+
 // SetReport keeps the report of the run whose rows these are in the file.
-func (w *Writer) SetReport(text []byte) { w.file.SetKeyValueMetadata(reportKey, string(text)) }
+func (w *Writer) SetReport(text []byte) {
+	w.meta.KeyValueMetadata = append(w.meta.KeyValueMetadata, format.KeyValue{Key: reportKey, Value: string(text)})
+}
 
 // Close completes the file. It does not close what it is written to.
 func (w *Writer) Close() error {
-	if err := w.handOn(); err != nil {
+	if err := w.flush(); err != nil {
 		return err
 	}
-	if err := w.file.Close(); err != nil {
+	footer, err := thrift.Marshal(new(thrift.CompactProtocol), &w.meta)
+	if err == nil {
+		err = w.write(append(binary.LittleEndian.AppendUint32(footer, uint32(len(footer))), magic...))
+	}
+	if err != nil {
 		return fmt.Errorf("complete a Parquet file: %w", err)
 	}
 	return nil
