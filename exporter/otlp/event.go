@@ -65,22 +65,20 @@ func appendEvent(b []byte, c *fact.Connection) []byte {
 		}
 	}
 	b, body := open(b, tagBody)
-	b = shut(appendString(b, tagString, sentence(server, c)), body)
-	b = appendText(b, semconv.ServerAddressKey, server)
-	b = appendText(b, semconv.NetworkTransportTCP.Key, semconv.NetworkTransportTCP.Value.AsString())
-	kind := semconv.NetworkTypeIPv6
-	if ip.Is4() {
-		kind = semconv.NetworkTypeIPv4
-	}
-	b = appendText(b, kind.Key, kind.Value.AsString())
-	if v := versions[c.Protocol]; v != "" {
-		b = appendText(b, semconv.NetworkProtocolNameKey, "http")
-		b = appendText(b, semconv.NetworkProtocolVersionKey, v)
-	}
+	b, text := open(b, tagString)
+	b = shut(shut(appendSentence(b, server, c), text), body)
 	v := values.Get().(*events.Value)
+	v.Text = server
+	b = appendField(b, serverAddress, events.Text, v)
+	if ip.Is4() {
+		b = append(b, overIPv4...)
+	} else {
+		b = append(b, overIPv6...)
+	}
+	b = append(b, versions[c.Protocol]...)
 	v.Count = uint64(c.Server.Port)
-	b = appendField(b, tagAttribute, string(semconv.ServerPortKey), events.Count, v)
-	b = connectionFields().append(b, tagAttribute, c, v)
+	b = appendField(b, serverPort, events.Count, v)
+	b = connectionFields().append(b, c, v)
 	*v = events.Value{} // it may point at what the connection has
 	values.Put(v)
 	return b
@@ -90,16 +88,38 @@ func appendEvent(b []byte, c *fact.Connection) []byte {
 // compiler knows, and would be allocated for each event.
 var values = sync.Pool{New: func() any { return new(events.Value) }}
 
-// versions are the versions of HTTP that a protocol names.
-var versions = [fact.NumProtocols]string{fact.ProtocolHTTP09: "0.9", fact.ProtocolHTTP10: "1.0", fact.ProtocolHTTP11: "1.1", fact.ProtocolH2: "2"}
-
-// sentence says of a connection what a person looks for.
-func sentence(server string, c *fact.Connection) string {
-	s := server + ": " + prose.Plural(uint64(c.Requests), "request") + ", ended by " + c.Reason.String()
-	if c.Verdict == fact.VerdictWasted {
-		s += "; its handshake was wasted by " + c.Cause.String()
+// The attributes that have no field in a line.
+var (
+	serverAddress = headOf(tagAttribute, string(semconv.ServerAddressKey))
+	serverPort    = headOf(tagAttribute, string(semconv.ServerPortKey))
+	overIPv4      = texts(semconv.NetworkTransportTCP, semconv.NetworkTypeIPv4)
+	overIPv6      = texts(semconv.NetworkTransportTCP, semconv.NetworkTypeIPv6)
+	versions      = [fact.NumProtocols][]byte{
+		fact.ProtocolHTTP09: version("0.9"), fact.ProtocolHTTP10: version("1.0"), fact.ProtocolHTTP11: version("1.1"), fact.ProtocolH2: version("2"),
 	}
-	return s
+)
+
+func version(v string) []byte {
+	return texts(semconv.NetworkProtocolName("http"), semconv.NetworkProtocolVersion(v))
+}
+
+// texts are attributes as they stand in an event.
+func texts(list ...attribute.KeyValue) (b []byte) {
+	for _, kv := range list {
+		b = appendField(b, headOf(tagAttribute, string(kv.Key)), events.Word, &events.Value{Word: kv.Value.AsString()})
+	}
+	return b
+}
+
+// appendSentence says of a connection what a person looks for.
+func appendSentence(b []byte, server string, c *fact.Connection) []byte {
+	b = append(append(b, server...), ": "...)
+	b = append(append(b, prose.Plural(uint64(c.Requests), "request")...), ", ended by "...)
+	b = append(b, c.Reason.String()...)
+	if c.Verdict == fact.VerdictWasted {
+		b = append(append(b, "; its handshake was wasted by "...), c.Cause.String()...)
+	}
+	return b
 }
 
 // conventional are the names of OpenTelemetry's conventions for fields of a line.
@@ -125,8 +145,8 @@ func attributeKey(path string) string {
 type field[T any] struct {
 	get    func(*T, *events.Value) bool
 	kind   events.Kind
-	key    string
-	keys   []string // of counts
+	head   []byte
+	heads  [][]byte // of counts
 	fields fields[T]
 }
 
@@ -140,24 +160,31 @@ var connectionFields = sync.OnceValue(func() fields[fact.Connection] {
 			t = append(t, c)
 		}
 	}
-	return fieldsOf("", t, attributeKey)
+	return fieldsOf("", t, func(path string) []byte { return headOf(tagAttribute, attributeKey(path)) })
 })
 
-// fieldsOf returns the fields of a table, which key names by their path.
-func fieldsOf[T any](path string, t events.Table[T], key func(path string) string) (list fields[T]) {
+// headOf returns what a KeyValue of a key begins with, in a field with this tag: two
+// lengths are open in it.
+func headOf(tag byte, key string) []byte {
+	b := appendString([]byte{tag, 0}, tagKey, key)
+	return append(b, tagValue, 0)
+}
+
+// fieldsOf returns the fields of a table, whose heads are by their path.
+func fieldsOf[T any](path string, t events.Table[T], head func(path string) []byte) (list fields[T]) {
 	for i := range t {
 		c := &t[i]
 		name := path + c.Name
-		f := field[T]{get: c.Get, kind: c.Kind, key: key(name)}
+		f := field[T]{get: c.Get, kind: c.Kind, head: head(name)}
 		for _, k := range c.Keys {
-			f.keys = append(f.keys, key(name+"."+k))
+			f.heads = append(f.heads, head(name+"."+k))
 		}
 		switch c.Kind {
 		case events.Group:
-			f.fields = fieldsOf(name+".", c.Columns, key)
+			f.fields = fieldsOf(name+".", c.Columns, head)
 		case events.Groups: // each is a map, whose keys are names
 			for _, g := range c.Columns {
-				f.fields = append(f.fields, field[T]{get: g.Get, fields: fieldsOf("", g.Columns, func(name string) string { return name })})
+				f.fields = append(f.fields, field[T]{get: g.Get, fields: fieldsOf("", g.Columns, func(name string) []byte { return headOf(tagElement, name) })})
 			}
 		default: // a value
 		}
@@ -166,8 +193,8 @@ func fieldsOf[T any](path string, t events.Table[T], key func(path string) strin
 	return list
 }
 
-// append appends what a record has, each as a KeyValue in a field with this tag.
-func (l fields[T]) append(b []byte, tag byte, r *T, v *events.Value) []byte {
+// append appends what a record has, each as a KeyValue.
+func (l fields[T]) append(b []byte, r *T, v *events.Value) []byte {
 	for i := range l {
 		f := &l[i]
 		if f.get != nil && !f.get(r, v) {
@@ -175,26 +202,25 @@ func (l fields[T]) append(b []byte, tag byte, r *T, v *events.Value) []byte {
 		}
 		switch f.kind {
 		case events.Group:
-			b = f.fields.append(b, tag, r, v)
+			b = f.fields.append(b, r, v)
 		case events.Groups:
-			b = f.appendMaps(b, tag, r, v)
+			b = f.appendMaps(b, r, v)
 		case events.Counts:
 			for k, n := range v.Counts {
 				if v.Count = uint64(n); n > 0 {
-					b = appendField(b, tag, f.keys[k], events.Count, v)
+					b = appendField(b, f.heads[k], events.Count, v)
 				}
 			}
 		default:
-			b = appendField(b, tag, f.key, f.kind, v)
+			b = appendField(b, f.head, f.kind, v)
 		}
 	}
 	return b
 }
 
 // appendMaps appends a list of those groups that a record has.
-func (f *field[T]) appendMaps(b []byte, tag byte, r *T, v *events.Value) []byte {
-	b, all := open(b, tag)
-	b, value := open(appendString(b, tagKey, f.key), tagValue)
+func (f *field[T]) appendMaps(b []byte, r *T, v *events.Value) []byte {
+	b, all, value := openField(b, f.head)
 	b, array := open(b, tagArray)
 	for i := range f.fields {
 		if !f.fields[i].get(r, v) {
@@ -203,22 +229,14 @@ func (f *field[T]) appendMaps(b []byte, tag byte, r *T, v *events.Value) []byte 
 		var element, list int
 		b, element = open(b, tagElement)
 		b, list = open(b, tagMap)
-		b = shut(shut(f.fields[i].fields.append(b, tagElement, r, v), list), element)
+		b = shut(shut(f.fields[i].fields.append(b, r, v), list), element)
 	}
 	return shut(shut(shut(b, array), value), all)
 }
 
-// appendText appends an attribute.
-func appendText(b []byte, key attribute.Key, text string) []byte {
-	b, all := open(b, tagAttribute)
-	b, value := open(appendString(b, tagKey, string(key)), tagValue)
-	return shut(shut(appendString(b, tagString, text), value), all)
-}
-
-// appendField appends a KeyValue in a field with this tag.
-func appendField(b []byte, tag byte, key string, k events.Kind, v *events.Value) []byte {
-	b, all := open(b, tag)
-	b, value := open(appendString(b, tagKey, key), tagValue)
+// appendField appends a KeyValue that begins so.
+func appendField(b, head []byte, k events.Kind, v *events.Value) []byte {
+	b, all, value := openField(b, head)
 	switch k {
 	case events.Words:
 		b = appendArray(b, v.Words, func(b []byte, word string) []byte { return appendString(b, tagString, word) })
@@ -228,6 +246,13 @@ func appendField(b []byte, tag byte, key string, k events.Kind, v *events.Value)
 		b = appendValue(b, k, v)
 	}
 	return shut(shut(b, value), all)
+}
+
+// openField begins a KeyValue; shut ends its value, and then all of it.
+func openField(b, head []byte) (begun []byte, all, value int) {
+	all = len(b) + 2
+	b = append(b, head...)
+	return b, all, len(b)
 }
 
 func appendArray[E any](b []byte, list []E, one func([]byte, E) []byte) []byte {
