@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"reflect"
 	"strconv"
 	"strings"
 	"syscall"
@@ -52,7 +53,7 @@ func run(ctx context.Context, args []string, con console) int {
 	if len(args) == 0 {
 		con.out, args, none = con.err, []string{"--help"}, true
 	}
-	parser, err := c.parser(ctx, con, kong.Exit(func(code int) { status, exited = code, true }))
+	parser, err := c.parser(ctx, con, kong.Exit(func(code int) { status, exited = code, true }), onlyCommand(args[0]))
 	if err != nil {
 		con.fail(err)
 		return exitUsage
@@ -104,6 +105,28 @@ func (c *cli) parser(ctx context.Context, con console, options ...kong.Option) (
 		kong.Bind(con),
 		kong.ValueFormatter(formatHelp),
 	}...), options...)...)
+}
+
+// onlyCommand leaves the commands other than the named one out of the parser: to look at
+// the flags of all of them takes longer than all else before the first packet is read.
+// Where there is no such command it leaves out none.
+func onlyCommand(name string) kong.Option {
+	var others []string
+	there := false
+	for field := range reflect.TypeFor[cli]().Fields() {
+		if _, command := field.Tag.Lookup("cmd"); !command {
+			continue
+		}
+		if strings.ToLower(field.Name) == name {
+			there = true
+		} else {
+			others = append(others, field.Name)
+		}
+	}
+	if !there {
+		others = nil
+	}
+	return kong.IgnoreFields(`^cli\.(` + strings.Join(others, "|") + `)$`)
 }
 
 // flagDefaults are those defaults of flags that are set elsewhere.

@@ -248,7 +248,7 @@ type NativeBucket struct {
 // apart from them how many values are in the zero bucket.
 func (h *Histogram) Native(u *Unit) (zero uint64, list []NativeBucket) {
 	for number, c := range h.ascending {
-		k := int(u.native[number])
+		k := u.nativeOf(cells.upper[number])
 		switch last := len(list) - 1; {
 		case u.zero && k == u.low*perOctave:
 			zero += c.n

@@ -28,7 +28,6 @@ type Unit struct {
 	Per       float64 // how many of the values make 1
 	Zero      float64 // threshold of the native zero bucket
 	low, high int     // native buckets reach from 2^low to 2^high
-	native    []int32 // index of each cell's native bucket
 	zero      bool    // values of at most 2^low count as zero
 	classic   [][]float64
 }
@@ -55,10 +54,14 @@ func (u *Unit) nativeUpper(k int) int64 { return int64(math.Floor(nativeBound(k)
 // every classic bound of either unit. One increment serves report and metrics,
 // and they can't disagree.
 type scale struct {
-	upper []int64  // inclusive upper bound of each cell; the last is the largest integer
-	fine  []uint16 // log-linear bucket of each cell
-	first [numFine]uint16
+	upper []int64         // inclusive upper bound of each cell; the last is the largest integer
+	fine  []uint16        // log-linear bucket of each cell
+	first [numFine]uint16 // cell of each log-linear bucket, the first where several share it; see shared
 }
+
+// shared is set in scale.first where other bounds divide the bucket: most it is all of one
+// cell, and upper, which is in no cache, is not asked (BenchmarkConnection).
+const shared = 1 << 15
 
 const (
 	subBits = 7 // 128 buckets for each power of two
@@ -81,52 +84,56 @@ func fineUpper(bucket int) int64 {
 var cells = newScale(Things, Seconds)
 
 func newScale(units ...*Unit) *scale {
-	s := &scale{}
-	for bucket := range numFine {
-		s.upper = append(s.upper, fineUpper(bucket))
-	}
+	var bounds []int64 // beside those of log-linear buckets
 	for _, u := range units {
 		for k := u.low * perOctave; k <= u.high*perOctave; k++ {
-			s.upper = append(s.upper, u.nativeUpper(k))
+			bounds = append(bounds, u.nativeUpper(k))
 		}
-		for _, bounds := range u.classic {
-			for _, b := range bounds {
-				s.upper = append(s.upper, u.integer(b))
+		for _, list := range u.classic {
+			for _, b := range list {
+				bounds = append(bounds, u.integer(b))
 			}
 		}
 	}
-	slices.Sort(s.upper)
-	s.upper = slices.Compact(s.upper)
-	for _, v := range s.upper {
-		s.fine = append(s.fine, fineOf(v))
-	}
-	for _, u := range units {
-		for _, v := range s.upper {
-			u.native = append(u.native, u.nativeOf(v))
+	slices.Sort(bounds)
+	bounds = slices.Compact(bounds)
+	most := numFine + len(bounds)
+	s := &scale{upper: make([]int64, 0, most), fine: make([]uint16, 0, most)}
+	for bucket := range uint16(numFine) {
+		first, last := uint16(len(s.upper)), fineUpper(int(bucket))
+		for ; len(bounds) > 0 && bounds[0] < last; bounds = bounds[1:] {
+			s.upper, s.fine = append(s.upper, bounds[0]), append(s.fine, bucket)
+			first |= shared
 		}
-	}
-	for cell := len(s.fine) - 1; cell >= 0; cell-- {
-		s.first[s.fine[cell]] = uint16(cell)
+		if len(bounds) > 0 && bounds[0] == last {
+			bounds = bounds[1:]
+		}
+		s.upper, s.fine = append(s.upper, last), append(s.fine, bucket)
+		s.first[bucket] = first
 	}
 	return s
 }
 
 // nativeOf returns the native bucket of a cell by its upper bound; what is beyond
 // the highest has one of its own.
-func (u *Unit) nativeOf(v int64) int32 {
+func (u *Unit) nativeOf(v int64) int {
 	highest := u.high * perOctave
 	switch {
 	case v > u.nativeUpper(highest):
-		return int32(highest + 1)
+		return highest + 1
 	case v <= u.nativeUpper(u.low*perOctave):
-		return int32(u.low * perOctave)
+		return u.low * perOctave
 	}
-	return int32(nativeIndex(float64(v) / u.Per))
+	return nativeIndex(float64(v) / u.Per)
 }
 
 // cell returns the cell of a value of at least 0.
 func (s *scale) cell(v int64) int {
 	c := int(s.first[fineOf(v)])
+	if c&shared == 0 {
+		return c
+	}
+	c &^= shared
 	for v > s.upper[c] {
 		c++
 	}

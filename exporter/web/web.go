@@ -68,13 +68,16 @@ var (
 	//go:embed page.js
 	scriptText string
 
-	pages = template.Must(template.New("").Funcs(template.FuncMap{
-		"count": count, "seconds": seconds, "percent": percent, "width": width, "plural": plural,
-		"marked": marked, "tied": prose.KeepUnits,
-		// Both are part of this program.
-		"style":  func() template.CSS { return template.CSS(styleText) },
-		"script": func() template.JS { return template.JS(scriptText) },
-	}).ParseFS(pageFiles, "*.html"))
+	// pages are parsed for the first of them: most commands show none.
+	pages = sync.OnceValue(func() *template.Template {
+		return template.Must(template.New("").Funcs(template.FuncMap{
+			"count": count, "seconds": seconds, "percent": percent, "width": width, "plural": plural,
+			"marked": marked, "tied": prose.KeepUnits,
+			// Both are part of this program.
+			"style":  func() template.CSS { return template.CSS(styleText) },
+			"script": func() template.JS { return template.JS(scriptText) },
+		}).ParseFS(pageFiles, "*.html"))
+	})
 
 	policy = "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; " +
 		"style-src '" + hashOf(styleText) + "' '" + hashOf(story.Style) + "'; script-src '" + hashOf(scriptText) + "'"
@@ -182,7 +185,7 @@ func (s *Site) report(w http.ResponseWriter, r *http.Request) {
 // page answers with a page of a template.
 func page(w http.ResponseWriter, r *http.Request, status int, name string, view any) {
 	var out bytes.Buffer
-	if err := pages.ExecuteTemplate(&out, name, view); err != nil {
+	if err := pages().ExecuteTemplate(&out, name, view); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
