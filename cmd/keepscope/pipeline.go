@@ -139,12 +139,14 @@ func (p *pipeline) report(capture report.Capture) *report.Report {
 
 // mergeable is report with what adding it to others takes; capture is complete.
 func (p *pipeline) mergeable(capture report.Capture, final bool) (r *report.Report, err error) {
-	var m *report.Mergeable
-	if capture.Server == "" { // else it would be merged with the others
-		p.tally.Detail(func(s *tally.Sum) { m, err = report.NewMergeable(s, &capture) })
-	}
-	r = p.build(capture, final)
-	r.Mergeable = m
+	p.tally.Detail(func(s *tally.Sum) {
+		var m *report.Mergeable
+		if capture.Server == "" { // else it would be merged with the others
+			m, err = report.NewMergeable(s, &capture)
+		}
+		r = report.Build(s, capture, final)
+		r.Mergeable = m
+	})
 	return r, err
 }
 

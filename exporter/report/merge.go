@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -41,11 +42,19 @@ func NewMergeable(sum *tally.Sum, c *Capture) (*Mergeable, error) {
 	if err != nil {
 		return nil, err
 	}
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(window(len(figures))))
 	if err != nil {
 		return nil, err
 	}
 	return &Mergeable{z.EncodeAll(figures, nil), slices.Clone(c.Limits)}, nil
+}
+
+// window is how far back zstd looks in n bytes: over all of them, up to its default. It
+// allocates as much; the default where less is enough would be most of the memory that
+// a report takes.
+func window(n int) int {
+	const least, most = 128 << 10, 8 << 20 // a block, and the default
+	return min(max(1<<bits.Len(uint(n)), least), most)
 }
 
 func (m *Mergeable) restore(set *tally.Set) error {

@@ -93,6 +93,10 @@ func (k *Record) mayBeOf(next *Record) bool {
 }
 
 func (n *Newest) merge(o *Newest) {
+	if len(n.list) == 0 {
+		n.list, n.first = append(n.list, o.list...), o.first
+		return
+	}
 	for r := range o.each {
 		n.add(r, true)
 	}
