@@ -254,7 +254,9 @@ func (t *table) open(c *reassembly.Conn) *conn {
 	}
 	s := t.at(c.ID)
 	t.gen++
-	*s = conn{tcp: c, id: transport{tcp: c}.id(), gen: t.gen, lastEnd: never, last: fact.ReasonOpen, why: fact.ReasonOpen, otherOutcome: fact.KeepAlive}
+	*s = conn{} // and then in place: a literal is made elsewhere and copied
+	s.tcp, s.id, s.gen, s.lastEnd = c, transport{tcp: c}.id(), t.gen, never
+	s.last, s.why, s.otherOutcome = fact.ReasonOpen, fact.ReasonOpen, fact.KeepAlive
 	return s
 }
 

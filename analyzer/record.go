@@ -199,7 +199,8 @@ func (l *ledger) identify(o *fact.Connection) {
 	n, _ := l.tcp.SYNs()
 	o.SYNs = uint8(min(n, 255))
 	o.Software = s.software
-	o.Estimated, o.TLS, o.Keys, o.Proxied, o.CouldReuse = s.is(estimated), nil, fact.KeysNone, sniffer.Endpoint{}, nil
+	o.Estimated, o.TLS, o.Keys, o.CouldReuse = s.is(estimated), nil, fact.KeysNone, nil
+	o.Proxied = sniffer.Endpoint{} // by itself: among others it would be made elsewhere and copied
 	if s.verdict == fact.VerdictWasted {
 		o.CouldReuse = s.could
 	}
@@ -295,7 +296,7 @@ func (l *ledger) fillCold(o *fact.Connection) {
 // path tells what was unusual about TCP, nil where nothing was.
 func (l *ledger) path() *fact.Path {
 	c := l.tcp
-	if !c.Unusual() {
+	if !c.Unusual() && l.conn.why != fact.ReasonPathDropped {
 		return nil
 	}
 	p := &l.unusual

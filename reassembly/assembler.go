@@ -435,7 +435,8 @@ func (a *Assembler) begin(s *sniffer.Segment, hash uint32) {
 	}
 	c := a.arena.alloc()
 	dir := role(s)
-	c.Endpoint[dir], c.Endpoint[dir^1] = s.Src, s.Dst
+	c.Endpoint[dir] = s.Src
+	c.Endpoint[dir^1] = s.Dst
 	c.owner[dir] = owner(s.Interface)
 	c.Start, c.Last = s.Time, s.Time
 	c.state = live | handshakeDone

@@ -78,7 +78,9 @@ func (a *Assembler) remember(c *Conn, hash uint32) {
 	}
 	at := a.table.find(hash, c.ID+1)
 	r, i := a.closed.push()
-	r.last, r.endpoint, r.next = c.Last, c.Endpoint, c.next // in place: a literal is made elsewhere and copied
+	r.last = c.Last // one by one: several at once, or a literal, are made elsewhere and copied
+	r.endpoint = c.Endpoint
+	r.next = c.next
 	r.base[Client], r.base[Server] = c.base(Client), c.base(Server)
 	r.state = remembered | knownClient*closedState((c.state/known|c.state/guess)&3) | resetClient*closedState(c.state/reset&3)
 	a.table.slots[at].ref = closedRef + i

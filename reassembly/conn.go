@@ -236,6 +236,8 @@ func (c *Conn) base(d Dir) uint32 {
 	return b
 }
 
-// Unusual reports whether a connection has anything for SYNs, Probes, Stall or
-// Closing to tell.
-func (c *Conn) Unusual() bool { return c.cold != nil }
+// Unusual reports whether Probes or Stall have anything to tell of a connection, or
+// SYNs of more than one.
+func (c *Conn) Unusual() bool {
+	return c.synRepeats != 0 || c.cold != nil && (c.cold.probes != nil || c.cold.windows != nil)
+}

@@ -78,6 +78,8 @@ type Example struct {
 	Client, Server sniffer.Endpoint
 }
 
+func exampleOf(c *fact.Connection) Example { return Example{c.ID, c.Client, c.Server} }
+
 // A count is how many connections the client closed after a number of requests.
 type count struct {
 	requests uint32
@@ -143,9 +145,8 @@ func (c *Client) add(f *fact.Connection, id software.ID) {
 	c.name(id)
 	c.Connections++
 	c.Requests += uint64(f.Requests)
-	example := Example{f.ID, f.Client, f.Server}
 	if c.Example.ID == 0 {
-		c.Example = example
+		c.Example = exampleOf(f)
 	}
 	switch f.Requests {
 	case 0:
@@ -167,7 +168,12 @@ func (c *Client) add(f *fact.Connection, id software.ID) {
 		c.Failed[i] += uint64(n)
 	}
 	if f.Verdict == fact.VerdictWasted {
-		c.waste(f.Cause, 1, f.Cost.TCP+f.Cost.TLS+f.Cost.DNS+f.Cost.Connect, example)
+		w := c.wasteBy(f.Cause)
+		if w.N == 0 {
+			w.Example = exampleOf(f)
+		}
+		w.N++
+		w.NS += f.Cost.TCP + f.Cost.TLS + f.Cost.DNS + f.Cost.Connect
 	}
 	if f.Requests > 0 {
 		c.span(span{f.Start, f.End, f.Requests > 1})
@@ -175,7 +181,7 @@ func (c *Client) add(f *fact.Connection, id software.ID) {
 	c.idle(f)
 	c.closed(f)
 	c.upgraded(f)
-	c.streams(f, example)
+	c.streams(f)
 }
 
 // name notes the software that a connection showed.
@@ -189,13 +195,16 @@ func (c *Client) name(id software.ID) {
 	}
 }
 
-func (c *Client) waste(cause fact.Cause, n uint64, ns int64, example Example) {
-	i, found := slices.BinarySearchFunc(c.Wasted, cause, func(w Waste, cause fact.Cause) int { return cmp.Compare(w.Cause, cause) })
-	if !found {
-		c.Wasted = slices.Insert(c.Wasted, i, Waste{Cause: cause, Example: example})
+// wasteBy returns what the client wastes by a cause, to be added to.
+func (c *Client) wasteBy(cause fact.Cause) *Waste {
+	i := 0 // they are few
+	for i < len(c.Wasted) && c.Wasted[i].Cause < cause {
+		i++
 	}
-	c.Wasted[i].N += n
-	c.Wasted[i].NS += ns
+	if i == len(c.Wasted) || c.Wasted[i].Cause != cause {
+		c.Wasted = slices.Insert(c.Wasted, i, Waste{Cause: cause})
+	}
+	return &c.Wasted[i]
 }
 
 // idle notes how long a connection with requests did nothing.
@@ -244,7 +253,10 @@ type span struct {
 }
 
 func (s span) compare(o span) int {
-	return cmp.Or(cmp.Compare(s.end, o.end), cmp.Compare(s.start, o.start), cmp.Compare(b2i(s.reused), b2i(o.reused)))
+	if s.end != o.end {
+		return cmp.Compare(s.end, o.end)
+	}
+	return cmp.Or(cmp.Compare(s.start, o.start), cmp.Compare(b2i(s.reused), b2i(o.reused)))
 }
 
 func b2i(b bool) int {
@@ -262,7 +274,10 @@ func (c *Client) span(s span) {
 		}
 		c.spans = c.spans[:copy(c.spans, c.spans[1:])]
 	}
-	i, _ := slices.BinarySearchFunc(c.spans, s, span.compare)
+	i := len(c.spans)
+	for i > 0 && s.compare(c.spans[i-1]) < 0 { // they come nearly in order
+		i--
+	}
 	c.spans = slices.Insert(c.spans, i, s)
 }
 
@@ -302,7 +317,7 @@ func (c *Client) upgraded(f *fact.Connection) {
 	}
 }
 
-func (c *Client) streams(f *fact.Connection, example Example) {
+func (c *Client) streams(f *fact.Connection) {
 	s := f.Streams
 	if s == nil {
 		return
@@ -316,7 +331,7 @@ func (c *Client) streams(f *fact.Connection, example Example) {
 	}
 	c.GRPC += uint64(f.Requests)
 	if n := uint64(f.Requests); n > c.GRPCBusiest {
-		c.GRPCBusiest, c.GRPCExample = n, example
+		c.GRPCBusiest, c.GRPCExample = n, exampleOf(f)
 	}
 }
 
@@ -399,7 +414,12 @@ func (c *Client) merge(o *Client) {
 	c.Connections += o.Connections
 	c.Requests += o.Requests
 	for _, w := range o.Wasted {
-		c.waste(w.Cause, w.N, w.NS, w.Example)
+		k := c.wasteBy(w.Cause)
+		if k.N == 0 {
+			k.Example = w.Example
+		}
+		k.N += w.N
+		k.NS += w.NS
 	}
 	for i, n := range o.Failed {
 		c.Failed[i] += n

@@ -128,17 +128,16 @@ const recentPairBits = 8
 
 // recentSlot hashes what tells the pairs of one host apart: the ends of both
 // addresses and the port.
-func (k *pairKey) recentSlot() uint64 {
-	client, server := binary.LittleEndian.Uint64(k.client[8:]), binary.LittleEndian.Uint64(k.server.Addr[8:])
-	return (client*hashPrime ^ server ^ uint64(k.server.Port)) * hashPrime64 >> (64 - recentPairBits)
+func recentSlot(client *sniffer.Addr, server *sniffer.Endpoint) uint64 {
+	c, s := binary.LittleEndian.Uint64(client[8:]), binary.LittleEndian.Uint64(server.Addr[8:])
+	return (c*hashPrime ^ s ^ uint64(server.Port)) * hashPrime64 >> (64 - recentPairBits)
 }
 
 func (t *pairs) add(c *fact.Connection) {
-	k := pairKey{c.Client.Addr, c.Server}
-	recent := &t.recent[k.recentSlot()]
+	recent := &t.recent[recentSlot(&c.Client.Addr, &c.Server)]
 	p := *recent
-	if p == nil || p.key != k {
-		if p = t.get(k); p == nil {
+	if p == nil || p.key.client != c.Client.Addr || p.key.server != c.Server {
+		if p = t.get(pairKey{c.Client.Addr, c.Server}); p == nil {
 			t.untracked++
 			return
 		}
