@@ -117,7 +117,7 @@ func (l *ledger) Request(stream http.Stream, m *http.Head, at int64) {
 	}
 	f.open = append(f.open, q)
 	if s.cold != nil && s.cold.streams != nil {
-		l.streamOpens(m, q.at)
+		l.streamOpens(stream, m, q.at)
 	}
 	if s.is(unanswerable) {
 		l.closing()

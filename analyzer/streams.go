@@ -34,7 +34,7 @@ func (l *ledger) streamsOf(s *conn) *streams {
 }
 
 // streamOpens counts a stream that was just opened beside those open.
-func (l *ledger) streamOpens(m *http.Head, at int64) {
+func (l *ledger) streamOpens(stream http.Stream, m *http.Head, at int64) {
 	t := l.conn.cold.streams
 	n := uint32(l.waiting())
 	if n > 1 {
@@ -45,7 +45,7 @@ func (l *ledger) streamOpens(m *http.Head, at int64) {
 	if n >= t.Limit && t.fullSince == never {
 		t.fullSince = at
 	}
-	if g := &t.Goaway[http.Server]; g.Seen {
+	if g := &t.Goaway[http.Server]; g.Seen && stream > g.Last {
 		if c, _ := l.halfTrips(); at > g.At+c+crossSlack {
 			t.Ignored++
 		}

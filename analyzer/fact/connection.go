@@ -148,7 +148,7 @@ type Streams struct {
 	Reset         [2]uint32
 	Refused       uint32
 	HTTP11        uint32 // that the server reset with HTTP_1_1_REQUIRED
-	Ignored       uint32 // requests sent after the server's GOAWAY had arrived
+	Ignored       uint32 // requests sent after the server's GOAWAY, which refused them, had arrived
 	Pushed        uint32
 	Pings         [2]uint32
 	PingInterval  int64     // of the client's, median; Absent below two

@@ -25,7 +25,11 @@ func (f *Figures) unusual(c *fact.Connection) {
 		}
 		f.HTTP2.add(c)
 	}
-	if n := c.Failed[fact.FailCloseIgnored]; n > 0 {
+	n := c.Failed[fact.FailCloseIgnored]
+	if c.Streams != nil {
+		n += c.Streams.Ignored
+	}
+	if n > 0 {
 		f.Ignored[min(c.Reason, fact.NumReasons-1)] += uint64(n)
 	}
 	if c.Tunnel != nil {
@@ -95,6 +99,7 @@ type HTTP2 struct {
 	DrainedAge    Histogram
 	TooManyPings  Counted
 	Errors        Counted // other GOAWAYs with an error, for which the connection ended
+	Ignored       Counted // streams that were opened after the GOAWAY that refused them had arrived
 	HTTP11        Counted // streams that the server reset with HTTP_1_1_REQUIRED
 	PingIntervals Histogram
 	GRPC          uint64
@@ -140,6 +145,10 @@ func (h *HTTP2) goaways(c *fact.Connection) {
 		h.HTTP11.add(c, 0)
 		h.HTTP11.N += uint64(s.HTTP11) - 1
 	}
+	if s.Ignored > 0 {
+		h.Ignored.add(c, 0)
+		h.Ignored.N += uint64(s.Ignored) - 1
+	}
 	g := &s.Goaway[fact.ByServer]
 	switch {
 	case s.TooManyPings():
@@ -175,6 +184,7 @@ func (h *HTTP2) merge(o *HTTP2) {
 	h.TooManyPings.merge(&o.TooManyPings)
 	h.Errors.merge(&o.Errors)
 	h.HTTP11.merge(&o.HTTP11)
+	h.Ignored.merge(&o.Ignored)
 	h.GRPC += o.GRPC
 	addAll(h.GRPCStatus[:], o.GRPCStatus[:])
 	theirs := o.histograms()

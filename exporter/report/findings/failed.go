@@ -139,20 +139,24 @@ func staleReuse(v *view) (hit, bool) {
 }
 
 func closeIgnored(v *view) (hit, bool) {
-	f := &v.t.Failed[fact.FailCloseIgnored]
-	if f.N < MinIgnored {
+	f, streams := &v.t.Failed[fact.FailCloseIgnored], &v.H2.Ignored // these failed as refused streams
+	n, example := f.N+streams.N, f.Example
+	if n < MinIgnored {
 		return hit{}, false
 	}
+	if f.N == 0 {
+		example = streams.Example
+	}
 	h := hit{
-		failed: f.N, example: f.Example, habit: advice.CloseIgnored, clients: failed(fact.FailCloseIgnored),
-		evidence: map[string]float64{"close_ignored": float64(f.N), "requests": float64(v.t.Requests)},
-		summary:  fmt.Sprintf("%s went out on connections whose end the server had announced", prose.Plural(f.N, "request")),
+		failed: n, example: example, habit: advice.CloseIgnored, clients: failed(fact.FailCloseIgnored),
+		evidence: map[string]float64{"close_ignored": float64(n), "requests": float64(v.t.Requests)},
+		summary:  fmt.Sprintf("%s went out on connections whose end the server had announced", prose.Plural(n, "request")),
 	}
 	if v.IgnoredAfter != fact.ReasonNone {
 		h.summary += " (" + v.IgnoredAfter.String() + ")"
 	}
 	h.summary += ": a fault of the client."
-	if f.N >= CriticalIgnored && share(f.N, v.t.Requests) >= CriticalIgnoredRate {
+	if n >= CriticalIgnored && share(n, v.t.Requests) >= CriticalIgnoredRate {
 		h.severity = Critical
 	}
 	return h, true

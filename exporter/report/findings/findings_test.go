@@ -295,6 +295,10 @@ var thresholds = []thresholdCase{
 	},
 	{"close ignored", "close_ignored", Warning, fails(2, fact.FailCloseIgnored), fails(1, fact.FailCloseIgnored), "2 requests went out"},
 	{
+		"GOAWAY ignored", "close_ignored", Warning,
+		func(s *Server) { s.H2.Ignored = Loss{N: 2, Example: example(2)} }, func(s *Server) { s.H2.Ignored = Loss{N: 1} }, "2 requests went out",
+	},
+	{
 		"close often ignored", "close_ignored", Critical,
 		both(fails(10, fact.FailCloseIgnored), func(s *Server) { s.IgnoredAfter = fact.ReasonServerLimit }), fails(1, fact.FailCloseIgnored), "(server_limit)",
 	},
