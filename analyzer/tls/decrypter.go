@@ -149,7 +149,7 @@ func (d *Decrypter) drop(at int64) {
 		h := &d.half[i]
 		d.shared.forget(h)
 		h.drop(d.shared)
-		h.part.wipe()
+		h.part.drop()
 		h.part = nil
 		h.keys.Wipe()
 	}

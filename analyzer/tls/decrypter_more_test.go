@@ -492,6 +492,32 @@ func TestHeldCaps(t *testing.T) {
 	}
 }
 
+// TestHeldMessages gives connections more of handshake messages that do not come to an end
+// than may be held.
+func TestHeldMessages(t *testing.T) {
+	const most = 100 << 10
+	shared := NewDecryption(keylog.New(0), most)
+	hello := append([]byte{22, 3, 1, 0x3e, 0x80, 1, 0, 0xff, 0xff, 3, 3}, make([]byte, 16_000-6)...)
+	var all []*Decrypter
+	for range 20 {
+		p := &plaintext{}
+		p.d = shared.New(p, p)
+		all = append(all, p.d)
+		for range 3 {
+			p.d.Data(Client, hello, 0)
+		}
+	}
+	if held := shared.Held(); held > most || held < most/2 || shared.Stats.Full == 0 {
+		t.Errorf("%d bytes held, %+v", held, shared.Stats)
+	}
+	for _, d := range all {
+		d.End(1)
+	}
+	if shared.Held() != 0 {
+		t.Errorf("%d bytes held after the end", shared.Held())
+	}
+}
+
 // TestNoRoom has records come in pieces when nothing more may be held: they are
 // lost, and no more than they.
 func TestNoRoom(t *testing.T) {

@@ -127,8 +127,8 @@
 //	what                      cap            when full
 //	waiting for keys          64 KiB, 2 s    Missing (Stats.Full, Late); renegotiating: the rest is gaps
 //	events that wait          1 024          as above
-//	held by all of them       NewDecryption  a record that comes in pieces is lost, as above (Stats.Full)
 //	a message, buffered       16 KiB         it is read up to there
+//	held by all of them       NewDecryption  a record that comes in pieces is lost, else as above (Stats.Full)
 //	records that fail, first  16             Mismatched
 //	tries between two         4 096          the direction is gaps (Stats.Abandoned)
 //	Ciphers kept              1 024          made again when needed

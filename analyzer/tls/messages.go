@@ -21,37 +21,72 @@ const (
 // Extensions (RFC 7366).
 const extEncryptThenMAC = 22
 
+// maxPart is how many bytes of a handshake message's body are kept.
+const maxPart = maxHello - helloHead
+
 // A part is a handshake message that has not come whole. The body is kept where it is
-// read, up to maxHello bytes.
+// read, up to maxPart bytes.
 type part struct {
-	buf  []byte // header and body
-	left int    // bytes to come; unknown while the header is not whole
+	head   [helloHead]byte
+	have   uint8  // bytes of head
+	full   bool   // no more of the body is kept
+	body   []byte // what is kept of it
+	left   int    // bytes to come, once head is whole
+	shared *Decryption
 }
 
-func (p *part) wipe() {
+// drop wipes what is kept.
+func (p *part) drop() {
 	if p != nil {
-		clear(p.buf[:cap(p.buf)])
+		p.shared.held -= int64(cap(p.body))
+		clear(p.body[:cap(p.body)])
+		p.body = nil
 	}
 }
 
 // add takes bytes of the message and returns the rest.
 func (p *part) add(b []byte) []byte {
-	for len(p.buf) < helloHead && len(b) > 0 {
-		p.buf = append(p.buf, b[0])
-		b = b[1:]
-		if size, ok := helloSize(p.buf); ok {
-			p.left = size - helloHead
+	if p.have < helloHead {
+		n := copy(p.head[p.have:], b)
+		b = b[n:]
+		if p.have += uint8(n); p.have < helloHead {
+			return b
 		}
+		size, _ := helloSize(p.head[:])
+		p.left = size - helloHead
+		p.full = !isRead(p.head[0])
 	}
 	n := min(p.left, len(b))
-	if len(p.buf) >= helloHead && isRead(p.buf[0]) {
-		p.buf = append(p.buf, b[:min(n, maxHello-len(p.buf))]...)
-	}
+	p.keep(b[:n])
 	p.left -= n
 	return b[n:]
 }
 
-func (p *part) whole() bool { return len(p.buf) >= helloHead && p.left == 0 }
+// keep keeps bytes of the body, as far as there is room.
+func (p *part) keep(b []byte) {
+	if p.full {
+		return
+	}
+	need := len(p.body) + len(b)
+	if p.full = need > maxPart; p.full {
+		b = b[:maxPart-len(p.body)]
+		need = maxPart
+	}
+	if room := cap(p.body); need > room {
+		size := min(max(need, 2*room), maxPart)
+		if !p.shared.hold(int64(size - room)) {
+			p.full = true
+			p.shared.Stats.Full++
+			return
+		}
+		old := p.body
+		p.body = append(make([]byte, 0, size), old...)
+		clear(old)
+	}
+	p.body = append(p.body, b...)
+}
+
+func (p *part) whole() bool { return p.have == helloHead && p.left == 0 }
 
 // isRead says whether a message's body matters.
 func isRead(kind byte) bool {
@@ -73,14 +108,14 @@ func (d *Decrypter) messages(from Dir, h *direction, b []byte) {
 				b = b[size:]
 				continue
 			}
-			p = &part{}
+			p = &part{shared: d.shared}
 			h.part = p
 		}
 		b = p.add(b)
 		if p.whole() {
 			h.part = nil
-			d.message(from, h, p.buf[0], p.buf[helloHead:])
-			p.wipe()
+			d.message(from, h, p.head[0], p.body)
+			p.drop()
 		}
 	}
 }

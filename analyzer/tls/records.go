@@ -233,7 +233,7 @@ func (d *Decrypter) lose(from Dir, h *direction, pos int64, at int64) {
 // missing notes that handshake messages may be lost. Without its randoms and its
 // suite a connection cannot be decrypted.
 func (d *Decrypter) missing(from Dir, h *direction, at int64) {
-	h.part.wipe()
+	h.part.drop()
 	h.part = nil
 	if d.version == 0 && (from == Server || d.hs == nil) {
 		d.giveUp(d.unread(), from, at)
