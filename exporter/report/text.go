@@ -10,8 +10,10 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter/prose"
 	"github.com/keepscope/keepscope/exporter/report/findings"
+	"github.com/keepscope/keepscope/exporter/tally"
 	"github.com/keepscope/keepscope/sniffer/printable"
 )
 
@@ -186,7 +188,7 @@ func (p *page) headline(r *Report) {
 			if i > 0 {
 				label = " of encrypted, estimated"
 			}
-			p.effectiveness(label, &q)
+			p.effectiveness(label, &q, r.Totals.oneWay())
 		}
 	}
 	for _, s := range headline(r) {
@@ -217,6 +219,10 @@ func headline(r *Report) (list []claim) {
 		})
 	} else if m := missingShare(c, t); m > maxMissing {
 		say(plain, "Too much is missing to judge: "+prose.Percent(m)+" of the traffic was not captured.")
+	} else if t.oneWay() {
+		say(plain, "Too much is missing to judge: only one direction was captured.")
+	} else if t.unread() {
+		say(plain, "HTTP/2 inside TLS, without keys: nothing is said of waste.")
 	} else {
 		say(plain, "No handshake was wasted.")
 	}
@@ -282,14 +288,31 @@ func missingShare(c *Capture, t *Summary) float64 {
 	return max(share(c.Dropped.Total(), c.Packets+c.Dropped.Total()), share(missing, t.Bytes.Client+t.Bytes.Server+missing))
 }
 
+// oneWay says whether only one direction of the connections was captured.
+func (s *Summary) oneWay() bool {
+	return tally.OneWay([2]uint64{s.Packets.Client, s.Packets.Server}, [2]uint64{s.Bytes.Client, s.Bytes.Server})
+}
+
+// unread says whether all that was seen is HTTP/2 whose requests are not known.
+func (s *Summary) unread() bool {
+	return s.Requests == 0 && s.Estimated == nil && s.Protocols[fact.ProtocolH2.String()] > 0
+}
+
 func requestsText(q *Part) string {
 	return q.Mark() + prose.Plural(q.Requests, "request") + " on " + prose.Plural(q.Connections, "connection")
 }
 
-func (p *page) effectiveness(label string, q *Part) {
+func (p *page) effectiveness(label string, q *Part, oneWay bool) {
 	v := q.Effectiveness
-	if v == nil {
-		p.line(label, "  ", p.in(dim, "no value: no request could have reused a connection"))
+	if v == nil || oneWay {
+		why := "no request could have reused a connection"
+		switch {
+		case oneWay:
+			why = "only one direction was captured"
+		case q.unread():
+			why = "the requests are not known"
+		}
+		p.line(label, "  ", p.in(dim, "no value: "+why))
 		return
 	}
 	p.line(label, "  ", p.bar(*v, 24, grade(*v)), "  ", p.in(bold, q.Mark()+prose.Percent(*v)))
@@ -389,7 +412,7 @@ func (p *page) servers(list []Server) {
 		nameWidth -= 22
 	}
 	title := "SERVER"
-	if slices.ContainsFunc(list[0].Parts(), func(q Part) bool { return q.Wasted.Total > 0 }) {
+	if len(list) > 0 && slices.ContainsFunc(list[0].Parts(), func(q Part) bool { return q.Wasted.Total > 0 }) {
 		title += ", BY TIME LOST"
 	}
 	head := prose.Pad(title, nameWidth) + prose.PadLeft("CONNS", 9) + prose.PadLeft("REQUESTS", 11) + prose.PadLeft("REQ/CONN", 10) +

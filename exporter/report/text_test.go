@@ -236,3 +236,26 @@ func TestNotDecoded(t *testing.T) {
 		t.Error("packets of none")
 	}
 }
+
+// TestNothingKnown: where nothing can be known of waste the head says that, and not that
+// there was none.
+func TestNothingKnown(t *testing.T) {
+	http2 := &Report{Totals: Summary{Connections: 3, Protocols: map[string]uint64{"h2": 3}}}
+	requests := &Report{Totals: Summary{Connections: 3, Requests: 9, Effectiveness: pointer(1.0), Packets: Sides{Client: 20}, Bytes: Sides{Client: 900}}}
+	answers := &Report{Totals: Summary{Connections: 3, Packets: Sides{Server: 20}, Bytes: Sides{Server: 900}}}
+	for r, want := range map[*Report][]string{
+		http2:    {"no value: the requests are not known", "nothing is said of waste"},
+		requests: {"no value: only one direction was captured", "Too much is missing to judge: only one direction"},
+		answers:  {"no value: only one direction was captured", "Too much is missing to judge: only one direction"},
+	} {
+		var out bytes.Buffer
+		if err := r.WriteText(&out, TextOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range want {
+			if !strings.Contains(out.String(), w) {
+				t.Errorf("%q is not in\n%s", w, out.String())
+			}
+		}
+	}
+}

@@ -69,6 +69,7 @@ func (w *weigher) figures(total *tally.Figures, probers []prober) *findings.Figu
 		Seconds: w.seconds(), Packets: w.capture.Packets, Dropped: w.capture.Dropped.Total(),
 		Bytes: total.Bytes[0] + total.Bytes[1], Missing: max(w.capture.Reassembly.MissingBytes, total.Missing),
 		Incomplete: total.Incomplete, Midstream: total.Handshakes[fact.HandshakeMidstream], Open: total.Ended(fact.ReasonOpen),
+		OneWay: tally.OneWay(total.Packets, total.Bytes),
 	}
 	for _, g := range w.list {
 		f.Servers = append(f.Servers, w.server(g))

@@ -201,6 +201,12 @@ func (f *Figures) opened(c *fact.Connection) {
 	}
 }
 
+// OneWay says whether only one direction was captured: no side sends bytes to one that sent
+// no packet. Both are by side.
+func OneWay(packets, bytes [2]uint64) bool {
+	return packets[0] == 0 && bytes[1] > 0 || packets[1] == 0 && bytes[0] > 0
+}
+
 // exchange counts a request.
 func (f *Figures) exchange(e *fact.Exchange) {
 	f.Active = max(f.Active, e.Start, e.End)

@@ -59,6 +59,13 @@ func (c *Capture) tooMuch() (missing float64, ok bool) {
 
 func missing(c *Capture) (hit, bool) {
 	m, ok := c.tooMuch()
+	if c.OneWay {
+		return hit{
+			summary:  "Only one direction of the connections was captured: nothing is judged well.",
+			evidence: map[string]float64{"one_direction": 1},
+			note:     "Capture where both directions pass: look at the filter (`src`, `dst`), at a mirror port of one direction, and at routes that differ",
+		}, true
+	}
 	return hit{
 		summary:  prose.Percent(m) + " of the traffic is missing from the capture: nothing is judged well.",
 		evidence: map[string]float64{"missing_share": m, "dropped_packets": float64(c.Dropped), "missing_bytes": float64(c.Missing)},
@@ -208,6 +215,9 @@ func Undecided(f *Figures) (lines []string) {
 	c := &f.Capture
 	if m, ok := c.tooMuch(); ok {
 		lines = append(lines, prose.Percent(m)+" of the traffic is missing from the capture.")
+	}
+	if c.OneWay {
+		lines = append(lines, "Only one direction of the connections was captured.")
 	}
 	if n := f.Totals.H2.Unread; n > 0 {
 		lines = append(lines, prose.Plural(n, "connection")+" carried HTTP/2 inside TLS without keys: requests are not known.")

@@ -24,6 +24,7 @@ type Capture struct {
 	Seconds                     float64 // first packet to last
 	Packets, Dropped            uint64  // Dropped is beside Packets
 	Bytes, Missing              uint64  // of streams; Missing is beside Bytes, without what a snaplen cut in known bodies
+	OneWay                      bool    // only one direction of the connections was captured
 	Protocols                   []NotRead
 	Incomplete, Midstream, Open uint64 // connections
 }

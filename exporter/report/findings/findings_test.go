@@ -788,6 +788,7 @@ func TestOverall(t *testing.T) {
 		{"at 5 % missing", func(f *Figures) { f.Capture.Dropped, f.Capture.Packets = 5, 95 }, []string{"all_is_well"}},
 		{"above 5 % missing", func(f *Figures) { f.Capture.Dropped, f.Capture.Packets = 6, 94 }, []string{"too_much_missing"}},
 		{"bytes missing", func(f *Figures) { f.Capture.Missing, f.Capture.Bytes = 60, 940 }, []string{"too_much_missing"}},
+		{"one direction", func(f *Figures) { f.Capture.OneWay = true }, []string{"too_much_missing"}},
 		{"a scan", func(f *Figures) { f.Scans = []Scan{{"10.0.0.66", 30, 28}} }, []string{"all_is_well", "scan"}},
 		{"estimated well", func(f *Figures) { f.Totals.Estimated.Requests, f.Totals.Estimated.Reused = 100, 100 }, []string{"all_is_well"}},
 		{"estimated not well", func(f *Figures) {
