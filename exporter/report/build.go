@@ -21,7 +21,7 @@ func Build(sum *tally.Sum, c Capture, final bool) *Report {
 	}
 	pairs, unwatched := sum.Pairs()
 	assignPorts(list, pairs)
-	all := habits(list)
+	all, traffic := habits(list)
 	r := &Report{Schema: Schema, Capture: c, Servers: []Server{}, Limits: met(slices.Concat(c.Limits, sum.Limits())), Resettled: resettled}
 	r.Capture.UnwatchedPairs = unwatched
 	w := newWeigher(&c, list, endpoints) // what it weighs may rest on other servers
@@ -31,7 +31,7 @@ func Build(sum *tally.Sum, c Capture, final bool) *Report {
 	var total tally.Figures
 	var probers []prober
 	for _, g := range w.list {
-		g.findProbers(all)
+		g.findProbers(all, traffic)
 		total.Merge(&g.sum)
 		probers = append(probers, g.probers...)
 		r.Servers = append(r.Servers, g.server())

@@ -25,9 +25,16 @@ type habit struct {
 	single, other uint64 // connections of at most one request, and of more
 }
 
-// habits looks at all clients of all servers.
-func habits(list []*group) map[sniffer.Addr]habit {
-	all := map[sniffer.Addr]habit{}
+// A trip is from a client to an address and port.
+type trip struct {
+	client sniffer.Addr
+	to     sniffer.Endpoint
+}
+
+// habits looks at all clients of all servers. Traffic are those trips of which a named
+// server's connections carry several requests.
+func habits(list []*group) (all map[sniffer.Addr]habit, traffic map[trip]bool) {
+	all, traffic = map[sniffer.Addr]habit{}, map[trip]bool{}
 	for _, g := range list {
 		for _, c := range g.sum.Clients.Worst() {
 			h := all[c.Addr]
@@ -35,14 +42,35 @@ func habits(list []*group) map[sniffer.Addr]habit {
 			h.other += c.More
 			all[c.Addr] = h
 		}
+		for _, m := range g.members {
+			for _, r := range m.rows {
+				for _, c := range r.Clients.Worst() {
+					if r.Name != "" && c.More > 0 {
+						traffic[trip{c.Addr, m.Endpoint}] = true
+					}
+				}
+			}
+		}
 	}
-	return all
+	return all, traffic
+}
+
+// checksBeside says whether a client has traffic with a named server at the address of
+// requests that name none: a proxy's checks come from where its traffic comes from, and
+// ask for no name.
+func (g *group) checksBeside(a sniffer.Addr, traffic map[trip]bool) bool {
+	for _, m := range g.all {
+		if m.rows[0].Name != "" || !traffic[trip{a, m.Endpoint}] {
+			return false
+		}
+	}
+	return len(g.all) > 0
 }
 
 // findProbers finds those that check health: by a prober's own words, or at a steady
 // interval by a client that does nothing else, towards a server whose other clients
-// keep their connections.
-func (g *group) findProbers(all map[sniffer.Addr]habit) {
+// keep their connections, or by one that keeps its own for requests with a name.
+func (g *group) findProbers(all map[sniffer.Addr]habit, traffic map[trip]bool) {
 	starts := map[sniffer.Addr][]int64{}
 	for _, k := range g.sum.Newest.Records() {
 		starts[k.Client] = append(starts[k.Client], k.Start)
@@ -52,7 +80,9 @@ func (g *group) findProbers(all map[sniffer.Addr]habit) {
 		interval, even := intervalOf(starts[c.Addr])
 		switch {
 		case c.Connections < tally.MinProbes || c.More > 0:
-		case c.Software.IsProber(), kept && even && all[c.Addr].other == 0 && interval >= tally.MinProbeInterval && c.InVain == 0:
+		case c.Software.IsProber(),
+			even && interval >= tally.MinProbeInterval && c.InVain == 0 &&
+				(kept && all[c.Addr].other == 0 || g.checksBeside(c.Addr, traffic)):
 			g.probers = append(g.probers, prober{c, interval})
 		}
 	}

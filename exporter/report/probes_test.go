@@ -37,3 +37,31 @@ func TestProbesAreNotExplained(t *testing.T) {
 		}
 	}
 }
+
+// TestProbesBesideTraffic: a proxy's steady requests without a name are checks where it keeps
+// its connections to the same address for requests with one, and are waste elsewhere.
+func TestProbesBesideTraffic(t *testing.T) {
+	for _, beside := range []bool{true, false} {
+		set := tally.New(tally.Config{})
+		w := set.Worker(nil)
+		for i := range int64(12) {
+			c := sample()
+			c.ID, c.Client.Port, c.ServerName = uint64(i+1), uint16(40000+i), ""
+			c.Start, c.End = epoch+i*1e9, epoch+i*1e9+1e6
+			c.Requests, c.Responses, c.Reused, c.TLS = 1, 1, 0, nil
+			c.Negotiated, c.ReuseIdle = [fact.NumOutcomes]uint32{fact.HTTP10NotRequested: 1}, nil
+			c.Cause = fact.Cause(fact.ReasonHTTP10NotRequested)
+			addTo(w, c)
+		}
+		traffic := sample()
+		traffic.ID, traffic.ServerName = 100, "shop.example"
+		if !beside {
+			traffic.Server.Port++
+		}
+		addTo(w, traffic)
+		r := built(set, Capture{})
+		if got := r.Totals.Probes.Connections; got != map[bool]uint64{true: 12}[beside] {
+			t.Errorf("traffic to the same address %v: %d checks", beside, got)
+		}
+	}
+}

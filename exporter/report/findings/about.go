@@ -134,7 +134,11 @@ func Explain(f *Figures, found []Finding) []string {
 			break
 		}
 		lines = append(lines, s.sentence())
-		a := advice.For(s.habit(), s.Clients, s.Servers)
+		servers := s.Servers
+		if s.Cause == fact.PoolMiss {
+			servers = nil // they closed nothing
+		}
+		a := advice.For(s.habit(), s.Clients, servers)
 		if text := a.String(); text != "" && !slices.Contains(changes, ToChange+text) {
 			changes = append(changes, ToChange+text)
 		}
