@@ -52,7 +52,7 @@ func Text(list []Finding, width, whole int) (lines []Line) {
 	return lines
 }
 
-// First says what to change first, in one line: where, what is wrong, and the first
+// First says what to change first, in a line or two: where, what is wrong, and the first
 // sentence of the advice. It is empty where nothing is worth a warning.
 func First(list []Finding) string {
 	i := slices.IndexFunc(list, func(f Finding) bool { return ranks[f.Severity] <= ranks[Warning] })
@@ -74,7 +74,25 @@ func First(list []Finding) string {
 		return text + "."
 	}
 	set, _, _ := strings.Cut(strings.ReplaceAll(f.Advice, "`", ""), ". ")
-	return text + " → " + strings.TrimSuffix(set, ".") + "."
+	return text + " → " + begun(strings.TrimSuffix(set, "."))
+}
+
+// maxAdvice is how many bytes of advice stand in the head of a report.
+const maxAdvice = 110
+
+// begun is a sentence, of a long one the clauses that fit.
+func begun(sentence string) string {
+	if len(sentence) <= maxAdvice {
+		return sentence + "."
+	}
+	text := sentence[:strings.LastIndexByte(sentence[:maxAdvice], ' ')]
+	if end := strings.LastIndexAny(text, ":;,"); end > 0 {
+		text = text[:end]
+	}
+	if open := strings.LastIndex(text, " ("); open > strings.LastIndexByte(text, ')') {
+		text = text[:open]
+	}
+	return text + " …"
 }
 
 // clause is a sentence up to its first colon or semicolon outside quotation marks.
