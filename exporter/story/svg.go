@@ -21,6 +21,7 @@ const (
 	streamRow  = 9
 	maxStreams = 8 // rows of streams in a lane
 	charWidth  = 6.3
+	softWidth  = 0.97 * charWidth // of the smaller letters of the legend
 )
 
 // Style is what a drawing begins with: the colours, light, and dark where that is
@@ -88,7 +89,7 @@ func (s *Story) WriteSVG(w io.Writer) error {
 // svg draws the story, with its words unless they stand beside.
 func (s *Story) svg(words bool) string {
 	_, total := newAxis(s, 1)
-	d := &drawing{width: min(max(total*48, 720), 1200), y: svgTop}
+	d := &drawing{width: min(max(total*48, 780), 1200), y: svgTop}
 	d.axis, _ = newAxis(s, d.width)
 	bars := make([][2]float64, len(s.Lanes)) // where each lane's begin and end
 	var body drawing
@@ -148,7 +149,7 @@ func (d *drawing) legend(y float64) {
 	} {
 		fmt.Fprintf(d, `<rect x="%.1f" y="%.1f" width="10" height="10" rx="2" class="%s"/>`, x, y-9, l.class)
 		d.text(x+14, y, "soft s", "", l.text)
-		x += 14 + textWidth(l.text)*0.95 + 14
+		x += 14 + float64(utf8.RuneCountInString(l.text))*softWidth + 14
 	}
 }
 
@@ -207,7 +208,7 @@ func (d *drawing) lane(l *Lane) {
 	}
 	for _, p := range l.Opening {
 		class := "open"
-		if l.CouldReuse != nil {
+		if l.Verdict == fact.VerdictWasted.String() {
 			class = "waste"
 		}
 		name := map[string]string{"dns": "DNS", "tcp": "TCP", "tls": "TLS"}[p.What]
