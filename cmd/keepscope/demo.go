@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -144,12 +145,8 @@ func (d *demoCmd) replay(ctx context.Context, con console) error {
 
 // serve is 'keepscope run' on the scenario.
 func (d *demoCmd) serve(ctx context.Context, con console, log *slog.Logger, scenario *demo.Scenario, flags liveFlags) error {
-	playing := make(chan struct{})
-	go func() {
-		defer close(playing)
-		scenario.Play(ctx, forever)
-	}()
-	var r runCmd
+	var playing sync.WaitGroup
+	r := runCmd{captures: func() { playing.Go(func() { scenario.Play(ctx, forever) }) }}
 	if err := kong.ApplyDefaults(&r, append(worded(), flagDefaults())...); err != nil {
 		return err
 	}
@@ -157,7 +154,7 @@ func (d *demoCmd) serve(ctx context.Context, con console, log *slog.Logger, scen
 	fmt.Fprintf(con.err, "The page is at http://%s/ until you press Ctrl-C.\n", d.Listen)
 	err := r.Run(ctx, con, log)
 	if ctx.Err() != nil {
-		<-playing
+		playing.Wait()
 	}
 	return err
 }

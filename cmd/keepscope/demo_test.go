@@ -7,8 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"maps"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +21,7 @@ import (
 	"time"
 
 	"github.com/keepscope/keepscope/cmd/keepscope/demo"
+	"github.com/keepscope/keepscope/exporter/report"
 	"github.com/keepscope/keepscope/sniffer"
 	"github.com/keepscope/keepscope/sniffer/live"
 	"github.com/keepscope/keepscope/sniffer/pcap"
@@ -132,6 +136,37 @@ func TestDemoLive(t *testing.T) {
 			t.Fatalf("%v: %s", err, exit.Stderr)
 		}
 		checkDemo(t, text)
+	})
+	t.Run("served", func(t *testing.T) {
+		t.Parallel()
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		address := l.Addr().String()
+		l.Close()
+		cmd := exec.CommandContext(t.Context(), path, "demo", "--serve", "--listen="+address)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Wait() }) // it was killed
+		eventually(t, 20*time.Second, func() error {
+			_, body, err := ask(t, http.DefaultClient, "http://"+address+"/report.json")
+			if err != nil {
+				return err
+			}
+			r, err := report.ReadJSON(strings.NewReader(body))
+			if err != nil {
+				return err
+			}
+			if r.Totals.Midstream > 0 {
+				t.Fatalf("%d connections were opened before it captured", r.Totals.Midstream)
+			}
+			if r.Totals.Connections < 100 {
+				return fmt.Errorf("%d connections", r.Totals.Connections)
+			}
+			return nil
+		})
 	})
 	t.Run("replayed", func(t *testing.T) {
 		t.Parallel()

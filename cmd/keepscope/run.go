@@ -67,6 +67,8 @@ type runCmd struct {
 	metricFlags       `embed:"" group:"Metrics:" set:"max_servers=200"`
 	analysis          `group:"Analysis:"`
 	storyFlags        `group:"Analysis:"`
+
+	captures func() // called once packets are captured; nil is nothing to call
 }
 
 // metricFlags say how metrics are labelled.
@@ -258,6 +260,9 @@ func (r *runCmd) Run(ctx context.Context, con console, log *slog.Logger) error {
 		return err
 	}
 	defer s.live.Close()
+	if r.captures != nil {
+		r.captures()
+	}
 	s.meter = &meter{
 		src: s.live, decoder: s.pipeline.reader.Decoder, drops: s.live.Drops,
 		name: func(i int) string { return s.live.Interfaces()[i] },
