@@ -93,6 +93,7 @@ type limits struct {
 	pools     pool.Stats // of captures before this one
 	unsettled uint64
 	traces    uint64
+	belated   uint64
 	lines     uint64
 }
 

@@ -174,6 +174,7 @@ type table struct {
 	coulds  spares[fact.CouldReuse]
 	actives *active // free
 	used    int     // active parts that connections have
+	belated int     // answers that wait for the ends of connections
 	h2s     spares[http2.Conn]
 	heads   http1.Pool
 	h2      http2.Pool

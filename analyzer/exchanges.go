@@ -303,10 +303,7 @@ func (l *ledger) End(stream http.Stream, from http.Side, at int64) {
 		c.tunnel.cost = max(at-q.at, 0)
 	}
 	s.lastEnd = at
-	if l.belated(q) {
-		c := l.table.coldOf(s)
-		c.belated = append(c.belated, belatedAnswer{*q, at})
-	} else {
+	if !l.belated(q) || !l.keepBelated(q, at) {
 		l.tellExchange(q, at)
 	}
 	l.judged()
@@ -332,6 +329,22 @@ func (l *ledger) belated(q *exchange) bool {
 	return k.with != fact.WithNothing && q.first > k.at
 }
 
+// maxBelated is how many belated answers wait for the ends of their connections; others
+// are told as answered.
+const maxBelated = 1 << 14
+
+// keepBelated keeps a belated answer for the connection's end, if there is room.
+func (l *ledger) keepBelated(q *exchange, at int64) bool {
+	if l.table.belated >= maxBelated {
+		l.limits.belated++
+		return false
+	}
+	c := l.table.coldOf(l.conn)
+	c.belated = append(c.belated, belatedAnswer{*q, at})
+	l.table.belated++
+	return true
+}
+
 // endBelated tells the exchanges that were answered late: to a client that had closed its half
 // alone, or in vain to one that resets what comes.
 func (l *ledger) endBelated() {
@@ -347,7 +360,8 @@ func (l *ledger) endBelated() {
 		}
 		l.tellExchange(&q.exchange, q.end)
 	}
-	s.cold.belated = s.cold.belated[:0]
+	l.table.belated -= len(s.cold.belated)
+	s.cold.belated = nil
 }
 
 // endExchange takes an exchange off those under way.

@@ -8,6 +8,7 @@ func (a *Analyzer) Limits() fact.Limits {
 	list := fact.Limits{
 		{Name: "unsettled_handshakes", Count: a.limits.unsettled, Means: "a wasted handshake was told before its cause was certain"},
 		{Name: "traces", Count: a.limits.traces, Means: "a connection cannot be drawn"},
+		{Name: "belated_answers", Count: a.limits.belated, Means: "a request that its client gave up may be told as answered"},
 		{Name: "host_names", Count: a.names.emptied, Means: "names were forgotten, and are known again when they come again"},
 		{Name: "cut_header_bytes", Count: a.table.heads.Full, Means: "a header section that segments cut was not read"},
 		{Name: "cut_tls_hellos", Count: a.table.hellos.Full, Means: "the rest of a TLS hello that segments cut was not read: names may be missing"},

@@ -87,7 +87,14 @@ func TestLimits(t *testing.T) {
 			}
 			w.Process(s.Segments()...)
 		}},
-		"traces":     {analyzer: analyzer.Config{Traces: 4, MaxTraced: 5}, n: 20, play: many(func(int) string { return request11 })},
+		"traces": {analyzer: analyzer.Config{Traces: 4, MaxTraced: 5}, n: 20, play: many(func(int) string { return request11 })},
+		"belated_answers": {n: 20, play: func(w *Worker, n int) {
+			scripted(w, n, func(c *sniffertest.Conn, _ int, at time.Duration) {
+				c.Client(at, []byte(strings.Repeat(request11, 1000)))
+				c.Send(sniffertest.Message{At: at + time.Millisecond, From: sniffertest.Client, Flags: sniffer.FIN | sniffer.ACK})
+				c.Server(at+2*time.Millisecond, []byte(strings.Repeat(response11, 1000)))
+			})
+		}},
 		"host_names": {n: 20_000, play: asked("h%d.example")},
 		"cut_header_bytes": {analyzer: analyzer.Config{MaxHeaderBytes: 10_000}, n: 20, play: many(func(int) string {
 			return "GET / HTTP/1.1\r\nHost: " + strings.Repeat("x", 20_000)
