@@ -546,6 +546,9 @@ func (w *weigher) clients(g *group) (list []findings.Client) {
 			c.Busy = 0 // nothing was reused, so that nothing can have queued
 		}
 		c.Proxy = w.proxy(addr, g)
+		if w.relays(addr, g) {
+			c.Software, c.Unnamed = software.Unknown, c.Proxy == software.Unknown || c.Proxy == mostly(g.sum.Software[:])
+		}
 		c.SYNs, c.Spread = w.spread(g, addr)
 		closings, together := w.replaced(pairing{g, addr})
 		c.Replaces = closings > 0 && 2*together > closings
@@ -564,6 +567,18 @@ func (w *weigher) proxy(client sniffer.Addr, g *group) software.ID {
 		}
 	}
 	return w.proxies[client]
+}
+
+// relays says whether a client's address serves the same name itself, at the hop before: then
+// it sends on what others ask, with their User-Agent, and maybe what its server calls itself.
+func (w *weigher) relays(client sniffer.Addr, g *group) bool {
+	for _, o := range w.all {
+		if o != g && len(o.members) > 0 && len(g.members) > 0 && o.members[0].rows[0].Label() == g.members[0].rows[0].Label() &&
+			slices.ContainsFunc(o.members, func(m *member) bool { return m.Addr == client && g.members[0].hop > m.hop }) {
+			return true
+		}
+	}
+	return false
 }
 
 // proxiesOf lists the addresses that serve requests as a proxy, by what most of their

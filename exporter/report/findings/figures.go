@@ -215,6 +215,7 @@ type Client struct {
 	Software  software.ID
 	Proxy     software.ID
 	Several   bool // it looks like several clients
+	Unnamed   bool // it is a proxy that may not name itself
 	Estimated bool // its requests are estimated
 
 	Connections, Requests uint64

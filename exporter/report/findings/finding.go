@@ -6,6 +6,7 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/software"
@@ -260,6 +261,25 @@ func (v *view) clients() iter.Seq[*Client] {
 	}
 }
 
+// unnamed stands for the proxies that do not name themselves.
+const unnamed = software.HAProxy
+
+// sent returns whose settings a client's habits are.
+func (c *Client) sent() [2]software.ID {
+	if c.Unnamed {
+		return [2]software.ID{c.Proxy, unnamed}
+	}
+	return [2]software.ID{c.Proxy, c.Software}
+}
+
+// called returns what a client's software is called, "" where that is not known.
+func (c *Client) called() string {
+	if c.Software == software.Unknown && !c.Unnamed {
+		return c.Proxy.String()
+	}
+	return c.Software.String()
+}
+
 // by lists the clients that have a habit, worst first.
 func (v *view) by(habit func(*Client) uint64) (list []ByClient) {
 	if habit == nil {
@@ -267,7 +287,7 @@ func (v *view) by(habit func(*Client) uint64) (list []ByClient) {
 	}
 	for c := range v.clients() {
 		if n := habit(c); n > 0 {
-			list = append(list, ByClient{c.Address, c.Software.String(), n, c.Several, [2]software.ID{c.Proxy, c.Software}})
+			list = append(list, ByClient{c.Address, c.called(), n, c.Several, c.sent()})
 		}
 	}
 	slices.SortStableFunc(list, func(a, b ByClient) int {
@@ -346,14 +366,17 @@ func (f *Finding) advise() string {
 		}
 	}
 	a := advice.For(worst.habit, clients, servers)
-	text := a.String()
+	text, said := a.String(), worst.note
+	if slices.Contains(clients, unnamed) {
+		said = strings.TrimPrefix(said+". The client is a proxy that may not name itself, such as HAProxy", ". ")
+	}
 	switch {
-	case worst.note == "":
+	case said == "":
 		return text
 	case text == "":
-		return worst.note + "."
+		return said + "."
 	}
-	return worst.note + ". " + text
+	return said + ". " + text
 }
 
 // sum adds up what several servers that are nobody's fault alone have together.
