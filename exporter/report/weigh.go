@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 
@@ -177,6 +178,17 @@ func (w *weigher) traffic(g *group, t *tally.Traffic, estimated bool) findings.T
 			N: f.N, Idle: seconds(f.Idle.Median()), GivenUp: cluster(&f.GivenUp, 2, 1e9), Example: example(&f.Example),
 		}
 	}
+	announced, discarded := ages{}, ages{}
+	for _, k := range g.sum.Newest.Records() {
+		switch {
+		case k.Estimated != estimated || k.Requests < 2 || k.Handshake == fact.HandshakeMidstream:
+		case k.Reason == fact.ReasonServerLimit:
+			announced.add(k)
+		case k.Reason == fact.ReasonClientDiscard:
+			discarded.add(k)
+		}
+	}
+	out.LimitAge, out.DiscardAge = announced.limit(), discarded.limit()
 	w.massWasted(g, &out, estimated)
 	w.beside(g, &out, estimated)
 	if estimated {
@@ -185,6 +197,46 @@ func (w *weigher) traffic(g *group, t *tally.Traffic, estimated bool) findings.T
 		out.LimitAt = cluster(&g.sum.Limited, 10, 1)
 	}
 	return out
+}
+
+// ages are those at which connections ended, and their numbers of requests.
+type ages struct {
+	at       []int64
+	requests map[uint32]int
+}
+
+func (a *ages) add(k *tally.Record) {
+	if a.requests == nil {
+		a.requests = map[uint32]int{}
+	}
+	a.at = append(a.at, k.At-k.Start)
+	a.requests[k.Requests]++
+}
+
+// limit returns the age in seconds at which connections end, where they end at one age and
+// not after one number of requests; else 0.
+func (a *ages) limit() float64 {
+	n := len(a.at)
+	if n < findings.MinLimitClosings {
+		return 0
+	}
+	enough := int(math.Ceil(findings.MinLimitNear * float64(n)))
+	for _, same := range a.requests {
+		if same >= enough {
+			return 0
+		}
+	}
+	slices.Sort(a.at)
+	median, near := a.at[n/2], 0
+	for _, age := range a.at {
+		if 10*max(age-median, median-age) <= median {
+			near++
+		}
+	}
+	if near < enough {
+		return 0
+	}
+	return seconds(median)
 }
 
 // massWasted counts the handshakes that replaced what a closing of many at once took.

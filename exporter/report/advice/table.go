@@ -340,7 +340,7 @@ var table = [NumHabits]entry{
 		},
 	},
 	ClientRequestLimit: {
-		general: "Raise the client's limit of requests a connection; a client made anew for each N requests, or several clients behind one address, look the same",
+		general: "Raise the client's limit of requests a connection, or of its age (a time to live, a maximum lifetime); a client made anew for each N requests, or several clients behind one address, look the same",
 		by: []rows{{side: Client, list: []Row{
 			{s.Nginx, "nginx as a proxy: `keepalive_requests` in the `upstream` block (default 1000; 100 before 1.19.10)", "1.15.3"},
 			{s.Envoy, "Envoy: `max_requests_per_connection` of the cluster (Istio: `maxRequestsPerConnection`)", ""},

@@ -165,13 +165,21 @@ func clientRequestLimit(v *view) (hit, bool) {
 		takes:    takesOf(limited, causeClientDiscard, causeClientIdle),
 		evidence: map[string]float64{"requests_at_closing_p50": worst.Median, "closings": float64(worst.N), "closings_near": float64(worst.Near)},
 	}
-	h.summary = fmt.Sprintf("The client closes after %.0f requests (%s of %s closings): its limit, or a client made anew for each %.0f, or several clients behind one address",
-		worst.Median, prose.Count(worst.Near), prose.Count(worst.N), worst.Median)
+	h.summary = fmt.Sprintf("The client closes after %.0f requests%s (%s of %s closings): its limit, or a client made anew for each %.0f, or several clients behind one address",
+		worst.Median, orAge(v.t.DiscardAge), prose.Count(worst.Near), prose.Count(worst.N), worst.Median)
 	if several {
 		h.summary += " (its address looks like that, and effectiveness is a lower bound)"
 	}
 	h.summary += "; " + cost(l) + "."
 	return h, true
+}
+
+// orAge names an age that may be the limit as well; empty without one.
+func orAge(seconds float64) string {
+	if seconds == 0 {
+		return ""
+	}
+	return ", or at an age of " + prose.Seconds(seconds)
 }
 
 // requestLimit is the server's, or inside TLS that of a side that is not known.
@@ -184,7 +192,7 @@ func requestLimit(v *view) (hit, bool) {
 		return hit{}, false
 	}
 	return hit{
-		summary:  fmt.Sprintf("The server ends connections after %.0f requests (%s of %s): %s.", at.Median, prose.Count(at.Near), prose.Plural(at.N, "closing"), cost(l)),
+		summary:  fmt.Sprintf("The server ends connections after %.0f requests%s (%s of %s): %s.", at.Median, orAge(v.t.LimitAge), prose.Count(at.Near), prose.Plural(at.N, "closing"), cost(l)),
 		evidence: map[string]float64{"requests_at_limit_p50": at.Median, "closings": float64(at.N)},
 		loss:     l, habit: advice.RequestLimit, takes: takes(causeServerLimit),
 	}, true

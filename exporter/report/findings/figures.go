@@ -107,6 +107,8 @@ type Traffic struct {
 	Failed              [fact.NumFailures]Failed
 	Discards, Beside    uint64  // unannounced closings by clients right after a response; of them those beside other open connections of that client
 	ReuseIdleMax        float64 // longest idle time before a reuse
+	LimitAge            float64 // at the server's announced closings of used connections, where those come at one age and not after one number of requests; 0 without
+	DiscardAge          float64 // the same of the client's closings right after a response
 	LimitAt             Cluster // requests at the server's announced closings of used connections
 	ClosedAt            Cluster // requests at unannounced closings of either side, where encrypted
 }

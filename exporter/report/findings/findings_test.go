@@ -149,6 +149,21 @@ var thresholds = []thresholdCase{
 		both(wastes(10, causeServerLimit), func(s *Server) { s.Counted.LimitAt = Cluster{10, 7, 5} }), "after 5 requests",
 	},
 	{
+		"request or age limit", "request_limit", Warning,
+		both(wastes(10, causeServerLimit), func(s *Server) { s.Counted.LimitAt, s.Counted.LimitAge = Cluster{10, 8, 35}, 2 }),
+		both(wastes(10, causeServerLimit), func(s *Server) { s.Counted.LimitAge = 2 }), "after 35 requests, or at an age of 2.0 s (8 of 10 closings)",
+	},
+	{
+		"age limit", "server_closes", Warning,
+		both(wastes(10, causeServerLimit), func(s *Server) { s.Counted.LimitAge = 2 }),
+		wastes(9, causeServerLimit), "that were in use at an age of 2.0 s",
+	},
+	{
+		"age limit of the client", "client_discards", Warning,
+		both(wastes(10, causeClientDiscard), func(s *Server) { s.Counted.DiscardAge = 2 }),
+		wastes(9, causeClientDiscard), "at an age of 2.0 s of the connection",
+	},
+	{
 		"client's request limit", "client_request_limit", Warning,
 		both(wastes(5, causeClientDiscard), func(s *Server) { s.Clients[0].ClosedAt = Cluster{10, 8, 2} }),
 		both(wastes(5, causeClientDiscard), func(s *Server) { s.Clients[0].ClosedAt = Cluster{10, 7, 2} }), "after 2 requests",

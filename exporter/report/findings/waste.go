@@ -104,6 +104,9 @@ func serverCloses(v *view) (hit, bool) {
 	if ok && 2*limit.N > h.loss.N {
 		h.summary = "The server announces the end of connections that were in use, after no constant number of requests (an age limit, or draining): " +
 			cost(h.loss) + "."
+		if v.t.LimitAge > 0 {
+			h.summary = "The server announces the end of connections that were in use at an age of " + prose.Seconds(v.t.LimitAge) + ": " + cost(h.loss) + "."
+		}
 		h.habit = advice.RequestLimit
 	}
 	return h, ok
@@ -141,7 +144,11 @@ func clientDiscards(v *view) (hit, bool) {
 	if v.Idle.ClientShort {
 		return hit{}, false // they are its idle timeout
 	}
-	return v.habit("The client closes right after the response"+v.unannounced(), advice.ClientDiscards, of(causeClientDiscard), causeClientDiscard)
+	text := "The client closes right after the response" + v.unannounced()
+	if v.t.DiscardAge > 0 {
+		text += ", at an age of " + prose.Seconds(v.t.DiscardAge) + " of the connection (a limit of its age)"
+	}
+	return v.habit(text, advice.ClientDiscards, of(causeClientDiscard), causeClientDiscard)
 }
 
 // unannounced says that neither side had announced a closing, where all heads were read.
