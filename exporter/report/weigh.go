@@ -93,6 +93,7 @@ func (w *weigher) server(g *group) findings.Server {
 		Name: g.name, AddressCount: len(g.members), Software: mostly(f.Software[:]),
 		Counted:     w.traffic(g, &f.Counted, false),
 		Connections: f.Connections() - min(p.Connections, f.Connections()),
+		Errors:      f.StatusClasses[5],
 		CutHeads:    f.Outcomes[fact.UnknownOutcome], CutLost: f.Lost,
 		UnreadBodies: lossOf(&f.Unread), NeverUsed: lossOf(&f.Silent), UnusedTLS: lossOf(&f.UnusedTLS),
 		Encrypted: f.Estimated != nil && f.Counted.AllRequests() == 0,

@@ -27,6 +27,10 @@ func about(byCode map[string]*Finding, f *Figures) {
 			continue
 		}
 		h, code := overall(part)
+		if e := f.Totals.Errors; part == &f.Totals.Counted && e >= MinFailed && share(e, part.Requests) >= MinFailedShare {
+			h.summary += " " + prose.Count(e) + " of the answers had a status of 500 or above, which is not judged here."
+			h.evidence["server_errors"] = float64(e)
+		}
 		severity := Info
 		if code == "all_is_well" {
 			severity = OK

@@ -253,7 +253,15 @@ func bodiesStalled(v *view) (hit, bool) {
 	}
 	switch {
 	case st.ToEnd >= MinStalled:
-		h.summary = prose.Plural(st.ToEnd, "response") + " stood still to the end because the client does not read them (receive window zero): leaked bodies."
+		var all uint64
+		for c := range v.clients() {
+			all += c.Stalled
+		}
+		h.summary = prose.Plural(max(all, st.ToEnd), "response") + " stood still to the end because the client does not read them (receive window zero)"
+		if all > st.ToEnd {
+			h.summary += ", " + prose.Count(st.ToEnd) + " of them for long"
+		}
+		h.summary += ": leaked bodies."
 	case st.WentOn >= MinStalled:
 		h.severity, h.loss = Info, Loss{}
 		h.summary = prose.Plural(st.WentOn, "response") + " stood still for over a second and went on: the client paused its reading."

@@ -73,6 +73,7 @@ type Server struct {
 	Counted, Estimated Traffic // Estimated is from encrypted records
 
 	Connections  uint64 // all
+	Errors       uint64 // requests that were answered by 500 or above
 	CutHeads     uint64 // requests whose head a snaplen cut
 	CutLost      uint64 // heads that were lost with it
 	UnreadBodies Loss   // connections that the client closed in the middle of a body

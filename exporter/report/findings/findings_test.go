@@ -803,6 +803,7 @@ func TestOverall(t *testing.T) {
 		{"at 5 % missing", func(f *Figures) { f.Capture.Dropped, f.Capture.Packets = 5, 95 }, []string{"all_is_well"}},
 		{"above 5 % missing", func(f *Figures) { f.Capture.Dropped, f.Capture.Packets = 6, 94 }, []string{"too_much_missing"}},
 		{"bytes missing", func(f *Figures) { f.Capture.Missing, f.Capture.Bytes = 60, 940 }, []string{"too_much_missing"}},
+		{"errors beside", func(f *Figures) { f.Totals.Errors = 30 }, []string{"all_is_well"}},
 		{"one direction", func(f *Figures) { f.Capture.OneWay = true }, []string{"too_much_missing"}},
 		{"a scan", func(f *Figures) { f.Scans = []Scan{{"10.0.0.66", 30, 28}} }, []string{"all_is_well", "scan"}},
 		{"estimated well", func(f *Figures) { f.Totals.Estimated.Requests, f.Totals.Estimated.Reused = 100, 100 }, []string{"all_is_well"}},
@@ -820,6 +821,25 @@ func TestOverall(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestErrorsBeside: connections may be well while answers are not.
+func TestErrorsBeside(t *testing.T) {
+	f := base()
+	f.Totals.Errors = 30
+	if got := Evaluate(f)[0].Summary; !strings.HasPrefix(got, "All is well: ") || !strings.Contains(got, " 30 of the answers had a status of 500 or above") {
+		t.Error(got)
+	}
+}
+
+// TestStalledOfAll: the clients' counts are of all responses that stood still to the end.
+func TestStalledOfAll(t *testing.T) {
+	f := base()
+	s := &f.Servers[0]
+	s.Stalled, s.Clients[0].Stalled = Stalled{ToEnd: 13, Seconds: 40}, 40
+	if got := Evaluate(f)[0].Summary; !strings.HasPrefix(got, "40 responses stood still") || !strings.Contains(got, ", 13 of them for long: leaked bodies") {
+		t.Error(got)
 	}
 }
 
