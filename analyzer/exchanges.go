@@ -430,7 +430,8 @@ func (l *ledger) tellExchange(q *exchange, end int64) {
 	s := l.conn
 	e := &l.exchange // every field is written, in place: see fill
 	client, server := l.sides()
-	e.Client, e.Server = l.tcp.Endpoint[client], l.tcp.Endpoint[server]
+	e.Client = l.tcp.Endpoint[client] // one by one: both at once would be copied twice
+	e.Server = l.tcp.Endpoint[server]
 	e.Mark, e.Connection, e.Opened = s.mark, s.id, l.tcp.Start
 	e.ServerName = s.serverName()
 	if q.name != nil {

@@ -48,7 +48,8 @@ type row struct {
 	Key
 	told    string // the name as the analyzer tells it
 	mark    uint16 // in the Connection.Mark of the connections that it counts
-	sibling *row   // found last for a request with another name on one of them
+	sibling *row   // found last for a request with another name on one of them,
+	asked   string // which was this
 	gone    bool   // it is no row any more, though others may remember it
 	suspects
 	Figures
@@ -131,7 +132,7 @@ func (w *Worker) host(r *row, name string, t int64) *row {
 	if r.Fold != NotFolded || r.Direction == naming.Inbound && w.set.cfg.Desk.Inbound {
 		return r
 	}
-	if s := r.sibling; s != nil && !s.gone && s.told == name {
+	if s := r.sibling; s != nil && !s.gone && r.asked == name {
 		return s
 	}
 	k := r.Key
@@ -142,7 +143,9 @@ func (w *Worker) host(r *row, name string, t int64) *row {
 	if s.Fold == NotFolded && s.told == "" {
 		s.told = name
 	}
-	r.sibling = s
+	if s.Key == k {
+		r.sibling, r.asked = s, name
+	}
 	return s
 }
 
