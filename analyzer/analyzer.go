@@ -149,6 +149,13 @@ func (a *Analyzer) Flush() {
 	a.newPools()
 }
 
+// Ahead has the content of TLS records taken from where they were opened ahead.
+func (a *Analyzer) Ahead(records *tls.Opened) {
+	if a.decryption != nil {
+		a.decryption.Opened = records
+	}
+}
+
 // newPools makes the pools, empty.
 func (a *Analyzer) newPools() {
 	if !a.cfg.NoVerdicts {

@@ -10,6 +10,11 @@
 // sweep has its place in the order of packets. So the facts are the same for any number of
 // workers and any size of batches, and those of one connection come in the same order.
 //
+// Where a worker has most of the traffic, and there are keys, the Reader opens records of
+// TLS before that comes to them. With two workers one client's 300 000 small requests to one
+// server are then read 1.5 times as fast as with one, and 20 000 connections of one request
+// 1.35 times (two cores, wall time; 1.15 and 1.1 without). Nothing that is found depends on it.
+//
 // What an [fact.Observer] of a worker is told is told in that worker's goroutine: one
 // Observer a worker, or one that locks. [Worker.Do] runs a function between two batches,
 // for whoever reads what an Observer holds while the capture goes on.
@@ -17,8 +22,9 @@
 // # What is bounded
 //
 //	what                    cap                        when full
-//	batches under way       1 more than workers        reading waits: a live source drops, and counts it
+//	batches under way       3 more than workers        reading waits: a live source drops, and counts it
 //	segments decoded ahead  64, with one worker        they are processed
+//	connections read ahead  1 024, silent for 1 min.   their worker opens all their records
 //
 // [Worker.Limits] has the caps of assembler and analyzer.
 package run

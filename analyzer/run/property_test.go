@@ -12,6 +12,7 @@ import (
 
 	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/tls/keylog"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -291,12 +292,18 @@ func (s *liveSource) Read(b *sniffer.Batch) error {
 // play runs frames through workers and returns what they found, sorted.
 func play(t *testing.T, src sniffer.Source, workers int) (lines []string) {
 	t.Helper()
+	return playKeyed(t, src, workers, nil)
+}
+
+// playKeyed is play with keys.
+func playKeyed(t *testing.T, src sniffer.Source, workers int, keys *keylog.Store) (lines []string) {
+	t.Helper()
 	r := Reader{Source: src, Decoder: sniffer.NewDecoder(sniffer.DecoderConfig{DNS: true})}
 	var all []*facts
 	for range workers {
 		f := newFacts(t)
 		all = append(all, f)
-		r.Workers = append(r.Workers, NewWorker(reassembly.Config{}, analyzer.Config{MaxReuseIdle: 16}, f))
+		r.Workers = append(r.Workers, NewWorker(reassembly.Config{}, analyzer.Config{Keys: keys, MaxReuseIdle: 16}, f))
 	}
 	if err := r.Run(context.Background()); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -12,7 +13,8 @@ import (
 
 	"github.com/keepscope/keepscope/analyzer"
 	"github.com/keepscope/keepscope/analyzer/fact"
-
+	"github.com/keepscope/keepscope/analyzer/tls"
+	"github.com/keepscope/keepscope/analyzer/tls/keylog"
 	"github.com/keepscope/keepscope/reassembly"
 	"github.com/keepscope/keepscope/sniffer"
 )
@@ -40,7 +42,8 @@ type Worker struct {
 	Assembler *reassembly.Assembler
 	Analyzer  *analyzer.Analyzer
 
-	batch sync.Mutex // held while a batch is processed
+	keys  *keylog.Store // nil: none
+	batch sync.Mutex    // held while a batch is processed
 }
 
 // Do calls f between two batches: f may read what the worker's packages hold.
@@ -53,7 +56,7 @@ func (w *Worker) Do(f func()) {
 
 // NewWorker returns a worker that tells each of obs what it finds.
 func NewWorker(rc reassembly.Config, ac analyzer.Config, obs ...fact.Observer) *Worker {
-	w := &Worker{Analyzer: analyzer.New(ac, obs...)}
+	w := &Worker{Analyzer: analyzer.New(ac, obs...), keys: ac.Keys}
 	w.Assembler = reassembly.New(rc, w.Analyzer)
 	w.Analyzer.Frames(w.Assembler)
 	return w
@@ -253,14 +256,30 @@ type load struct {
 	batch sniffer.Batch
 	share [][]sniffer.Segment
 	left  atomic.Int32 // workers that have not finished
+
+	most   int        // the worker that has most of it, see ahead; -1: none
+	opened tls.Opened // records of its share
 }
 
-// parallel decodes in this goroutine and processes in one for each worker.
+// process has worker i do its share.
+func (l *load) process(i int, w *Worker) {
+	if i != l.most {
+		w.Process(l.share[i]...)
+		return
+	}
+	w.Analyzer.Ahead(&l.opened)
+	w.Process(l.share[i]...)
+	w.Analyzer.Ahead(nil)
+	l.opened.Wipe()
+}
+
+// parallel decodes in this goroutine, which with keys also opens records of TLS ahead, and
+// processes in one for each worker.
 func (r *Reader) parallel(ctx context.Context) error {
 	n := len(r.Workers)
-	free := make(chan *load, n+1)
+	free := make(chan *load, n+3)
 	for range cap(free) {
-		free <- &load{share: make([][]sniffer.Segment, n)}
+		free <- &load{share: make([][]sniffer.Segment, n), most: -1}
 	}
 	queues := make([]chan *load, n)
 	var wg sync.WaitGroup
@@ -270,7 +289,7 @@ func (r *Reader) parallel(ctx context.Context) error {
 			for l := range queues[i] {
 				w := r.Workers[i]
 				w.Do(func() {
-					w.Process(l.share[i]...)
+					l.process(i, w)
 				})
 				if l.left.Add(-1) == 0 {
 					free <- l
@@ -284,12 +303,20 @@ func (r *Reader) parallel(ctx context.Context) error {
 			close(q)
 		}
 	}()
+	var a *ahead
+	if keys := r.Workers[0].keys; keys != nil {
+		a = newAhead(keys)
+		defer a.end(math.MaxInt64)
+	}
 	for l := range free {
 		done, err := r.read(ctx, &l.batch)
 		if done {
 			return err
 		}
 		r.deal(l)
+		if a != nil {
+			a.open(l, queues)
+		}
 		l.left.Store(int32(n))
 		for _, q := range queues {
 			q <- l

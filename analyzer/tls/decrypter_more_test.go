@@ -964,10 +964,17 @@ func damaged(t *testing.T, client, server []byte, size uint8, place, gap uint16)
 			}
 		}
 	}
+	same := func() {
+		var opened Opened
+		openAhead(t, v.keys, chunks, &opened, true)
+		sameAhead(t, v.keys, chunks, &opened)
+	}
+	same()
 	at := min(int(place), len(client))
 	to := min(at+int(gap), len(client))
 	chunks = []chunk{c(v.hello), s(server), c(client[:at]), gapOf(Client, to-at), c(client[to:]), c(v.last)}
 	decrypt(t, shared, chunks, 0)
+	same()
 	decrypt(t, NewDecryption(store, 1000), chunks, int(size)+1)
 	late := keylog.New(0)
 	shared = NewDecryption(late, 0)

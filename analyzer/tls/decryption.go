@@ -83,6 +83,7 @@ type DecryptionStats struct {
 type Decryption struct {
 	Stats  DecryptionStats
 	Hellos *Hellos // of their Observers
+	Opened *Opened // records that were opened ahead; nil: none
 
 	store    *keylog.Store
 	max      int64 // bytes held

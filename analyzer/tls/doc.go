@@ -102,6 +102,13 @@
 // that is not kept whole and turns out to be something else (a KeyUpdate padded
 // to 256 bytes or more inside a body) is lost; the next tries the next keys.
 //
+// # Records opened ahead
+//
+// An Opener reads a connection before its Decrypter does, in another goroutine. It needs
+// whole records, one after the other, of TLS 1.3, and opens those of application data,
+// which it finds by trying. A Decrypter takes from an Opened what it would open otherwise:
+// a record with the same bytes, keys and number has the same content.
+//
 // # Loss with keys
 //
 // A gap inside a record costs that record: the layer above is told a gap of what it held, exactly
@@ -132,13 +139,17 @@
 //	records that fail, first  16             Mismatched
 //	tries between two         4 096          the direction is gaps (Stats.Abandoned)
 //	Ciphers kept              1 024          made again when needed
+//	records in an Opened      1 024          the Decrypter opens them; so are those of more than 2 KiB
+//	their content             128 KiB        as above
+//	records that are tried    16             as above, for the rest of the connection
 //
 // A Decrypter takes 528 bytes, and 770 more until its handshake is over; a
 // record that comes in pieces 18 KiB while it does.
 //
 // # Secrets
 //
-// Plaintext is wiped when the layer above has had it, a direction's keys when
+// Plaintext is wiped when the layer above has had it, or, in an Opened, all there is of a
+// batch of segments; a direction's keys when
 // they are followed by others and when the connection ends, and what only the
 // handshake needed at its end. The Store drops a line 10 s after its
 // connection took it. What crypto/* holds is said in package protection. Buffers

@@ -244,6 +244,10 @@ func (d *Decrypter) open(from Dir, h *direction, dst, body []byte) (content []by
 // try opens a record by the numbers from h.seq + least to slack more, and moves h.seq behind
 // the one that it has.
 func (d *Decrypter) try(h *direction, least uint64, slack int, dst, body []byte) (content []byte, kind byte, ok bool) {
+	if content, kind, ok = d.shared.Opened.find(h, h.seq+least, body); ok {
+		h.seq += least + 1
+		return content, kind, true
+	}
 	c := d.shared.cipher(h)
 	for i := range uint64(slack) + 1 {
 		content, kind, ok = c.Open(&d.shared.schedule, dst, h.seq+least+i, h.head[:], body)

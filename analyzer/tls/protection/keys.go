@@ -68,6 +68,12 @@ func (m *Master) Derive(s *Schedule, client, server *Keys) {
 	clear(s.block[:])
 }
 
+// A Mark tells the Keys of a connection apart: it is a part of them, and as secret.
+type Mark [16]byte
+
+// Mark returns that of k.
+func (k *Keys) Mark() Mark { return Mark(k.material[:]) }
+
 // Wipe zeroes k.
 func (k *Keys) Wipe() { *k = Keys{} }
 
