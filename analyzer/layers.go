@@ -131,7 +131,8 @@ func (l *ledger) http1Ended(layer int, from http.Side, end http1.Ending, rest []
 	case http1.ByUpgrade:
 		s.layers[layer] = unread
 		s.set(upgraded)
-		l.table.coldOf(s).upgrade.At = at
+		u := &l.table.coldOf(s).upgrade
+		u.At, u.Last = at, at
 	case http1.NotEnded:
 	}
 	if len(rest) > 0 {
@@ -155,6 +156,7 @@ func (l *ledger) passed(from http.Side, n int) {
 		u := &l.table.coldOf(s).upgrade
 		u.Bytes[from] += uint64(n)
 		u.Segments[from]++
+		u.Last = l.now()
 	}
 }
 

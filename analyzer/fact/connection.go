@@ -134,7 +134,7 @@ type Tunnel struct {
 
 // An Upgrade is what followed a 101 that was not to h2c.
 type Upgrade struct {
-	At       int64     // when HTTP ended
+	At, Last int64     // when HTTP ended; of the newest payload since, At without
 	Bytes    [2]uint64 // that each side sent afterwards
 	Segments [2]uint32 // with payload
 }

@@ -98,7 +98,7 @@ func (w *weigher) server(g *group) findings.Server {
 		UnreadBodies: lossOf(&f.Unread), NeverUsed: lossOf(&f.Silent), UnusedTLS: lossOf(&f.UnusedTLS),
 		Encrypted: f.Estimated != nil && f.Counted.AllRequests() == 0,
 		Age:       seconds(f.Age.Median()), Attempts: w.attempts(g), Mass: w.mass(g), Stalled: w.stalled(f),
-		Idle: w.idle(g), Path: w.path(g), H2: http2(f), Tunnels: tunnels(f), Probers: proberList(g.probers),
+		Idle: w.idle(g), Cut: cut(g), Path: w.path(g), H2: http2(f), Tunnels: tunnels(f), Probers: proberList(g.probers),
 		Clients: w.clients(g),
 	}
 	if f.Estimated != nil {
@@ -451,6 +451,17 @@ func (w *weigher) idle(g *group) (out findings.Idle) {
 	out.ServerClosings = f.IdleClosings[fact.ByServer].N
 	out.ClientAtMost = w.closesWhenItOpens(g)
 	return out
+}
+
+// cut says after what silence the server ended upgraded connections.
+func cut(g *group) findings.Cluster {
+	var silences tally.Histogram
+	for _, k := range g.sum.Newest.Records() {
+		if k.Reason == fact.ReasonUpgraded && k.ClosedBy == fact.ByServer && k.Idle >= second {
+			silences.Add(k.Idle)
+		}
+	}
+	return cluster(&silences, 2, 1e9)
 }
 
 // closesWhenItOpens says whether most of the clients' idle closings come with their next

@@ -23,7 +23,7 @@ type Record struct {
 	Client     sniffer.Addr
 	Start, End int64
 	At         int64 // of the closing; End where that is not known
-	Idle       int64 // last response to closing; Absent if none
+	Idle       int64 // last response to closing, or of an upgraded connection last payload; Absent if none
 	Waited     int64 // see fact.Connection
 	Cost       int64
 	Advertised int64 // idle timeout, ns; 0 without
@@ -49,6 +49,9 @@ func recordOf(c *fact.Connection) Record {
 	}
 	if c.ClosedAt > 0 {
 		r.At = c.ClosedAt
+	}
+	if c.Upgrade != nil {
+		r.Idle = max(r.At-c.Upgrade.Last, 0)
 	}
 	if c.Verdict == fact.VerdictWasted {
 		r.Cause, r.Cost, r.PassedOver = c.Cause, Cost(c), c.PassedOver

@@ -37,6 +37,7 @@ const (
 	StaleReuse
 	PathTimeout
 	ShortUpgrades
+	UpgradesCut
 	Tunnels
 	NameSpread
 	ChannelPerCall

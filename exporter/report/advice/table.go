@@ -406,6 +406,16 @@ var table = [NumHabits]entry{
 	ShortUpgrades: {
 		general: "Keep one WebSocket open and send many messages on it; one message a connection is dearer than a plain request",
 	},
+	UpgradesCut: {
+		general: "Let one side ping more often than that, or raise the limit",
+		by: []rows{{side: Server, list: []Row{
+			{s.Nginx, "nginx: `proxy_read_timeout` and `proxy_send_timeout` of the location (default 60s)", ""},
+			{s.HAProxy, "HAProxy: `timeout tunnel` (else `timeout client` and `timeout server`)", ""},
+			{s.AWSELB, "AWS load balancer: idle timeout (default 60 s)", ""},
+			{s.Envoy, "Envoy: `stream_idle_timeout` (default 5 min)", ""},
+			{s.Apache, "Apache mod_proxy: `ProxyTimeout`, `ProxyWebsocketIdleTimeout`", ""},
+		}}},
+	},
 	Tunnels: {
 		general: "Keep CONNECT tunnels: the client's proxy agent makes one for each request",
 		by: []rows{{side: Client, list: []Row{

@@ -13,6 +13,7 @@ var connectionRules = []rule{
 	{"unused_tls", Info, onConnections, true, unusedTLS},
 	{"ports", Warning, onConnections, false, portsRunOut},
 	{"too_sticky", Info, onBoth, false, tooSticky},
+	{"upgrades_cut", Warning, onConnections, false, upgradesCut},
 	{"heads_cut", Warning, onConnections, true, headsCut},
 }
 
@@ -79,6 +80,19 @@ func tooSticky(v *view) (hit, bool) {
 			"requests_per_connection": v.t.RequestsPerConn, "connection_seconds_p50": v.Age,
 		},
 		habit: advice.TooSticky,
+	}, true
+}
+
+func upgradesCut(v *view) (hit, bool) {
+	c := &v.Cut
+	if !c.holds(MinCut) {
+		return hit{}, false
+	}
+	return hit{
+		summary: fmt.Sprintf("The server ended %s (WebSocket) after %s without a message: a time limit of it, or of a proxy that answers in its name.",
+			prose.Plural(c.N, "upgraded connection"), prose.Seconds(c.Median)),
+		evidence: map[string]float64{"upgrades_ended": float64(c.N), "silence_seconds_p50": c.Median},
+		habit:    advice.UpgradesCut,
 	}, true
 }
 

@@ -86,6 +86,7 @@ type Server struct {
 	Mass         Mass
 	Stalled      Stalled
 	Idle         Idle
+	Cut          Cluster // silences after which the server ended upgraded connections
 	Path         Path
 	Ports        Ports
 	H2           H2

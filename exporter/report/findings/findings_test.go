@@ -262,6 +262,11 @@ var thresholds = []thresholdCase{
 		func(s *Server) { s.Clients[0].Upgrades, s.Clients[0].Short = 9, 9 }, "5 of 10 upgraded",
 	},
 	{
+		"upgrades cut", "upgrades_cut", Warning,
+		func(s *Server) { s.Cut = Cluster{5, 4, 60} },
+		func(s *Server) { s.Cut = Cluster{5, 3, 60} }, "The server ended 5 upgraded connections (WebSocket) after 60.0 s without a message: a time limit",
+	},
+	{
 		"sockets that live", "short_upgrades", Warning,
 		func(s *Server) { s.Clients[0].Upgrades, s.Clients[0].Short = 12, 6 },
 		func(s *Server) { s.Clients[0].Upgrades, s.Clients[0].Short = 12, 5 }, "",

@@ -49,6 +49,7 @@ const (
 	MinLimitTLS      = 4   // requests, where the side is not known
 	MinUpgrades      = 10
 	MinShortUpgrades = 0.5
+	MinCut           = 5 // upgraded connections that a silence ended
 	MinTunnels       = 10
 	MinSpread        = 10
 	MinSpreadShare   = 0.25
