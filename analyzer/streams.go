@@ -88,7 +88,8 @@ func (l *ledger) Goaway(from http.Side, last http.Stream, code http.Code, at int
 		}
 		g.Seen, g.Code, g.Last, g.At = true, code, last, at
 	}
-	if first || code != http.NoError {
+	answers := l.closingOf(from.Other()).with != fact.WithNothing // and ends nothing
+	if first && !answers || code != http.NoError {
 		s.last = l.goawayReason(from, code, at)
 		s.announced = l.next(l.dir(http.Server))
 		l.unusable(s.last, at)
