@@ -11,7 +11,7 @@ import (
 
 // restartRules come first: what ends all connections at once is no timeout of theirs.
 var restartRules = []rule{
-	{"restarts", Warning, onCounted, false, restarts},
+	{"restarts", Warning, onBoth, false, restarts},
 }
 
 // failureRules are about requests that fail, and handshakes.
@@ -32,6 +32,9 @@ var failureRules = []rule{
 
 func restarts(v *view) (hit, bool) {
 	m := &v.Mass
+	if v.estimated != (v.Counted.Requests == 0 && v.Server.Estimated.Requests > 0) {
+		return hit{}, false // it is told once, with the requests that there are
+	}
 	if m.Closings < MinMassClosings && (m.Closings == 0 || m.Failed == 0) {
 		return hit{}, false
 	}

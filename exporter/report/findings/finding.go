@@ -365,10 +365,13 @@ func (f *Finding) advise() string {
 			clients = note(note(clients, c.ids[0]), c.ids[1])
 		}
 	}
+	if slices.Contains(clients, unnamed) {
+		clients = note(clients, software.Apache)
+	}
 	a := advice.For(worst.habit, clients, servers)
 	text, said := a.String(), worst.note
 	if slices.Contains(clients, unnamed) {
-		said = strings.TrimPrefix(said+". The client is a proxy that may not name itself, such as HAProxy", ". ")
+		said = strings.TrimPrefix(said+". The client is a proxy that may not name itself, such as HAProxy or Apache's mod_proxy", ". ")
 	}
 	switch {
 	case said == "":

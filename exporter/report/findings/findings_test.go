@@ -196,6 +196,16 @@ var thresholds = []thresholdCase{
 		both(wastes(10, fact.PoolMiss), func(s *Server) { s.Clients[0].Once = 10 }), "after at most 6.0 s: 10 handshakes",
 	},
 	{
+		"an idle timeout of a second", "server_idle_timeout", Warning,
+		both(wastes(6, causeServerIdle), wastes(4, causeServerDiscard), func(s *Server) { s.Idle.Server = 1 }),
+		both(wastes(6, causeServerIdle), wastes(4, causeServerDiscard), func(s *Server) { s.Idle.Server = 1.2 }), "after 1.0 s: 10 handshakes",
+	},
+	{
+		"a small pool inside TLS", "closes_after_response", Warning,
+		both(estimated(10, causeClientDiscard), func(s *Server) { s.Estimated.Discards, s.Estimated.Beside = 10, 9 }),
+		estimated(9, causeClientDiscard), "the client ended 10, 9 of them while it had others open: its pool may be too small",
+	},
+	{
 		"a hint and its margin", "client_idle_timeout", Warning,
 		both(wastes(10, causeClientIdle), func(s *Server) { s.Idle.Client, s.Advertised = 3, 5 }),
 		wastes(9, causeClientIdle), "a margin off the server's hint of 5.0 s",
@@ -649,6 +659,12 @@ func TestExplainedOnce(t *testing.T) {
 		{"a reload is no idle timeout", both(wastes(34, causeServerIdle), func(s *Server) {
 			s.Mass = Mass{Closings: 3, Connections: 40}
 			s.Counted.MassWasted[causeServerIdle] = Loss{N: 30, Seconds: 0.03}
+		}), []string{"restarts"}},
+		{"a reload inside TLS", both(estimated(30, causeServerDiscard), func(s *Server) {
+			s.Counted.Requests, s.Estimated.Requests = 0, 500
+			s.Estimated.ClosedAt = Cluster{30, 30, 15}
+			s.Mass = Mass{Closings: 3, Connections: 30}
+			s.Estimated.MassWasted[causeServerDiscard] = Loss{N: 30, Seconds: 0.03}
 		}), []string{"restarts"}},
 		{"a reload beside an idle timeout", both(wastes(42, causeServerIdle), func(s *Server) {
 			s.Mass = Mass{Closings: 3, Connections: 40}

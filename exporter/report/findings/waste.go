@@ -167,7 +167,11 @@ func serverDiscards(v *view) (hit, bool) {
 }
 
 func closesAfterResponse(v *view) (hit, bool) {
-	return v.habit("Inside TLS, connections are closed right after a response, by either side, which the other may have asked for",
+	text := "Inside TLS, connections are closed right after a response, by either side, which the other may have asked for"
+	if v.t.Beside > 0 && 2*v.t.Beside >= v.t.Discards && share(v.t.Reused, v.t.Requests) >= MinPoolReuse {
+		text += fmt.Sprintf(" (the client ended %s, %s of them while it had others open: its pool may be too small)", prose.Count(v.t.Discards), prose.Count(v.t.Beside))
+	}
+	return v.habit(text,
 		advice.ClosesAfterResponse, of(causeClientDiscard, causeServerDiscard), causeClientDiscard, causeServerDiscard)
 }
 
@@ -181,7 +185,7 @@ func errorsClose(v *view) (hit, bool) {
 
 func serverIdleTimeout(v *view) (hit, bool) {
 	causes := []fact.Cause{causeServerIdle}
-	if v.Idle.ServerShort {
+	if v.Idle.ServerShort || v.Idle.Server > 0 && v.Idle.Server < 1.1*minIdle { // the same timer makes both
 		causes = append(causes, causeServerDiscard)
 	}
 	text := "The server gives up idle connections too soon"
