@@ -16,11 +16,8 @@ import (
 	"github.com/keepscope/keepscope/sniffer/privileges"
 )
 
-// The bounds of a file.
-const (
-	maxUnsent  = 64 << 10    // bytes that are written at once
-	reopenWait = time.Second // before the file is tried again
-)
+// reopenWait passes before a file is tried again.
+const reopenWait = time.Second
 
 // A FileConfig says where lines go.
 type FileConfig struct {
@@ -71,12 +68,8 @@ func OpenFile(c FileConfig) (*Log, error) {
 func (l *fileLog) Write(lines *Batch) {
 	from := 0
 	for i := range lines.Len() {
-		line := len(lines.Bytes(i, i+1))
-		if len(l.unsent)+line > maxUnsent {
-			l.flush()
-			from = i
-		}
-		if size := l.size + int64(len(l.unsent)); l.path != "" && size > 0 && size+int64(line) > l.max {
+		line := int64(len(lines.Bytes(i, i+1)))
+		if size := l.size + int64(len(l.unsent)); l.path != "" && size > 0 && size+line > l.max {
 			l.rotate()
 			from = i
 		}

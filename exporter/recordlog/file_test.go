@@ -176,7 +176,7 @@ func TestFileWritesBatches(t *testing.T) {
 		return nil
 	})
 	l.Close(context.Background())
-	if most := w.bytes/(maxUnsent/2) + 10; w.calls > most {
+	if most := w.bytes/maxBatch + 10; w.calls > most {
 		t.Errorf("%d bytes were written by %d calls, more than %d", w.bytes, w.calls, most)
 	}
 }

@@ -15,8 +15,8 @@ import (
 const (
 	// MaxQueued is how many records wait, or are being written.
 	MaxQueued = 8192
-	maxBatch  = 1 << 20 // bytes of records that wait for no others
-	maxKept   = 2 << 20 // bytes of a buffer that is used again
+	maxBatch  = 512 << 10 // bytes of records that wait for no others
+	maxKept   = 2 << 20   // bytes of a buffer that is used again
 
 	// batchAfter is how long a record of a file waits for others.
 	batchAfter = 100 * time.Millisecond
