@@ -232,3 +232,31 @@ func TestNamesForgottenJoinNothing(t *testing.T) {
 type toldVerdicts map[uint16]fact.Verdict
 
 func (v toldVerdicts) Connection(c *fact.Connection) { v[c.Client.Port] = c.Verdict }
+
+// TestSparePartsGoBack has requests under way on more connections than parts are kept for,
+// again and again.
+func TestSparePartsGoBack(t *testing.T) {
+	const n = 3 * maxSpares
+	requests := []byte(strings.Repeat("GET / HTTP/1.1\r\n\r\n", 17))
+	p := newPlayer(Config{}, toldVerdicts{})
+	for round := range 10 {
+		var s sniffertest.Script
+		for i := range n {
+			at := time.Duration(round) * time.Second
+			c := s.Conn(fmt.Sprintf("10.0.%d.1:%d", round, 1024+i), "10.0.0.2:80", sniffertest.ConnConfig{})
+			c.Handshake(at, time.Millisecond)
+			c.Client(at+2*time.Millisecond, requests)
+		}
+		p.play(s.Segments())
+		if p.table.used != n {
+			t.Errorf("%d parts are in use", p.table.used)
+		}
+		p.assembler.Flush()
+		if got := len(p.table.actives); got > maxSpares || p.table.used != 0 {
+			t.Errorf("%d parts are kept, %d in use", got, p.table.used)
+		}
+	}
+	if n := p.table.heads.Crowded; n > 0 {
+		t.Errorf("%d requests found no room that others had given back", n)
+	}
+}

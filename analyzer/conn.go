@@ -90,7 +90,6 @@ type active struct {
 	http1 http1.Conn
 	open  []exchange // the oldest first
 	begun begun      // of the request being read
-	next  *active    // free list
 }
 
 // idle reports whether nothing of the active part is needed any more.
@@ -172,9 +171,9 @@ type table struct {
 	chunks  []*[chunkSize]conn
 	colds   spares[cold]
 	coulds  spares[fact.CouldReuse]
-	actives *active // free
-	used    int     // active parts that connections have
-	belated int     // answers that wait for the ends of connections
+	actives spares[active]
+	used    int // active parts that connections have
+	belated int // answers that wait for the ends of connections
 	h2s     spares[http2.Conn]
 	heads   http1.Pool
 	h2      http2.Pool
@@ -185,12 +184,7 @@ type table struct {
 
 // activate gives the connection its active part.
 func (t *table) activate(s *conn, start http1.Start) *active {
-	f := t.actives
-	if f == nil {
-		f = new(active)
-	} else {
-		t.actives, f.next = f.next, nil
-	}
+	f := t.actives.get()
 	s.active = f
 	t.used++
 	f.begun.at = never
@@ -222,7 +216,8 @@ func (t *table) deactivate(s *conn) {
 		f.open = nil
 	}
 	f.open = f.open[:0]
-	s.active, f.next, t.actives = nil, t.actives, f
+	t.actives.put(f)
+	s.active = nil
 	t.used--
 }
 

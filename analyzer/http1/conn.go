@@ -88,7 +88,7 @@ func (c *Conn) Reset(pool *Pool, sink http.Sink, start Start, n http.Stream) {
 		c.parser[kind].Pool = pool
 		c.parser[kind].Reset(Kind(kind), start == Midstream)
 	}
-	*c = Conn{sink: sink, pool: pool, parser: c.parser, waiting: c.waiting[:0], requests: n, asked: start == Between, responses: start == Between}
+	*c = Conn{sink: sink, pool: pool, parser: c.parser, requests: n, asked: start == Between, responses: start == Between}
 	if n == 0 {
 		c.parser[Request].Identify()
 		c.parser[Response].Identify()
@@ -101,9 +101,7 @@ func (c *Conn) Release() {
 		c.parser[kind].Release()
 	}
 	c.parser[Request].Pool.wipe()
-	if cap(c.waiting) > keptWaiting {
-		c.shrink()
-	}
+	c.shrink()
 }
 
 // Idle reports whether nothing is under way: Reset, told how many requests there
