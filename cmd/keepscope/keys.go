@@ -5,61 +5,33 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/tls/keylog"
 	"github.com/keepscope/keepscope/sniffer/capfile"
 	"github.com/keepscope/keepscope/sniffer/keyfile"
 )
 
-// keys are the secrets by which TLS is read, and where they come from.
-type keys struct {
-	store *keylog.Store
-	mu    sync.Mutex
-	all   []*keySink
-}
+// keys are the secrets by which TLS is read.
+type keys struct{ store *keylog.Store }
 
 func newKeys() *keys { return &keys{store: keylog.New(0)} }
 
-// A keySink reads one key log, while its lines may be counted.
-type keySink struct {
-	*keys
-	parser *keylog.Parser
-}
-
 // sink returns a parser for a key log of its own.
-func (k *keys) sink() keyfile.Sink {
-	s := &keySink{keys: k, parser: keylog.NewParser(k.store)}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.all = append(k.all, s)
-	return s
-}
+func (k *keys) sink() keyfile.Sink { return keylog.NewParser(k.store) }
 
-// Write implements io.Writer.
-func (s *keySink) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.parser.Write(b)
-}
-
-// Close implements io.Closer.
-func (s *keySink) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.parser.Close()
-}
-
-// lines returns what the key logs were seen to hold.
-func (k *keys) lines() (sum keylog.Lines) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, s := range k.all {
-		sum.Add(s.parser.Lines)
+// limits are the caps of the store; nil where there is none.
+func (k *keys) limits() fact.Limits {
+	if k == nil {
+		return nil
 	}
-	return sum
+	s := k.store.Stats()
+	return fact.Limits{
+		{Name: "tls_keys", Count: s.Evicted, Means: "a key log's oldest secrets were forgotten: the connection that they are for is estimated"},
+		{Name: "tls_sessions", Count: s.Forgotten, Means: "a TLS 1.2 session was forgotten: one that resumes it without a line of its own is estimated"},
+	}
 }
 
 // readKeys reads the key logs that the flags name and those in the capture files,
@@ -138,6 +110,6 @@ func (a *analysis) keylogLines() map[string]uint64 {
 	if a.keys == nil {
 		return nil
 	}
-	n := a.keys.lines()
+	n := a.keys.store.Stats().Lines
 	return map[string]uint64{"taken": n.Taken, "double": n.Double, "other": n.Other, "broken": n.Broken}
 }

@@ -27,6 +27,7 @@ type pipeline struct {
 	reader  analyzerrun.Reader
 	tally   *tally.Set
 	stories story.Stores // empty where none are kept
+	keys    *keys        // nil without a key log
 	window  time.Duration
 }
 
@@ -63,6 +64,7 @@ func (a *analysis) pipeline(l listen) *pipeline {
 		},
 		tally:  tally.New(l.tally),
 		window: a.ReuseWindow,
+		keys:   a.keys,
 	}
 	for i := range n {
 		var w *analyzerrun.Worker
@@ -213,11 +215,12 @@ func (p *pipeline) reassembly() (sum reassembly.Stats) {
 	return sum
 }
 
-// limits sums up the caps of the workers' stages, and that on stories.
+// limits sums up the caps of the workers' stages, and those on keys and stories.
 func (p *pipeline) limits() (sum fact.Limits) {
 	for _, w := range p.reader.Workers {
 		w.Do(func() { sum.Add(w.Limits()) })
 	}
+	sum.Add(p.keys.limits())
 	sum.Add(p.stories.Limits())
 	return sum
 }

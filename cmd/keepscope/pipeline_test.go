@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
+	"github.com/keepscope/keepscope/analyzer/tls/keylog"
 	"github.com/keepscope/keepscope/exporter/story"
 	"github.com/keepscope/keepscope/sniffer/capfile"
 )
@@ -56,4 +58,26 @@ func TestStoriesWhilePacketsArrive(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestKeysForgotten has more keys than are held: it is counted, once for all workers.
+func TestKeysForgotten(t *testing.T) {
+	a := analysis{Workers: 2, ReuseWindow: time.Minute, MaxConnections: 100, MaxMemory: 1 << 20}
+	a.keys = newKeys()
+	log := a.keys.sink()
+	const more = 3
+	for i := range keylog.DefaultRandoms + more {
+		if _, err := fmt.Fprintf(log, "CLIENT_RANDOM %064x %096x\n", i, i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := a.keylogLines()["taken"]; n != keylog.DefaultRandoms+more {
+		t.Errorf("%d lines are taken", n)
+	}
+	for _, l := range a.pipeline(listen{}).limits() {
+		if l.Name == "tls_keys" && l.Count == more {
+			return
+		}
+	}
+	t.Error("what was forgotten is not counted")
 }
