@@ -143,13 +143,6 @@ func (a *Assembler) Stats() Stats {
 // ([sniffer.Segment.Number]): during Data and EndFIN the one that is told of.
 func (a *Assembler) Frame() uint32 { return a.frame }
 
-// IsOpen reports whether a connection is tracked and not past its deadline at
-// the packet time now, whether Sweep has come by or not.
-func (a *Assembler) IsOpen(id uint32, now int64) bool {
-	c := a.Conn(id)
-	return c != nil && !a.expired(c, now)
-}
-
 // Conn returns the tracked connection with an ID, or nil.
 func (a *Assembler) Conn(id uint32) *Conn {
 	if c := a.arena.get(id); c != nil && c.state&live != 0 {

@@ -181,14 +181,12 @@ type Path struct {
 	Stalled      [2]int64  // the longest that the side's receive window stood at zero, ns
 	StalledAtEnd [2]bool   // and did so until the end
 	Dropped      int64     // idle time that the path did not survive; Absent where none
-	StrayResets  uint32
 }
 
 // An Exchange is a request and its final response. It is valid during the call
 // that hands it over.
 type Exchange struct {
 	Client, Server sniffer.Endpoint
-	Proxied        sniffer.Endpoint
 	Mark           uint16 // of its Connection
 	ServerName     string // the request's own
 	Connection     uint64 // the connection's ID

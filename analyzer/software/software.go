@@ -133,9 +133,6 @@ func (i ID) IsProxy() bool {
 	}
 }
 
-// IsLoadTool reports whether it makes requests to measure what a server bears.
-func (i ID) IsLoadTool() bool { return ApacheBench <= i && i <= K6 }
-
 // Client returns who sent a request with this User-Agent and Via. What was forwarded
 // names the software of who sent it first: forwarded says that there was a field which
 // tells so, such as X-Forwarded-For. Then Via tells who sent it here, or nothing does.

@@ -196,15 +196,15 @@ func TestNames(t *testing.T) {
 }
 
 func TestKinds(t *testing.T) {
-	grpc, prober, tool := 0, 0, 0
+	grpc, prober := 0, 0
 	for id := range NumIDs {
 		if id.IsGRPC() != strings.HasPrefix(id.String(), "grpc-") {
 			t.Errorf("%s: IsGRPC %v", id, id.IsGRPC())
 		}
-		grpc, prober, tool = grpc+btoi(id.IsGRPC()), prober+btoi(id.IsProber()), tool+btoi(id.IsLoadTool())
+		grpc, prober = grpc+btoi(id.IsGRPC()), prober+btoi(id.IsProber())
 	}
-	if grpc != 6 || prober != 4 || tool != 5 || Prometheus.IsProber() {
-		t.Errorf("%d gRPC libraries, %d probers, %d load tools", grpc, prober, tool)
+	if grpc != 6 || prober != 4 || Prometheus.IsProber() {
+		t.Errorf("%d gRPC libraries, %d probers", grpc, prober)
 	}
 }
 

@@ -69,10 +69,6 @@ func (d *Decrypter) Holds() bool { return d.wait != nil && len(d.wait.log) > 0 }
 // NeedsKeys reports whether nothing goes on until its keys come.
 func (d *Decrypter) NeedsKeys() bool { return d.wait != nil && d.wait.keys }
 
-// Position returns, during a call of Data, Gap or Skip of the http.Conn, how many bytes of the
-// direction came before the record that is told.
-func (d *Decrypter) Position(from Dir) int64 { return d.half[from].start }
-
 // Midstream says that the handshake was not captured, before any bytes: there
 // is nothing to decrypt by.
 func (d *Decrypter) Midstream(at int64) {
