@@ -205,12 +205,8 @@ func (l *ledger) isTLS(layer int, b []byte) bool {
 }
 
 // identifySides decides who the client of a midstream connection is, by the first
-// segment that begins like a message, or by a SYN that came late. Inside TLS nothing does,
-// and connections that wait for keys are listed by their sides.
+// segment that begins like a message, or by a SYN that came late.
 func (l *ledger) identifySides(dir reassembly.Dir, payload []byte) {
-	if l.conn.layers[0] == readTLS {
-		return
-	}
 	client := dir
 	switch {
 	case l.tcp.SYNByServer():

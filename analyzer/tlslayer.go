@@ -33,6 +33,7 @@ type notice struct {
 func (l *ledger) openTLS(layer int, b []byte) {
 	s := l.conn
 	s.layers[layer] = readTLS
+	s.set(rolesKnown) // or taken for known: connections that wait for keys are listed by their sides
 	if s.protocol == fact.ProtocolUnknown {
 		s.protocol = fact.ProtocolTLS
 	}

@@ -245,3 +245,40 @@ func TestRolesOfTLSStay(t *testing.T) {
 		t.Errorf("%d connections were told", p.facts.told)
 	}
 }
+
+// TestLineOfRolesSwapped has a connection stand in line behind others that wait for their
+// keys. It turns out not to be TLS, and a SYN that was captured late says who is the client:
+// what it said is found all the same.
+func TestLineOfRolesSwapped(t *testing.T) {
+	talk := encrypted(t, someTalks[0], tls.VersionTLS13, false, io.Discard)
+	w := NewWorker(reassembly.Config{}, analyzer.Config{Keys: keylog.New(0)}, newFacts(t))
+	var s sniffertest.Script
+	said := 0
+	play := func() {
+		segments := s.Segments()
+		w.Process(segments[said:]...)
+		said = len(segments)
+	}
+	sweep := func(at time.Duration) { w.sweep(sniffertest.Base.Add(at).UnixNano()) }
+	waits := func(port int, at time.Duration) {
+		c := s.Conn(fmt.Sprintf("10.0.0.1:%d", port), "10.0.1.1:443", sniffertest.ConnConfig{})
+		c.Handshake(at, time.Millisecond)
+		for _, m := range talk[:3] {
+			c.Send(sniffertest.Message{At: at + 2*time.Millisecond, From: sniffertest.Side(m.from), Payload: []byte(m.text)})
+		}
+	}
+	waits(40000, 0)
+	b := s.Conn("10.0.0.1:50000", "10.0.1.1:443", sniffertest.ConnConfig{})
+	b.Client(100*time.Millisecond, []byte("\x17\x03\x03\x00\x04abcd"))
+	b.Send(sniffertest.Message{At: 110 * time.Millisecond, From: sniffertest.Server, Flags: sniffer.SYN})
+	b.Client(120*time.Millisecond, []byte("no record"))
+	waits(40001, 1500*time.Millisecond)
+	b.Client(1600*time.Millisecond, []byte("more"))
+	play()
+	sweep(2200 * time.Millisecond) // the first waits no longer
+	b.Client(2300*time.Millisecond, []byte("and more"))
+	b.Close(2400*time.Millisecond, sniffertest.Client, time.Millisecond)
+	play()
+	sweep(4 * time.Second)
+	w.Flush()
+}
