@@ -135,7 +135,7 @@ func (s *Story) says() (list []string) {
 		list = append(list, text)
 	}
 	if s.Alike > 1 && s.subject != fact.NoCause {
-		list = append(list, fmt.Sprintf("Of this client's %s to this server %s show the same.", prose.Plural(s.Connections, "connection"), prose.Count(s.Alike)))
+		list = append(list, fmt.Sprintf("Of this client's %s to this server, %s show the same.", prose.Plural(s.Connections, "connection"), prose.Count(s.Alike)))
 	}
 	if text := remedy(s.subject); text != "" {
 		list = append(list, text)
