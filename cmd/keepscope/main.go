@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string, con console) int {
 	}
 	if err != nil {
 		con.fail(err)
-		fmt.Fprintln(con.err, "Run 'keepscope --help' for the commands and their flags.")
+		fmt.Fprintln(con.err, whereHelpIs(err))
 		return exitUsage
 	}
 	if strings.HasPrefix(k.Command(), "run") {
@@ -90,6 +90,17 @@ func run(ctx context.Context, args []string, con console) int {
 	}
 	con.fail(err)
 	return exitFailed
+}
+
+// whereHelpIs names the help that a command line which can't be parsed was missing.
+func whereHelpIs(err error) string {
+	var at *kong.ParseError
+	if errors.As(err, &at) {
+		if command := at.Context.Selected(); command != nil {
+			return fmt.Sprintf("Run 'keepscope %s --help' for its flags.", command.Path())
+		}
+	}
+	return "Run 'keepscope --help' for the commands and their flags."
 }
 
 // parser returns what parses a command line into c.

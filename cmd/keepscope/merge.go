@@ -83,7 +83,7 @@ func reportIn(path string) (*report.Report, error) {
 	}
 	r, err := savedReport(in, path)
 	if r == nil && err == nil {
-		err = errors.New("it is no report")
+		err = errors.New("it is no report: 'keepscope read --output json' writes one")
 	}
 	return r, err
 }

@@ -17,6 +17,7 @@ func worded() []kong.Option {
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), valueMapper("no time: write 10s, 5m or 1h30m, say", func(text string) (any, error) {
 			return time.ParseDuration(text)
 		})),
+		kong.KindMapper(reflect.String, valueMapper("", func(text string) (any, error) { return text, nil })),
 		kong.KindMapper(reflect.Int, valueMapper("no whole number", func(text string) (any, error) { return strconv.Atoi(text) })),
 		kong.KindMapper(reflect.Uint16, valueMapper("no port: write a number from 1 to 65535", func(text string) (any, error) {
 			n, err := strconv.ParseUint(text, 10, 16)
@@ -34,7 +35,7 @@ func valueMapper(not string, parse func(string) (any, error)) kong.Mapper {
 	return kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
 		token := ctx.Scan.Pop() // also one such as -5s, which kong takes for a flag
 		text := fmt.Sprint(token.Value)
-		if token.IsEOL() || strings.HasPrefix(text, "--") {
+		if token.IsEOL() || token.Type != kong.FlagValueToken && strings.HasPrefix(text, "--") {
 			return fmt.Errorf("it takes a value")
 		}
 		value, err := parse(text)
