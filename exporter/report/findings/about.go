@@ -133,11 +133,15 @@ func Explain(f *Figures, found []Finding) []string {
 		return nil
 	}
 	var lines, changes []string
-	for i, s := range f.Singles {
-		if i == maxExplained {
+	for _, s := range f.Singles {
+		text := s.sentence()
+		if slices.Contains(lines, text) {
+			continue // it is one of those more
+		}
+		if len(lines) == maxExplained {
 			break
 		}
-		lines = append(lines, s.sentence())
+		lines = append(lines, text)
 		servers := s.Servers
 		if s.Cause == fact.PoolMiss {
 			servers = nil // they closed nothing

@@ -868,6 +868,7 @@ func TestExplain(t *testing.T) {
 	f := base()
 	f.Singles = []Single{
 		{"shop.example", "10.0.0.7", causeServerIdle, 2, 3.001, 0.011, false, false, nil, []software.ID{software.Nginx}},
+		{"shop.example", "10.0.0.7", causeServerIdle, 2, 3.001, 0.011, false, false, nil, []software.ID{software.Nginx}}, // as the first
 		{"shop.example", "10.0.0.7", causeClientDiscard, 1, 0.003, 0, true, false, nil, nil},
 		{"shop.example", "10.0.0.7", fact.PoolMiss, 1, 0, 0.011, false, true, []software.ID{software.Unknown, software.GoHTTP}, nil},
 		{"shop.example", "10.0.0.7", causeClientClose, 1, 0, 0.011, false, false, nil, nil},
