@@ -29,3 +29,17 @@ func TestOrderOfServers(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestNameOfCapture(t *testing.T) {
+	for want, c := range map[string]Capture{
+		"capture":               {},
+		"a.pcap":                {Files: []string{"a.pcap"}, Interfaces: []string{"eth0"}},
+		"eth0 and 1 more":       {Interfaces: []string{"eth0", "eth1"}},
+		"standard input":        {Files: []string{"-"}},
+		"a\\nb.pcap and 2 more": {Files: []string{"a\nb.pcap", "c.pcap", "-"}},
+	} {
+		if got := c.name(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

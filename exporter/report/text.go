@@ -134,13 +134,17 @@ func (c *Capture) name() string {
 	if len(names) == 0 {
 		names = c.Interfaces
 	}
-	switch len(names) {
-	case 0:
+	if len(names) == 0 {
 		return "capture"
-	case 1:
-		return prose.Shorten(printable.Text(names[0]), 32)
 	}
-	return prose.Shorten(printable.Text(names[0]), 32) + fmt.Sprintf(" and %d more", len(names)-1)
+	name := prose.Shorten(printable.Text(names[0]), 32)
+	if name == "-" {
+		name = "standard input"
+	}
+	if more := len(names) - 1; more > 0 {
+		name += fmt.Sprintf(" and %d more", more)
+	}
+	return name
 }
 
 // facts are when the capture began, how long it is, and of how much.
