@@ -51,7 +51,7 @@ type Endpoint struct {
 	Masses   []Mass
 	records  []*Record
 	timeout  int64 // that the server really applies, 0 where it is not known
-	survived int64 // median idle time after which a connection was used again
+	survived int64 // median idle time after which a request came
 }
 
 // Endpoints joins the rows of each address and port and finds the closings of many
@@ -230,10 +230,10 @@ func (k *Record) unannounced() bool {
 
 // masses finds the closings of many connections at once: at least 3, or 2 that are all
 // there are with a failed request among them, within 50 ms, all open when the first was
-// closed. No timer makes them: they were silent for unlike times, each for at least 10 ms
-// or with a request that nobody answered, and the shortest of these times is below half of
-// the longest; or they are all there are, and were silent for a shorter time than most that
-// the server's connections survived.
+// closed. No timer makes them: each idled for at least 10 ms, or with a request that nobody
+// answered, and the shortest of these times is below half of the longest; or they are all
+// there are, and idled for a time shorter by a tenth than most after which a request came.
+// Nor does a limit: requests under way on all of them had not waited for the same time.
 func (e *Endpoint) masses() {
 	var closed []*Record
 	for _, k := range e.records {
@@ -267,29 +267,34 @@ func (k *Record) canBeMass() bool {
 // failed says whether a request was under way when the connection was closed.
 func (k *Record) failed() bool { return k.Waited >= 0 && k.Failed }
 
-// silent returns how long nothing had happened on a connection when it was closed.
-func (k *Record) silent() int64 {
-	if k.failed() {
-		return k.Waited
-	}
-	return max(k.Idle, 0)
-}
-
 func (e *Endpoint) isMass(m *Mass) bool {
 	n, open := len(m.Members), e.open(m.At)
-	if n < massLeast && (n < 2 || m.Failed == 0 || open > n) {
+	if n < massLeast && (n < 2 || m.Failed == 0 || open > n) || m.byLimit() {
 		return false
 	}
-	lasting := m.Members[:0:0]
+	lasting := 0
 	shortest, longest := int64(math.MaxInt64), int64(0)
 	for _, k := range m.Members {
-		longest = max(longest, k.silent())
+		longest = max(longest, k.Idle)
 		if k.canBeMass() {
-			lasting = append(lasting, k)
-			shortest = min(shortest, k.silent())
+			lasting++
+			shortest = min(shortest, max(k.Idle, 0))
 		}
 	}
-	return 2*shortest < longest && (len(lasting) >= massLeast || len(lasting) == n) || n == open && longest < e.survived
+	return 2*shortest < longest && (lasting >= massLeast || lasting == n) || n == open && longest+longest/10 < e.survived
+}
+
+// byLimit says whether a time limit of requests can have made the closings: requests were
+// under way on all, for about the same time.
+func (m *Mass) byLimit() bool {
+	shortest, longest := int64(math.MaxInt64), int64(0)
+	for _, k := range m.Members {
+		if !k.failed() {
+			return false
+		}
+		shortest, longest = min(shortest, k.Waited), max(longest, k.Waited)
+	}
+	return 2*shortest > longest
 }
 
 // open counts the connections that were open at a time.

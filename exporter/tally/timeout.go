@@ -16,7 +16,7 @@ func byTimer(c *fact.Connection) bool {
 	case fact.ReasonRace, fact.ReasonStaleReuse:
 		return c.ClosedBy == fact.ByServer && c.CloseIdle >= shortestTimeout
 	case fact.ReasonServerAbort:
-		return c.Unheard && c.CloseIdle >= second && came(c.Waited, c.CloseIdle)
+		return c.Unheard && c.CloseIdle >= shortestTimeout && came(c.Waited, c.CloseIdle)
 	default:
 		return false
 	}
