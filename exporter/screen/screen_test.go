@@ -403,7 +403,7 @@ func TestAdvice(t *testing.T) {
 	u := start(t, shop(t), 100, 24)
 	u.shows("The server answers “Connection: close”", "Wasted: 39 server_close")
 	u.press("a")
-	u.shows("ADVICE", "e.g. ", "Let the server keep connections open.")
+	u.shows("ADVICE", "e.g. ", "keep connections open.")
 	u.press("esc", "G")
 	u.shows("Too little traffic for advice")
 	u.press("g", "/", "v", "e", "r", "y", "enter")
