@@ -184,7 +184,8 @@ func (l *ledger) firstByte(q *exchange, at int64) {
 func (l *ledger) traceExchange(q *exchange, end int64) {
 	x := l.conn.trace.add() // every field is written, in place: see fill
 	x.Start, x.FirstByte, x.End, x.Idle = q.at, q.first, fact.Absent, q.idle
-	x.Stream, x.Index, x.Frames = q.stream, q.index, [3]uint32{q.frame, q.answer}
+	x.Stream, x.Index = q.stream, q.index
+	x.Frames[0], x.Frames[1], x.Frames[2] = q.frame, q.answer, 0 // a literal is made elsewhere and copied
 	x.Status, x.Method, x.Version, x.Outcome = q.status, q.method, q.version, q.outcome
 	x.Failure, x.Reuse, x.Interim, x.Estimated = q.failure, q.reuse, q.interim, false
 	if end != 0 {
