@@ -216,18 +216,20 @@ func headline(r *Report) (list []claim) {
 	}
 	parts := t.Parts()
 	first := &parts[0]
-	if n := first.Wasted.Total; n > 0 {
+	missing := missingShare(c, t)
+	switch n := first.Wasted.Total; {
+	case n > 0:
 		list = append(list, claim{
 			strong: first.Mark() + prose.PluralWere(n, "handshake") + " wasted",
 			text:   ": " + prose.Seconds(first.Wasted.Seconds) + " of waiting that was not needed.",
 		})
-	} else if m := missingShare(c, t); m > maxMissing {
-		say(plain, "Too much is missing to judge: "+prose.Percent(m)+" of the traffic was not captured.")
-	} else if t.oneWay() {
+	case missing > maxMissing:
+		say(plain, "Too much is missing to judge: "+prose.Percent(missing)+" of the traffic was not captured.")
+	case t.oneWay():
 		say(plain, "Too much is missing to judge: only one direction was captured.")
-	} else if t.unread() {
+	case t.unread():
 		say(plain, "HTTP/2 inside TLS, without keys: nothing is said of waste.")
-	} else {
+	default:
 		say(plain, "No handshake was wasted.")
 	}
 	if text := findings.First(r.Findings); text != "" {
