@@ -107,8 +107,15 @@ func overall(t *Traffic) (hit, string) {
 	h := hit{evidence: map[string]float64{
 		"requests": float64(t.Requests), "reused_requests": float64(t.Reused), "wasted_handshakes": float64(wasted),
 	}}
-	if failures == 0 && t.Reused > 0 && share(t.Reused, t.Reused+wasted) >= WellEffectiveness {
-		h.summary, h.note = "All is well: "+figures+".", "Nothing to change"
+	// A client that ends gives up what is under way, as load generators do.
+	given := t.Failed[fact.FailClientAbort].N
+	if failures == given && share(given, t.Requests) < MinFailedShare && t.Reused > 0 && share(t.Reused, t.Reused+wasted) >= WellEffectiveness {
+		h.summary, h.note = "All is well: "+figures, "Nothing to change"
+		if given > 0 {
+			h.evidence["given_up"] = float64(given)
+			h.summary += "; its client gave up " + prose.Plural(given, "request")
+		}
+		h.summary += "."
 		return h, "all_is_well"
 	}
 	h.summary = "Nothing stands out: " + figures

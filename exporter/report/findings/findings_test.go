@@ -824,6 +824,8 @@ func TestOverall(t *testing.T) {
 		{"at 5 % missing", func(f *Figures) { f.Capture.Dropped, f.Capture.Packets = 5, 95 }, []string{"all_is_well"}},
 		{"above 5 % missing", func(f *Figures) { f.Capture.Dropped, f.Capture.Packets = 6, 94 }, []string{"too_much_missing"}},
 		{"bytes missing", func(f *Figures) { f.Capture.Missing, f.Capture.Bytes = 60, 940 }, []string{"too_much_missing"}},
+		{"few requests that were given up", func(f *Figures) { f.Totals.Counted.Failed[fact.FailClientAbort].N = 4 }, []string{"all_is_well"}},
+		{"more that were given up", func(f *Figures) { f.Totals.Counted.Failed[fact.FailClientAbort].N = 5 }, []string{"nothing_stands_out"}},
 		{"errors beside", func(f *Figures) { f.Totals.Errors = 30 }, []string{"all_is_well"}},
 		{"one direction", func(f *Figures) { f.Capture.OneWay = true }, []string{"too_much_missing"}},
 		{"a scan", func(f *Figures) { f.Scans = []Scan{{"10.0.0.66", 30, 28}} }, []string{"all_is_well", "scan"}},
