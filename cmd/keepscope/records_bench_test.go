@@ -92,7 +92,7 @@ func BenchmarkRecords(b *testing.B) {
 			}
 			if l != nil {
 				l.Reopen() // nothing of these is left to be written
-				for written := uint64(0); written < warm; written, _ = l.Counts() {
+				for written, dropped := l.Counts(); written+dropped < warm; written, dropped = l.Counts() {
 					<-tick.C
 				}
 			}
