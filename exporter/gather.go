@@ -3,6 +3,7 @@ package exporter
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -345,8 +346,8 @@ func (b *builder) stages(s *Stages, sum *tally.Sum) {
 	b.counter(OutOfOrderSegments, s.Reassembly.OutOfOrder)
 	b.counter(IncompleteConnections, incomplete)
 	b.counter(StrayResets, s.Reassembly.StrayResets)
-	for kind, n := range s.KeylogLines {
-		b.counter(KeylogLines, n, LabelKind, kind)
+	for _, kind := range slices.Sorted(maps.Keys(s.KeylogLines)) {
+		b.counter(KeylogLines, s.KeylogLines[kind], LabelKind, kind)
 	}
 	for _, l := range slices.Concat(sum.Limits(), s.Limits) {
 		b.some(CapMet, l.Count, LabelCap, l.Name)
