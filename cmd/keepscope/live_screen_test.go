@@ -73,13 +73,14 @@ func (s *terminal) shows(wants ...string) {
 	})
 }
 
-// ends waits until the command has ended, and returns its status.
+// ends waits until the command has ended, and returns its status. Where its terminal was
+// closed before tmux has heard of its end, the status is empty as yet.
 func (s *terminal) ends() (status string) {
 	s.t.Helper()
 	eventually(s.t, 15*time.Second, func() error {
 		dead, with, _ := strings.Cut(strings.TrimSpace(s.tmux("list-panes", "-F", "#{pane_dead} #{pane_dead_status}")), " ")
-		if dead != "1" {
-			return errors.New("the command goes on")
+		if dead != "1" || with == "" {
+			return errors.New("the command goes on, or a signal has ended it")
 		}
 		status = with
 		return nil
