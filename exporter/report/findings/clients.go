@@ -82,7 +82,7 @@ func tunnels(v *view) (hit, bool) {
 	}
 	return hit{
 		summary: text + ": " + cost(all) + ".", loss: all, habit: advice.Tunnels,
-		note:     "Keep the tunnel to " + worst.Target,
+		note:     "Let the client keep its tunnel to " + worst.Target + ", by one proxy agent, session or transport for the process",
 		evidence: map[string]float64{"tunnels": float64(worst.Opened), "wasted_tunnels": float64(worst.Wasted.N)},
 		clients: func(c *Client) uint64 {
 			return of(causeClientDiscard, causeServerDiscard, fact.PoolMiss, causeClientAbort)(c)

@@ -119,9 +119,6 @@ func races(v *view) (hit, bool) {
 	return h, true
 }
 
-// minIdle is from when on a connection idles (semantics: server_idle), seconds.
-const minIdle = 1.0
-
 func staleReuse(v *view) (hit, bool) {
 	f := &v.t.Failed[fact.FailStaleReuse]
 	if f.N < MinStale || share(f.N, v.t.Requests) < MinStaleShare {

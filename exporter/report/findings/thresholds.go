@@ -47,6 +47,7 @@ const (
 	MinLimitClosings = 10
 	MinLimitNear     = 0.8 // of the closings within 10 % of their median count
 	MinLimitTLS      = 4   // requests, where the side is not known
+	minIdle          = 1.0 // seconds from which on a closing is an idle one
 	MinUpgrades      = 10
 	MinShortUpgrades = 0.5
 	MinCut           = 5 // upgraded connections that a silence ended
