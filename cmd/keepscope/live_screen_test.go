@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,11 +26,12 @@ type terminal struct {
 var terminals atomic.Int64
 
 // openTerminal starts a command in a terminal in a namespace, and keeps the terminal
-// once the command has ended.
+// once the command has ended: it shows "status N" then. (What tmux says of that itself it
+// may never learn: it loses the signal of a child's end now and then.)
 func openTerminal(t *testing.T, n *lab.Namespace, width, height int, command string) *terminal {
 	t.Helper()
 	s := &terminal{t, fmt.Sprintf("%s-%d", n.Name, terminals.Add(1))}
-	start := n.Command(t.Context(), "tmux", "-L", s.name, "-f", "/dev/null", "new-session", "-d", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height), command,
+	start := n.Command(t.Context(), "tmux", "-L", s.name, "-f", "/dev/null", "new-session", "-d", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height), command+"; echo status $?",
 		";", "set", "-g", "remain-on-exit", "on")
 	if out, err := start.CombinedOutput(); err != nil {
 		t.Fatalf("tmux: %v: %s", err, out)
@@ -71,21 +71,6 @@ func (s *terminal) shows(wants ...string) {
 		}
 		return nil
 	})
-}
-
-// ends waits until the command has ended, and returns its status. Where its terminal was
-// closed before tmux has heard of its end, the status is empty as yet.
-func (s *terminal) ends() (status string) {
-	s.t.Helper()
-	eventually(s.t, 15*time.Second, func() error {
-		dead, with, _ := strings.Cut(strings.TrimSpace(s.tmux("list-panes", "-F", "#{pane_dead} #{pane_dead_status}")), " ")
-		if dead != "1" || with == "" {
-			return errors.New("the command goes on, or a signal has ended it")
-		}
-		status = with
-		return nil
-	})
-	return status
 }
 
 // visiting has a client visit a server until the test ends.
@@ -184,10 +169,7 @@ func TestScreenLive(t *testing.T) {
 			}
 			s.press("Escape", "CONNECTIONS")
 			s.press("Escape", "SERVERS 1 of 2")
-			s.press("q", "WHAT TO CHANGE")
-			if status := s.ends(); status != "0" {
-				t.Errorf("it ended with status %s", status)
-			}
+			s.press("q", "WHAT TO CHANGE", "status 0")
 		})
 	}
 }
