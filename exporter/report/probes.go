@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
@@ -72,7 +73,7 @@ func (g *group) checksBeside(a sniffer.Addr, traffic map[trip]bool) bool {
 // keep their connections, or by one that keeps its own for requests with a name.
 func (g *group) findProbers(all map[sniffer.Addr]habit, traffic map[trip]bool) {
 	starts := map[sniffer.Addr][]int64{}
-	for _, k := range g.sum.Newest.Records() {
+	for k := range g.sum.Newest.All() {
 		starts[k.Client] = append(starts[k.Client], k.Start)
 	}
 	kept := g.sum.Counted.Reuse(fact.ReusedRequest) > 0 || g.sum.Estimated != nil && g.sum.Estimated.Reuse(fact.ReusedRequest) > 0
@@ -149,10 +150,10 @@ func clientsOf(f *tally.Figures) (list []Client) {
 // several says of which client addresses of a server look like several clients: at
 // least 8 connections open at once, or 10 that overlap and carry two requests or more
 // each.
-func several(records []*tally.Record) map[sniffer.Addr]bool {
+func several(records iter.Seq[*tally.Record]) map[sniffer.Addr]bool {
 	found := map[sniffer.Addr]bool{}
 	byClient := map[sniffer.Addr][]*tally.Record{}
-	for _, k := range records {
+	for k := range records {
 		if k.Handshake != fact.HandshakeRefused && k.Handshake != fact.HandshakeUnanswered {
 			byClient[k.Client] = append(byClient[k.Client], k)
 		}

@@ -16,7 +16,8 @@ import (
 // direction, at one hop.
 type group struct {
 	name    string
-	sum     tally.Figures
+	rows    []*tally.Row
+	sum     tally.Figures // of all rows; read only
 	members []*member // to which requests went, the busiest first; all where to none
 	all     []*member
 	ports   *tally.Pair
@@ -100,7 +101,21 @@ func (g *group) is(asked string) bool {
 	return slices.ContainsFunc(g.all, func(m *member) bool { return naming.IsCalled(asked, m.rows[0].Label(), m.Endpoint) })
 }
 
+// add adds a row. What a group of one row has is its own figures, not a copy.
 func (g *group) add(r *tally.Row) {
+	g.rows = append(g.rows, r)
+	if len(g.rows) == 1 {
+		g.sum = r.Figures
+		return
+	}
+	if len(g.rows) == 2 {
+		g.sum = tally.Figures{}
+		g.merge(g.rows[0])
+	}
+	g.merge(r)
+}
+
+func (g *group) merge(r *tally.Row) {
 	g.sum.Merge(&r.Figures)
 	g.sum.MergeDetail(&r.Figures)
 }
@@ -122,7 +137,7 @@ func membersOf(rows []*tally.Row) (list []*member) {
 		for _, c := range r.Clients.Worst() {
 			m.clients[c.Addr] = true
 		}
-		for _, k := range r.Newest.Records() {
+		for k := range r.Newest.All() {
 			m.clients[k.Client] = true
 		}
 	}

@@ -2,9 +2,11 @@ package report
 
 import (
 	"cmp"
+	"iter"
 	"math"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
@@ -21,16 +23,10 @@ type weigher struct {
 	list      []*group // those to report on
 	all       []*group
 	endpoints []*tally.Endpoint
-	records   map[sniffer.Addr][]at // of all servers, by client, in the order of their starts
-	own       map[pairing][]at      // of one server
+	records   []*at            // of all servers, by client, in the order of their starts
+	own       map[*group][]*at // of one, in the same order
 	proxies   map[sniffer.Addr]software.ID
 	scanners  map[sniffer.Addr]bool
-}
-
-// A pairing is a client of a server.
-type pairing struct {
-	*group
-	client sniffer.Addr
 }
 
 // An at is a connection and where it went.
@@ -43,20 +39,58 @@ type at struct {
 const second = int64(1e9)
 
 func newWeigher(c *Capture, list []*group, endpoints []*tally.Endpoint) *weigher {
-	w := &weigher{capture: c, list: list, all: list, endpoints: endpoints, records: map[sniffer.Addr][]at{}, own: map[pairing][]at{}, scanners: map[sniffer.Addr]bool{}, proxies: proxiesOf(list)}
+	w := &weigher{capture: c, list: list, all: list, endpoints: endpoints, own: map[*group][]*at{}, scanners: map[sniffer.Addr]bool{}, proxies: proxiesOf(list)}
 	for _, g := range list {
-		for _, k := range w.of(g) {
-			w.records[k.Client] = append(w.records[k.Client], k)
-		}
+		own := recordsOf(g)
+		slices.SortFunc(own, (*at).compare)
+		w.records = append(w.records, own...)
+		w.own[g] = own
 	}
-	for _, known := range w.records {
-		slices.SortFunc(known, func(a, b at) int { return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.ID, b.ID)) })
-		for _, k := range known {
-			p := pairing{k.group, k.Client}
-			w.own[p] = append(w.own[p], k)
-		}
-	}
+	slices.SortFunc(w.records, (*at).compare)
 	return w
+}
+
+// compare orders by client, then by start.
+func (k *at) compare(o *at) int {
+	return cmp.Or(slices.Compare(k.Client[:], o.Client[:]), cmp.Compare(k.Start, o.Start), cmp.Compare(k.ID, o.ID))
+}
+
+// recordsOf returns the connections of a server that are remembered.
+func recordsOf(g *group) []*at {
+	var list []at
+	for _, m := range g.all {
+		for _, r := range m.rows {
+			list = slices.Grow(list, r.Newest.Len())
+			for k := range r.Newest.All() {
+				list = append(list, at{k, g, m.Endpoint})
+			}
+		}
+	}
+	pointers := make([]*at, len(list))
+	for i := range list {
+		pointers[i] = &list[i]
+	}
+	return pointers
+}
+
+// by returns a client's connections of those.
+func by(client sniffer.Addr, list []*at) []*at {
+	first := sort.Search(len(list), func(i int) bool { return slices.Compare(list[i].Client[:], client[:]) >= 0 })
+	n := sort.Search(len(list)-first, func(i int) bool { return list[first+i].Client != client })
+	return list[first : first+n]
+}
+
+// eachClient goes through the connections of each client.
+func eachClient(list []*at) iter.Seq[[]*at] {
+	return func(yield func([]*at) bool) {
+		for len(list) > 0 {
+			own := by(list[0].Client, list)
+			if !yield(own) {
+				return
+			}
+			list = list[len(own):]
+		}
+	}
 }
 
 // figures returns what the findings rest on.
@@ -180,7 +214,7 @@ func (w *weigher) traffic(g *group, t *tally.Traffic, estimated bool) findings.T
 		}
 	}
 	announced, discarded := ages{}, ages{}
-	for _, k := range g.sum.Newest.Records() {
+	for k := range g.sum.Newest.All() {
 		switch {
 		case k.Estimated != estimated || k.Requests < 2 || k.Handshake == fact.HandshakeMidstream:
 		case k.Reason == fact.ReasonServerLimit:
@@ -251,7 +285,7 @@ func (w *weigher) massWasted(g *group, out *findings.Traffic, estimated bool) {
 	if len(ended) == 0 {
 		return
 	}
-	for _, k := range g.sum.Newest.Records() {
+	for k := range g.sum.Newest.All() {
 		if k.Estimated == estimated && k.Cause != fact.NoCause && ended[k.Could] {
 			l := &out.MassWasted[k.Cause]
 			l.N++
@@ -264,7 +298,7 @@ func (w *weigher) massWasted(g *group, out *findings.Traffic, estimated bool) {
 // connections alone.
 func (w *weigher) masses(g *group) (list []tally.Mass) {
 	own := map[uint64]bool{}
-	for _, k := range w.of(g) {
+	for _, k := range w.own[g] {
 		own[k.ID] = true
 	}
 	for _, e := range w.endpoints {
@@ -281,7 +315,7 @@ func (w *weigher) masses(g *group) (list []tally.Mass) {
 // which another connection of it was open. A connection that was opened past an idle
 // one does not count there: its pool had room.
 func (w *weigher) beside(g *group, out *findings.Traffic, estimated bool) {
-	for _, k := range g.sum.Newest.Records() {
+	for k := range g.sum.Newest.All() {
 		if k.Reason != fact.ReasonClientDiscard || k.Estimated != estimated {
 			continue
 		}
@@ -289,7 +323,7 @@ func (w *weigher) beside(g *group, out *findings.Traffic, estimated bool) {
 		if k.PassedOver {
 			continue
 		}
-		for _, o := range w.own[pairing{g, k.Client}] {
+		for _, o := range by(k.Client, w.own[g]) {
 			if o.ID != k.ID && o.Start < k.At && o.At > k.At {
 				out.Beside++
 				break
@@ -312,20 +346,24 @@ func (w *weigher) attempts(g *group) findings.Attempts {
 		Repeated: f.Repeated.N, RepeatDelay: seconds(f.RepeatDelay.Median()), Repeat: example(&f.Repeated.Example),
 	}
 	a.All = f.Connections() - f.Handshakes[fact.HandshakeMidstream] + w.besides(g)
-	var first, last int64
-	for _, k := range w.of(g) {
+	var first, last, refused, silent int64
+	for _, k := range w.own[g] {
 		n := &a.Refused
 		switch k.Handshake {
 		case fact.HandshakeRefused:
-			a.Refusal.ID = k.ID
+			if k.At >= refused {
+				refused, a.Refusal.ID = k.At, k.ID
+			}
 		case fact.HandshakeUnanswered:
 			n = &a.Unanswered
-			a.Silence.ID = k.ID
+			if k.At >= silent {
+				silent, a.Silence.ID = k.At, k.ID
+			}
 		default:
 			continue
 		}
 		switch {
-		case w.scanners[k.Client] || w.reachedElsewhere(&k):
+		case w.scanners[k.Client] || w.reachedElsewhere(k):
 			*n -= min(*n, 1)
 			a.All -= min(a.All, 1)
 		case k.Handshake == fact.HandshakeUnanswered && w.capture.LastPacket.UnixNano()-k.Start < young:
@@ -362,25 +400,13 @@ func (w *weigher) besides(g *group) (n uint64) {
 	return n
 }
 
-// of returns the connections of a server that are remembered.
-func (w *weigher) of(g *group) (list []at) {
-	for _, m := range g.all {
-		for _, r := range m.rows {
-			for _, k := range r.Newest.Records() {
-				list = append(list, at{k, g, m.Endpoint})
-			}
-		}
-	}
-	return list
-}
-
 // reachedElsewhere says whether the client came through to the same port of another
 // address soon after: ::1, then 127.0.0.1.
 func (w *weigher) reachedElsewhere(k *at) bool {
-	known := w.records[k.Client]
-	i, _ := slices.BinarySearchFunc(known, k.Start, func(o at, t int64) int { return cmp.Compare(o.Start, t) })
+	known := by(k.Client, w.records)
+	i, _ := slices.BinarySearchFunc(known, k.Start, func(o *at, t int64) int { return cmp.Compare(o.Start, t) })
 	for ; i < len(known) && known[i].Start <= k.Start+elsewhere; i++ {
-		o := &known[i]
+		o := known[i]
 		if o.Handshake == fact.HandshakeComplete && o.endpoint.Port == k.endpoint.Port && o.endpoint.Addr != k.endpoint.Addr {
 			return true
 		}
@@ -392,8 +418,8 @@ const minScanned = 10
 
 // scans finds the clients that tried many endpoints, most of them in vain.
 func (w *weigher) scans() (list []findings.Scan) {
-	for client, records := range w.records {
-		reached := map[sniffer.Endpoint]bool{}
+	for records := range eachClient(w.records) {
+		client, reached := records[0].Client, map[sniffer.Endpoint]bool{}
 		for _, k := range records {
 			failed := k.Handshake == fact.HandshakeRefused || k.Handshake == fact.HandshakeUnanswered
 			reached[k.endpoint] = reached[k.endpoint] || !failed
@@ -456,7 +482,7 @@ func (w *weigher) idle(g *group) (out findings.Idle) {
 // cut says after what silence the server ended upgraded connections.
 func cut(g *group) findings.Cluster {
 	var silences tally.Histogram
-	for _, k := range g.sum.Newest.Records() {
+	for k := range g.sum.Newest.All() {
 		if k.Reason == fact.ReasonUpgraded && k.ClosedBy == fact.ByServer && k.Idle >= second {
 			silences.Add(k.Idle)
 		}
@@ -468,26 +494,23 @@ func cut(g *group) findings.Cluster {
 // connections: then they tell an upper bound of the timeout.
 func (w *weigher) closesWhenItOpens(g *group) bool {
 	closings, together := 0, 0
-	for p := range w.own {
-		if p.group == g {
-			n, with := w.replaced(p)
-			closings, together = closings+n, together+with
-		}
+	for own := range eachClient(w.own[g]) {
+		n, with := replaced(own)
+		closings, together = closings+n, together+with
 	}
 	return closings > 0 && 2*together > closings
 }
 
 // replaced counts the idle closings by a client, and those that come with its next
 // connection.
-func (w *weigher) replaced(p pairing) (closings, together int) {
+func replaced(own []*at) (closings, together int) {
 	const with = int64(10e6)
-	own := w.own[p]
 	for _, k := range own {
 		if k.Reason != fact.ReasonClientIdle {
 			continue
 		}
 		closings++
-		i, _ := slices.BinarySearchFunc(own, k.At-with, func(o at, t int64) int { return cmp.Compare(o.Start, t) })
+		i, _ := slices.BinarySearchFunc(own, k.At-with, func(o *at, t int64) int { return cmp.Compare(o.Start, t) })
 		for ; i < len(own) && own[i].Start <= k.At+with; i++ {
 			if own[i].ID != k.ID {
 				together++
@@ -501,7 +524,7 @@ func (w *weigher) replaced(p pairing) (closings, together int) {
 func (w *weigher) path(g *group) (p findings.Path) {
 	f := &g.sum
 	dropped, reset := 0, 0
-	for _, k := range f.Newest.Records() {
+	for k := range f.Newest.All() {
 		if k.Reason == fact.ReasonPathDropped {
 			dropped++
 			if k.ClosedBy == fact.ByServer {
@@ -588,7 +611,7 @@ func (w *weigher) clients(g *group) (list []findings.Client) {
 	if len(g.members) == 0 {
 		return nil
 	}
-	several := several(g.sum.Newest.Records())
+	several := several(g.sum.Newest.All())
 	served := 0
 	for _, m := range g.members {
 		if m.counted+m.estimated > 0 {
@@ -614,7 +637,7 @@ func (w *weigher) clients(g *group) (list []findings.Client) {
 			c.Software, c.Unnamed = software.Unknown, c.Proxy == software.Unknown || c.Proxy == mostly(g.sum.Software[:])
 		}
 		c.SYNs, c.Spread = w.spread(g, addr)
-		closings, together := w.replaced(pairing{g, addr})
+		closings, together := replaced(by(addr, w.own[g]))
 		c.Replaces = closings > 0 && 2*together > closings
 		c.GRPCAddresses, c.GRPCOtherServed = len(g.members), served > 1
 		list = append(list, c)
@@ -677,7 +700,7 @@ func (w *weigher) spread(g *group, client sniffer.Addr) (syns, beside uint64) {
 	if len(g.members) < 2 {
 		return 0, 0
 	}
-	own := w.own[pairing{g, client}]
+	own := by(client, w.own[g])
 	for _, k := range own {
 		if k.Handshake == fact.HandshakeMidstream {
 			continue
@@ -702,25 +725,30 @@ const maxSingles = 8
 // singles are the first wasted handshakes, health checks left out, one by one, with what
 // was lost before each.
 func (w *weigher) singles() (list []findings.Single) {
-	var wasted []at
-	byID := map[uint64]*tally.Record{}
-	for _, known := range w.records {
-		for _, k := range known {
-			byID[k.ID] = k.Record
-			if k.Cause != fact.NoCause && slices.Contains(w.list, k.group) && !k.group.probedBy(k.Client) {
+	var wasted []*at
+	for _, g := range w.list {
+		for _, k := range w.own[g] {
+			if k.Cause != fact.NoCause && !g.probedBy(k.Client) {
 				wasted = append(wasted, k)
 			}
 		}
 	}
-	slices.SortFunc(wasted, func(a, b at) int { return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.ID, b.ID)) })
-	for _, k := range wasted[:min(len(wasted), maxSingles)] {
+	slices.SortFunc(wasted, func(a, b *at) int { return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.ID, b.ID)) })
+	wasted = wasted[:min(len(wasted), maxSingles)]
+	byID := map[uint64]*tally.Record{}
+	for _, o := range w.records {
+		if slices.ContainsFunc(wasted, func(k *at) bool { return k.Could == o.ID }) {
+			byID[o.ID] = o.Record
+		}
+	}
+	for _, k := range wasted {
 		s := findings.Single{
-			Server: k.group.name, Client: k.Client.Netip().String(), Several: several(k.group.sum.Newest.Records())[k.Client], Cause: k.Cause, Seconds: seconds(k.Cost), Estimated: k.Estimated,
+			Server: k.group.name, Client: k.Client.Netip().String(), Several: several(k.group.sum.Newest.All())[k.Client], Cause: k.Cause, Seconds: seconds(k.Cost), Estimated: k.Estimated,
 			Clients: []software.ID{w.proxy(k.Client, k.group), k.Software}, Servers: []software.ID{mostly(k.group.sum.Software[:])},
 		}
 		lost := byID[k.Could]
 		if k.Could == 0 {
-			lost = w.lostBefore(&k)
+			lost = w.lostBefore(k)
 		}
 		if lost != nil {
 			s.Requests, s.Idle = uint64(lost.Requests), seconds(max(lost.Idle, 0))
@@ -732,7 +760,7 @@ func (w *weigher) singles() (list []findings.Single) {
 
 // lostBefore returns what the client lost last for the cause of a handshake.
 func (w *weigher) lostBefore(k *at) (lost *tally.Record) {
-	for _, o := range w.records[k.Client] {
+	for _, o := range by(k.Client, w.records) {
 		if o.endpoint == k.endpoint && fact.Cause(o.Reason) == k.Cause && o.At <= k.Start && (lost == nil || o.At > lost.At) {
 			lost = o.Record
 		}

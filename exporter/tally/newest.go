@@ -2,6 +2,7 @@ package tally
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
@@ -110,11 +111,8 @@ func (n *Newest) raced(id uint64) bool {
 	return slices.ContainsFunc(n.list, func(k Record) bool { return k.ID == id && k.Raced })
 }
 
-// Records returns the records, the oldest closing first.
-func (n *Newest) Records() []*Record {
-	list := make([]*Record, 0, len(n.list))
-	for r := range n.each {
-		list = append(list, r)
-	}
-	return list
-}
+// All goes through the records, the oldest closing first.
+func (n *Newest) All() iter.Seq[*Record] { return n.each }
+
+// Len returns how many there are.
+func (n *Newest) Len() int { return len(n.list) }

@@ -108,7 +108,7 @@ func (e *Endpoint) join() {
 	var reuses Histogram
 	for _, r := range e.Rows {
 		reuses.Merge(&r.Counted.ReuseIdle)
-		e.records = append(e.records, r.Newest.Records()...)
+		e.records = slices.AppendSeq(e.records, r.Newest.All())
 		closings.merge(&r.IdleClosings[fact.ByServer])
 	}
 	slices.SortFunc(e.records, (*Record).compare)

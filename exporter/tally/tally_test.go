@@ -123,7 +123,7 @@ func textOf(t testing.TB, f *Figures) string {
 	for _, r := range []*Recent{&f.IdleClosings[0], &f.IdleClosings[1], &f.Discards[0], &f.Discards[1], &f.StallsOpen} {
 		text = fmt.Append(text, sorted(r))
 	}
-	for _, k := range f.Newest.Records() {
+	for k := range f.Newest.All() {
 		text = fmt.Append(text, *k)
 	}
 	return string(text)

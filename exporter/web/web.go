@@ -129,6 +129,7 @@ func (s *Site) now() *seen {
 	if s.seen != nil && time.Since(s.seen.at) < maxAge {
 		return s.seen
 	}
+	s.seen = nil // what is made takes its room
 	n := &seen{
 		Latest: s.src.Latest(), at: time.Now(), servers: map[string]*report.Server{},
 		stories: s.src.Stories.List(story.Query{}), drawn: map[string]bool{}, lost: map[naming.Server]bool{},

@@ -31,7 +31,8 @@ func (v *view) among(is func(*Client) bool, causes ...fact.Cause) (clients uint6
 		}
 		clients++
 		for _, cause := range causes {
-			l.add(&c.Wasted[cause])
+			lost := c.Wasted.Of(cause)
+			l.add(&lost)
 		}
 	}
 	return clients, l
@@ -54,7 +55,7 @@ func takesOf(is func(*Client) bool, causes ...fact.Cause) func(*view) {
 		for c := range v.clients() {
 			if is(c) {
 				for _, cause := range causes {
-					v.left[cause].less(c.Wasted[cause])
+					v.left[cause].less(c.Wasted.Of(cause))
 				}
 			}
 		}
@@ -103,7 +104,7 @@ func tunnels(v *view) (hit, bool) {
 // once says that no connection of a client carried a second request, though others
 // were open and usable.
 func once(c *Client) bool {
-	return c.Once >= MinOnce && c.More == 0 && c.Wasted[fact.PoolMiss].N >= MinOnce-1 && !c.Replaces
+	return c.Once >= MinOnce && c.More == 0 && c.Wasted.Of(fact.PoolMiss).N >= MinOnce-1 && !c.Replaces
 }
 
 func neverReused(v *view) (hit, bool) {
@@ -141,7 +142,7 @@ func neverReused(v *view) (hit, bool) {
 // limited says that a client closes at one constant number of requests, and that this
 // wastes handshakes.
 func limited(c *Client) bool {
-	w := c.Wasted[causeClientDiscard].N + c.Wasted[causeClientIdle].N
+	w := c.Wasted.Of(causeClientDiscard).N + c.Wasted.Of(causeClientIdle).N
 	return c.ClosedAt.holds(MinLimitClosings) && c.ClosedAt.Median >= 2 && 2*w >= c.ClosedAt.N
 }
 

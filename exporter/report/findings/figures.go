@@ -48,6 +48,36 @@ type Loss struct {
 	Example Example
 }
 
+// Losses are what was lost by cause, few of which a client has.
+type Losses []CauseLoss
+
+// A CauseLoss is a Loss for a cause.
+type CauseLoss struct {
+	Cause fact.Cause
+	Loss
+}
+
+// Of returns what was lost for a cause.
+func (l Losses) Of(c fact.Cause) Loss {
+	for i := range l {
+		if l[i].Cause == c {
+			return l[i].Loss
+		}
+	}
+	return Loss{}
+}
+
+// Add adds what was lost for a cause.
+func (l *Losses) Add(c fact.Cause, o Loss) {
+	for i := range *l {
+		if (*l)[i].Cause == c {
+			(*l)[i].add(&o)
+			return
+		}
+	}
+	*l = append(*l, CauseLoss{c, o})
+}
+
 // A Cluster says how near values lie to their median: times within 2 %, counts within
 // 10 %.
 type Cluster struct {
@@ -223,7 +253,7 @@ type Client struct {
 	Estimated bool // its requests are estimated
 
 	Connections, Requests uint64
-	Wasted                [fact.NumCauses]Loss
+	Wasted                Losses
 	Failed                [fact.NumFailures]uint64
 	Unread, Stalled       uint64 // bodies
 	InVain                uint64 // handshakes

@@ -24,7 +24,7 @@ func fromTable(c *clients.Client) Client {
 	}
 	k.ClosedAt.N, k.ClosedAt.Near, k.ClosedAt.Median = c.ClosedAt()
 	for _, w := range c.Wasted {
-		k.Wasted[w.Cause] = Loss{w.N, float64(w.NS) / 1e9, Example(w.Example)}
+		k.Wasted.Add(w.Cause, Loss{w.N, float64(w.NS) / 1e9, Example(w.Example)})
 	}
 	return k
 }

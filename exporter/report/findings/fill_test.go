@@ -29,7 +29,7 @@ func TestClients(t *testing.T) {
 		ClosedAt: Cluster{12, 12, 4},
 		Example:  Example{1, endpoint(7, 4000), endpoint(9, 80)},
 	}
-	want.Wasted[causeClientDiscard] = Loss{12, 0.012, want.Example}
+	want.Wasted = Losses{{causeClientDiscard, Loss{12, 0.012, want.Example}}}
 	got := s.Clients[0]
 	got.Busy = float64(int(got.Busy*100+0.5)) / 100
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -419,8 +419,8 @@ func (c *Client) add(o *Client) {
 	if c.Software != o.Software {
 		c.Software = software.Unknown
 	}
-	for i := range c.Wasted {
-		c.Wasted[i].add(&o.Wasted[i])
+	for _, l := range o.Wasted {
+		c.Wasted.Add(l.Cause, l.Loss)
 	}
 	for i := range c.Failed {
 		c.Failed[i] += o.Failed[i]

@@ -46,7 +46,7 @@ func wastes(n uint64, cause fact.Cause) func(*Server) {
 	return func(s *Server) {
 		l := Loss{n, float64(n) / 1000, example(1)}
 		s.Counted.Wasted[cause] = l
-		s.Clients[0].Wasted[cause] = l
+		s.Clients[0].Wasted.Add(cause, l)
 	}
 }
 
@@ -787,7 +787,7 @@ func TestTogether(t *testing.T) {
 	for i := range 5 {
 		s := base().Servers[0]
 		s.Clients = []Client{{Address: "10.0.0.7", Software: software.GoHTTP}}
-		s.Clients[0].Wasted[causeClientClose].N = 6
+		s.Clients[0].Wasted = Losses{{causeClientClose, Loss{N: 6}}}
 		s.Name = fmt.Sprintf("s%d", i)
 		s.Counted.Wasted[causeClientClose] = Loss{N: 6, Seconds: 0.006}
 		s.Counted.Reused = 100
@@ -1055,7 +1055,7 @@ func Example_evaluate() {
 		Clients: []Client{{Address: "10.77.0.2", Software: software.GoHTTP}},
 	}}}
 	f.Servers[0].Counted.Wasted[fact.ReasonClientClose] = Loss{N: 29, Seconds: 0.033}
-	f.Servers[0].Clients[0].Wasted[fact.ReasonClientClose] = Loss{N: 29, Seconds: 0.033}
+	f.Servers[0].Clients[0].Wasted = Losses{{causeClientClose, Loss{N: 29, Seconds: 0.033}}}
 	for _, line := range Text(Evaluate(&f), 72, Whole) {
 		fmt.Println(line.Lead + line.Text)
 	}

@@ -65,7 +65,7 @@ func (v *view) wastes(l Loss) bool {
 func of(causes ...fact.Cause) func(*Client) uint64 {
 	return func(c *Client) (n uint64) {
 		for _, cause := range causes {
-			n += c.Wasted[cause].N
+			n += c.Wasted.Of(cause).N
 		}
 		return n
 	}
