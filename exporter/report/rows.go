@@ -18,7 +18,7 @@ type group struct {
 	name    string
 	rows    []*tally.Row
 	sum     tally.Figures // of all rows; read only
-	members []*member // to which requests went, the busiest first; all where to none
+	members []*member     // to which requests went, the busiest first; all where to none
 	all     []*member
 	ports   *tally.Pair
 	probers []prober
