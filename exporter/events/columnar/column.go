@@ -15,6 +15,7 @@ type leaf struct {
 	physical format.Type
 	kind     byte // of a row's values; kindTrue for flags
 	most     byte // the definition level of what is there
+	head     byte // of a value, where a row has one at most; else of none
 	list     bool // a row may have several
 	distinct bool // many are the same: a dictionary may pay
 }
@@ -31,6 +32,9 @@ func leavesOf(schema *parquet.Schema) (list []leaf) {
 			l.kind = kindInt
 		default:
 			l.kind, l.distinct = kindBytes, of.Node.Encoding() != nil
+		}
+		if !l.list && l.kind != kindTrue {
+			l.head = l.kind | l.most
 		}
 		list = append(list, l)
 	}

@@ -83,7 +83,10 @@ func (w *Writer) decode(b []byte) error {
 			return errRow
 		}
 		c := &w.columns[at]
-		if !c.begin(head, w.rows) {
+		if head == c.head && c.rows == w.rows { // most values are the next of their columns
+			c.rows++
+			c.definitions = append(c.definitions, c.most)
+		} else if !c.begin(head, w.rows) {
 			return errRow
 		}
 		switch head & kindMask {
