@@ -249,7 +249,8 @@ func (l *lane) announced(at func(int64) Moment) (list []Announcement) {
 	return list
 }
 
-// idle finds the stretches between exchanges in which nothing was under way.
+// idle finds the stretches between exchanges in which nothing was under way, up to the
+// first closing.
 func (d *Lane) idle(l *lane) {
 	end := d.End
 	if len(d.Closings) > 0 {
@@ -259,7 +260,7 @@ func (d *Lane) idle(l *lane) {
 		return
 	}
 	add := func(from, to Moment) {
-		if to <= from {
+		if to = min(to, end); to <= from {
 			return
 		}
 		s := Stretch{From: from, To: to}
