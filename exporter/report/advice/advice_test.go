@@ -48,6 +48,8 @@ func TestCaseBook(t *testing.T) {
 		{"stale_reuse_many_names", StaleReuse, s.ApacheBench, s.Nginx, "ApacheBench does not look", "requests:"},
 		{"grpc_one_busy_of_three", GRPCSticky, s.GRPCNode, s.Unknown, "round_robin", "grpc-java"},
 		{"close_ignored", CloseIgnored, s.Unknown, s.Nginx, "RFC 9112 §9.6", "nginx"},
+		{"curl of HTTP/1.0", HTTP10NotRequested, s.Curl, s.Unknown, "--http1.0", "nginx"},
+		{"undici's request limit, which it announces", ClientCloses, s.Node, s.Unknown, "maxRequestsPerClient", "nginx"},
 		{"keys_limit_five", RequestLimit, s.Unknown, s.Unknown, "Raise the server's limit", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -160,6 +162,15 @@ func TestKnownIsShorter(t *testing.T) {
 // one is the advice to one client and one server.
 func one(habit Habit, client, server s.ID) Advice {
 	return For(habit, []s.ID{client}, []s.ID{server})
+}
+
+// TestLikelyOverHTTP2 holds that who does not name itself is not taken for gRPC, whose
+// libraries do.
+func TestLikelyOverHTTP2(t *testing.T) {
+	a := one(ChannelPerCall, s.Unknown, s.Unknown)
+	if got := a.String(); !strings.Contains(got, "http2.connect") || !strings.Contains(got, "grpc-go") {
+		t.Errorf("%q", got)
+	}
 }
 
 func TestFor(t *testing.T) {
