@@ -223,9 +223,10 @@ func (c *Client) idle(f *fact.Connection) {
 	c.IdleShare = max(c.IdleShare, float64(idle+max(f.CloseIdle, 0))/float64(total))
 }
 
-// closed notes after how many requests the client closed.
+// closed notes after how many requests the client closed, or asked the server to.
 func (c *Client) closed(f *fact.Connection) {
-	if f.ClosedBy != fact.ByClient || f.Requests == 0 || f.Handshake == fact.HandshakeMidstream {
+	asked := f.Reason == fact.ReasonClientClose
+	if f.ClosedBy != fact.ByClient && !asked || f.Requests == 0 || f.Handshake == fact.HandshakeMidstream {
 		return // of one joined midstream nobody knows how many came before
 	}
 	c.closing(count{f.Requests, 1})
@@ -335,7 +336,7 @@ func (c *Client) streams(f *fact.Connection) {
 	}
 }
 
-// ClosedAt returns after how many requests the client closed its connections: how many
+// ClosedAt returns after how many requests the client ended its connections: how many
 // there were, their median, and how many lie within a tenth of it.
 func (c *Client) ClosedAt() (n, near uint64, median float64) {
 	for _, k := range c.closings {

@@ -116,6 +116,7 @@ func TestClosedAt(t *testing.T) {
 		{"within a tenth", closed(90, 100, 110, 111), 4, 3, 100},
 		{"none without a request", closed(0, 0, 3), 1, 1, 3},
 		{"closed by the server", []fact.Connection{{Requests: 3, ClosedBy: fact.ByServer}}, 0, 0, 0},
+		{"closed by the server, who was asked to", []fact.Connection{{Requests: 3, ClosedBy: fact.ByServer, Reason: fact.ReasonClientClose}}, 1, 1, 3},
 		{"midstream", []fact.Connection{{Requests: 3, Handshake: fact.HandshakeMidstream}}, 0, 0, 0},
 		{"more numbers than are kept", closed(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18), 18, 1, 9},
 	} {

@@ -139,11 +139,26 @@ func neverReused(v *view) (hit, bool) {
 	return h, true
 }
 
-// limited says that a client closes at one constant number of requests, and that this
-// wastes handshakes.
+// limited says that a client closes at one constant number of requests, unannounced, and
+// that this wastes handshakes.
 func limited(c *Client) bool {
-	w := c.Wasted.Of(causeClientDiscard).N + c.Wasted.Of(causeClientIdle).N
-	return c.ClosedAt.holds(MinLimitClosings) && c.ClosedAt.Median >= 2 && 2*w >= c.ClosedAt.N
+	return c.limit(c.Wasted.Of(causeClientDiscard).N + c.Wasted.Of(causeClientIdle).N)
+}
+
+// limit says whether most of a client's closings come at one constant number of requests, and
+// wasted so many handshakes.
+func (c *Client) limit(wasted uint64) bool {
+	return c.ClosedAt.holds(MinLimitClosings) && c.ClosedAt.Median >= 2 && 2*wasted >= c.ClosedAt.N
+}
+
+// limitOf returns the closings of the one with the most, of the clients of which is holds.
+func (v *view) limitOf(is func(*Client) bool) (worst Cluster) {
+	for c := range v.clients() {
+		if is(c) && c.ClosedAt.N > worst.N {
+			worst = c.ClosedAt
+		}
+	}
+	return worst
 }
 
 func clientRequestLimit(v *view) (hit, bool) {
@@ -151,15 +166,9 @@ func clientRequestLimit(v *view) (hit, bool) {
 	if clients == 0 {
 		return hit{}, false
 	}
-	worst := Cluster{}
-	several := false
+	worst, several := v.limitOf(limited), false
 	for c := range v.clients() {
-		if limited(c) {
-			several = several || c.Several
-			if c.ClosedAt.N > worst.N {
-				worst = c.ClosedAt
-			}
-		}
+		several = several || limited(c) && c.Several
 	}
 	h := hit{
 		loss: l, habit: advice.ClientRequestLimit, clients: only(limited, causeClientDiscard, causeClientIdle),

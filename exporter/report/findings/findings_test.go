@@ -164,6 +164,11 @@ var thresholds = []thresholdCase{
 		wastes(9, causeClientDiscard), "at an age of 2.0 s of the connection",
 	},
 	{
+		"client's request limit, announced", "client_closes", Warning,
+		both(wastes(10, causeClientClose), func(s *Server) { s.Clients[0].ClosedAt = Cluster{11, 10, 6} }),
+		both(wastes(9, causeClientClose), func(s *Server) { s.Clients[0].ClosedAt = Cluster{11, 10, 6} }), "“Connection: close” after 6 requests (10 of 11 closings)",
+	},
+	{
 		"client's request limit", "client_request_limit", Warning,
 		both(wastes(5, causeClientDiscard), func(s *Server) { s.Clients[0].ClosedAt = Cluster{10, 8, 2} }),
 		both(wastes(5, causeClientDiscard), func(s *Server) { s.Clients[0].ClosedAt = Cluster{10, 7, 2} }), "after 2 requests",
@@ -723,6 +728,17 @@ func TestUnannounced(t *testing.T) {
 
 // TestOrder holds the one order: seconds lost, with a failed request as one; then
 // wasted handshakes.
+// TestAgeLimitHasItsSetting holds that of a limit of age not the settings of a client made
+// anew are named.
+func TestAgeLimitHasItsSetting(t *testing.T) {
+	f := base()
+	wastes(10, causeClientDiscard)(&f.Servers[0])
+	f.Servers[0].Counted.DiscardAge, f.Servers[0].Clients[0].Software = 2, software.ApacheHTTPClient
+	if list := Evaluate(f); len(list) != 1 || !strings.HasPrefix(list[0].Advice, "Apache HttpClient: `setConnectionTimeToLive`") {
+		t.Errorf("%+v", list)
+	}
+}
+
 func TestOrder(t *testing.T) {
 	f := base()
 	s := &f.Servers[0]

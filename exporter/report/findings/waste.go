@@ -113,7 +113,11 @@ func serverCloses(v *view) (hit, bool) {
 }
 
 func clientCloses(v *view) (hit, bool) {
-	return v.habit("The client asks for “Connection: close”", advice.ClientCloses, of(causeClientClose), causeClientClose)
+	text := "The client asks for “Connection: close”"
+	if at := v.limitOf(func(c *Client) bool { return c.limit(c.Wasted.Of(causeClientClose).N) }); at.N > 0 {
+		text += fmt.Sprintf(" after %.0f requests (%s of %s closings)", at.Median, prose.Count(at.Near), prose.Count(at.N))
+	}
+	return v.habit(text, advice.ClientCloses, of(causeClientClose), causeClientClose)
 }
 
 func http10(v *view) (hit, bool) {
@@ -144,11 +148,12 @@ func clientDiscards(v *view) (hit, bool) {
 	if v.Idle.ClientShort {
 		return hit{}, false // they are its idle timeout
 	}
-	text := "The client closes right after the response" + v.unannounced()
+	text, habit := "The client closes right after the response"+v.unannounced(), advice.ClientDiscards
 	if v.t.DiscardAge > 0 {
 		text += ", at an age of " + prose.Seconds(v.t.DiscardAge) + " of the connection (a limit of its age)"
+		habit = advice.ClientRequestLimit
 	}
-	return v.habit(text, advice.ClientDiscards, of(causeClientDiscard), causeClientDiscard)
+	return v.habit(text, habit, of(causeClientDiscard), causeClientDiscard)
 }
 
 // unannounced says that neither side had announced a closing, where all heads were read.
