@@ -633,9 +633,13 @@ func (w *weigher) clients(g *group) (list []findings.Client) {
 			c.Busy = 0 // nothing was reused, so that nothing can have queued
 		}
 		c.Proxy = w.proxy(addr, g)
-		if w.relays(addr, g) {
-			c.Software, c.Unnamed = software.Unknown, c.Proxy == software.Unknown || c.Proxy == mostly(g.sum.Software[:])
+		relays := w.relays(addr, g)
+		if relays {
+			c.Software = software.Unknown
 		}
+		// What it calls itself may be what this server does, passed on.
+		c.Unnamed = c.Software == software.Unknown &&
+			(relays && c.Proxy == software.Unknown || c.Proxy != software.Unknown && c.Proxy == mostly(g.sum.Software[:]))
 		c.SYNs, c.Spread = w.spread(g, addr)
 		closings, together := replaced(by(addr, w.own[g]))
 		c.Replaces = closings > 0 && 2*together > closings
