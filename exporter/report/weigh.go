@@ -476,7 +476,46 @@ func (w *weigher) idle(g *group) (out findings.Idle) {
 	out.Client, out.ClientShort = side(fact.ByClient)
 	out.ServerClosings = f.IdleClosings[fact.ByServer].N
 	out.ClientAtMost = w.closesWhenItOpens(g)
+	if !out.ClientShort && ended(g) {
+		out.Client = 0
+	}
+	if out.Client == 0 {
+		out.ClientFrom, out.ClientTo = late(g)
+	}
 	return out
+}
+
+// ended says whether the client closed all that idled at one instant, after times that
+// differ: it ended, and no timer did.
+func ended(g *group) bool {
+	const instant = int64(50e6)
+	var at, idle []int64
+	for k := range g.sum.Newest.All() {
+		if k.Reason == fact.ReasonClientIdle {
+			at, idle = append(at, k.At), append(idle, k.Idle)
+		}
+	}
+	return len(at) > 1 && slices.Max(at)-slices.Min(at) <= instant && 50*(slices.Max(idle)-slices.Min(idle)) > slices.Max(idle)
+}
+
+// late returns between which times after its last response the client closes what it closes
+// within a second, where that is not right after; else 0.
+func late(g *group) (from, to float64) {
+	var idle []int64
+	near := 0
+	for k := range g.sum.Newest.All() {
+		switch {
+		case k.Reason != fact.ReasonClientDiscard || k.Estimated:
+		case seconds(k.Idle) < findings.MinLateIdle:
+			near++
+		default:
+			idle = append(idle, k.Idle)
+		}
+	}
+	if n := len(idle); n < findings.MinLate || float64(n) < findings.MinLimitNear*float64(n+near) {
+		return 0, 0
+	}
+	return seconds(slices.Min(idle)), seconds(slices.Max(idle))
 }
 
 // cut says after what silence the server ended upgraded connections.

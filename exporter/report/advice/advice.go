@@ -138,6 +138,22 @@ func For(habit Habit, clients, servers []software.ID) (a Advice) {
 	return a
 }
 
+// Or adds what to change against another habit, which looks the same. Settings that are
+// likely are left out beside those of the software at fault.
+func (a *Advice) Or(o Advice) {
+	for _, setting := range o.Settings {
+		if !slices.Contains(a.Settings, setting) {
+			a.Settings = append(a.Settings, setting)
+		}
+	}
+	if o.General != "" {
+		a.General += ". Or: " + strings.ToLower(o.General[:1]) + o.General[1:]
+	}
+	if len(o.Settings) > 0 {
+		a.Likely = nil
+	}
+}
+
 // String returns the advice as sentences, the settings of the software at fault first.
 func (a *Advice) String() string {
 	sentences := slices.Clone(a.Settings)

@@ -154,6 +154,9 @@ func Explain(f *Figures, found []Finding) []string {
 			servers = nil // they closed nothing
 		}
 		a := advice.For(s.habit(), s.Clients, servers)
+		if s.habit() == advice.ClientDiscards && s.Idle >= MinLateIdle {
+			a.Or(advice.For(advice.ClientIdleTimeout, s.Clients, servers))
+		}
 		if text := a.String(); text != "" && !slices.Contains(changes, ToChange+text) {
 			changes = append(changes, ToChange+text)
 		}

@@ -85,6 +85,7 @@ type hit struct {
 	weighs   uint64 // what weighs as much as a failed request, and is none
 	example  Example
 	habit    advice.Habit
+	also     advice.Habit           // of the same side, which looks the same
 	note     string                 // what the advice says before the settings
 	clients  func(c *Client) uint64 // how often a client has the habit; nil where it is the server's
 	takes    func(v *view)          // the waste that it explains
@@ -369,6 +370,7 @@ func (f *Finding) advise() string {
 		clients = note(clients, software.Apache)
 	}
 	a := advice.For(worst.habit, clients, servers)
+	a.Or(advice.For(worst.also, clients, servers))
 	text, said := a.String(), worst.note
 	if slices.Contains(clients, unnamed) {
 		said = strings.TrimPrefix(said+". The client is a proxy that may not name itself, such as HAProxy or Apache's mod_proxy", ". ")

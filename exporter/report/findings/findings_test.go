@@ -114,6 +114,11 @@ var thresholds = []thresholdCase{
 		wastes(10, causeClientDiscard), "after at most 500 ms",
 	},
 	{
+		"the client looks late", "client_idle_timeout", Warning,
+		both(wastes(4, causeClientIdle), wastes(6, causeClientDiscard), func(s *Server) { s.Idle.ClientFrom, s.Idle.ClientTo = 0.2, 0.9 }),
+		both(wastes(4, causeClientIdle), wastes(5, causeClientDiscard), func(s *Server) { s.Idle.ClientFrom, s.Idle.ClientTo = 0.2, 0.9 }), "between 200 ms and 900 ms after the response",
+	},
+	{
 		"pool too small", "pool_too_small", Warning,
 		both(wastes(10, causeClientDiscard), func(s *Server) { s.Counted.Discards, s.Counted.Beside = 10, 5 }),
 		both(wastes(10, causeClientDiscard), func(s *Server) { s.Counted.Discards, s.Counted.Beside = 10, 4 }), "(5 of 10 closings)",
@@ -728,6 +733,21 @@ func TestUnannounced(t *testing.T) {
 
 // TestOrder holds the one order: seconds lost, with a failed request as one; then
 // wasted handshakes.
+// TestTwoHabits holds that of two habits that look the same both have their settings.
+func TestTwoHabits(t *testing.T) {
+	f := base()
+	wastes(10, causeClientDiscard)(&f.Servers[0])
+	f.Servers[0].Idle.ClientFrom, f.Servers[0].Idle.ClientTo, f.Servers[0].Clients[0].Software = 0.2, 0.9, software.PythonRequests
+	list := Evaluate(f)
+	if len(list) != 1 || !strings.HasPrefix(list[0].Advice, "requests: one `requests.Session`") || strings.Contains(list[0].Advice, "Likely") {
+		t.Fatalf("%+v", list)
+	}
+	f.Servers[0].Clients[0].Software = software.JavaHTTPClient
+	if a := Evaluate(f)[0].Advice; !strings.Contains(a, "jdk.httpclient.keepalive.timeout") || !strings.Contains(a, "one `HttpClient`") {
+		t.Error(a)
+	}
+}
+
 // TestAgeLimitHasItsSetting holds that of a limit of age not the settings of a client made
 // anew are named.
 func TestAgeLimitHasItsSetting(t *testing.T) {
@@ -907,6 +927,10 @@ func TestExplain(t *testing.T) {
 		if i >= len(changes) || !strings.HasPrefix(changes[i], begins) {
 			t.Errorf("what to change is %q, want %q at %d", changes, begins, i)
 		}
+	}
+	f.Singles = []Single{{"shop.example", "10.0.0.7", causeClientDiscard, 1, 0.6, 0, false, false, []software.ID{software.JavaHTTPClient}, nil}}
+	if got := Explain(f, nil); !strings.Contains(got[len(got)-1], "one `HttpClient`") || !strings.Contains(got[len(got)-1], "jdk.httpclient.keepalive.timeout") {
+		t.Errorf("closed after 600 ms: %q", got)
 	}
 	if got := Explain(f, []Finding{{Wasted: 10}}); got != nil {
 		t.Errorf("beside findings of waste: %q", got)

@@ -47,6 +47,8 @@ const (
 	MinLimitClosings = 10
 	MinLimitNear     = 0.8 // of the closings within 10 % of their median count
 	MinLimitTLS      = 4   // requests, where the side is not known
+	MinLateIdle      = 0.1 // seconds from which on a closing is not right after the response, and may be a short timeout's
+	MinLate          = 5   // of those before minIdle, and MinLimitNear of all before it
 	minIdle          = 1.0 // seconds from which on a closing is an idle one
 	MinUpgrades      = 10
 	MinShortUpgrades = 0.5

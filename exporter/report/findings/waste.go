@@ -145,7 +145,7 @@ func poolTooSmall(v *view) (hit, bool) {
 }
 
 func clientDiscards(v *view) (hit, bool) {
-	if v.Idle.ClientShort {
+	if v.Idle.ClientShort || v.Idle.ClientFrom > 0 {
 		return hit{}, false // they are its idle timeout
 	}
 	text, habit := "The client closes right after the response"+v.unannounced(), advice.ClientDiscards
@@ -207,11 +207,15 @@ func serverIdleTimeout(v *view) (hit, bool) {
 
 func clientIdleTimeout(v *view) (hit, bool) {
 	causes := []fact.Cause{causeClientIdle}
-	if v.Idle.ClientShort {
+	if v.Idle.ClientShort || v.Idle.ClientFrom > 0 {
 		causes = append(causes, causeClientDiscard)
 	}
-	text := "The client gives up idle connections too soon"
+	text, also := "The client gives up idle connections too soon", advice.None
 	switch {
+	case v.Idle.ClientFrom > 0:
+		also = advice.ClientDiscards
+		text += fmt.Sprintf(", most between %s and %s after the response, by a timeout that it looks at now and then, or because it ends",
+			prose.Seconds(v.Idle.ClientFrom), prose.Seconds(v.Idle.ClientTo))
 	case v.Idle.Client > 0 && v.Idle.ClientAtMost:
 		text += ", after at most " + prose.Seconds(v.Idle.Client)
 	case v.Idle.Client > 0:
@@ -230,7 +234,7 @@ func clientIdleTimeout(v *view) (hit, bool) {
 		return hit{}, false
 	}
 	h := hit{
-		summary: text + ": " + cost(l) + ".", loss: l, habit: advice.ClientIdleTimeout,
+		summary: text + ": " + cost(l) + ".", loss: l, habit: advice.ClientIdleTimeout, also: also,
 		clients: func(c *Client) uint64 { return of(causes...)(c) + only(replaces, fact.PoolMiss)(c) },
 		takes: func(v *view) {
 			takes(causes...)(v)
