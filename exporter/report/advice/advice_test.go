@@ -48,6 +48,7 @@ func TestCaseBook(t *testing.T) {
 		{"stale_reuse_many_names", StaleReuse, s.ApacheBench, s.Nginx, "ApacheBench does not look", "requests:"},
 		{"grpc_one_busy_of_three", GRPCSticky, s.GRPCNode, s.Unknown, "round_robin", "grpc-java"},
 		{"close_ignored", CloseIgnored, s.Unknown, s.Nginx, "RFC 9112 §9.6", "nginx"},
+		{"a channel's idle timeout", ClientIdleTimeout, s.GRPCGo, s.Unknown, "grpc.WithIdleTimeout", "IdleConnTimeout"},
 		{"curl of HTTP/1.0", HTTP10NotRequested, s.Curl, s.Unknown, "--http1.0", "nginx"},
 		{"undici's request limit, which it announces", ClientCloses, s.Node, s.Unknown, "maxRequestsPerClient", "nginx"},
 		{"keys_limit_five", RequestLimit, s.Unknown, s.Unknown, "Raise the server's limit", ""},
