@@ -217,7 +217,8 @@ func (v *view) limitInTLS() (hit, bool) {
 		summary: fmt.Sprintf("Inside TLS, connections end after %.0f requests (%s of %s): a request limit, whose side is not known; %s.",
 			at.Median, prose.Count(at.Near), prose.Plural(at.N, "closing"), cost(l)),
 		evidence: map[string]float64{"requests_at_limit_p50": at.Median, "closings": float64(at.N)},
-		loss:     l, habit: advice.RequestLimit, takes: takes(causeClientDiscard, causeServerDiscard, causeServerLimit),
+		loss:     l, habit: advice.RequestLimit, also: advice.ClientRequestLimit,
+		takes: takes(causeClientDiscard, causeServerDiscard, causeServerLimit),
 	}, true
 }
 

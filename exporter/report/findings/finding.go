@@ -85,7 +85,7 @@ type hit struct {
 	weighs   uint64 // what weighs as much as a failed request, and is none
 	example  Example
 	habit    advice.Habit
-	also     advice.Habit           // of the same side, which looks the same
+	also     advice.Habit           // another, which looks the same
 	note     string                 // what the advice says before the settings
 	clients  func(c *Client) uint64 // how often a client has the habit; nil where it is the server's
 	takes    func(v *view)          // the waste that it explains
