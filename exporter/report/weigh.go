@@ -498,21 +498,25 @@ func ended(g *group) bool {
 	return len(at) > 1 && slices.Max(at)-slices.Min(at) <= instant && 50*(slices.Max(idle)-slices.Min(idle)) > slices.Max(idle)
 }
 
-// late returns between which times after its last response the client closes what it closes
-// within a second, where that is not right after; else 0.
+// late returns between which times after its last response the client closes what idles,
+// where that is within a second now and then, and seldom right after it; else 0.
 func late(g *group) (from, to float64) {
 	var idle []int64
-	near := 0
+	short, near := 0, 0
 	for k := range g.sum.Newest.All() {
 		switch {
-		case k.Reason != fact.ReasonClientDiscard || k.Estimated:
+		case k.Estimated:
+		case k.Reason == fact.ReasonClientIdle:
+			idle = append(idle, k.Idle)
+		case k.Reason != fact.ReasonClientDiscard:
 		case seconds(k.Idle) < findings.MinLateIdle:
 			near++
 		default:
+			short++
 			idle = append(idle, k.Idle)
 		}
 	}
-	if n := len(idle); n < findings.MinLate || float64(n) < findings.MinLimitNear*float64(n+near) {
+	if n := len(idle); short == 0 || n < findings.MinLate || float64(short) < findings.MinLimitNear*float64(short+near) {
 		return 0, 0
 	}
 	return seconds(slices.Min(idle)), seconds(slices.Max(idle))

@@ -276,12 +276,16 @@ func (v *view) manyFailed(n uint64) bool {
 	return n >= ManyFailed || n >= MinFailed && share(n, v.t.Requests) >= MinFailedShare
 }
 
-// given tells after what time requests were given up, where that is one time.
+// given tells after what time requests were given up: the one time, or the median.
 func given(c *Cluster) string {
-	if !c.holds(MinFailed) || c.Median <= 0 {
+	switch {
+	case c.N < MinFailed || c.Median <= 0:
 		return ""
+	case c.holds(MinFailed):
+		return ", " + prose.Count(c.Near) + " of them after exactly " + exactly(c.Median)
+	default:
+		return ", half of them within " + prose.Seconds(c.Median)
 	}
-	return ", " + prose.Count(c.Near) + " of them after exactly " + exactly(c.Median)
 }
 
 // exactly writes a time by which a setting can be recognised.

@@ -152,8 +152,8 @@ type Idle struct {
 	ServerShort    bool // Server lies below 1 s: its closings look like discards
 	ClientShort    bool
 	ClientAtMost   bool // Client is an upper bound: it closes when it opens the next
-	// ClientFrom and ClientTo are between which times after the response the client closes
-	// within a second, where that is not right after it and at no one time; else 0.
+	// ClientFrom and ClientTo are between which times after the response the client closes,
+	// where that is at no one time, now and then within a second, and seldom right after it; else 0.
 	ClientFrom, ClientTo float64
 }
 

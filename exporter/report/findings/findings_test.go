@@ -134,6 +134,11 @@ var thresholds = []thresholdCase{
 		both(wastes(10, fact.PoolMiss), func(s *Server) { s.Counted.Single = 18 }), wastes(9, fact.PoolMiss), "",
 	},
 	{
+		"given up at no one time", "client_aborts", Warning,
+		both(fails(6, fact.FailClientAbort), func(s *Server) { s.Counted.Failed[fact.FailClientAbort].GivenUp = Cluster{6, 4, 0.2} }),
+		fails(2, fact.FailClientAbort), "half of them within 200 ms",
+	},
+	{
 		"inside TLS", "closes_after_response", Warning, both(estimated(5, causeClientDiscard), func(s *Server) {
 			s.Estimated.Wasted[causeServerDiscard] = Loss{N: 5}
 		}), estimated(9, causeClientDiscard), "Estimated",
@@ -745,6 +750,11 @@ func TestTwoHabits(t *testing.T) {
 	f.Servers[0].Clients[0].Software = software.JavaHTTPClient
 	if a := Evaluate(f)[0].Advice; !strings.Contains(a, "jdk.httpclient.keepalive.timeout") || !strings.Contains(a, "one `HttpClient`") {
 		t.Error(a)
+	}
+	f = base()
+	both(estimated(10, causeClientDiscard), func(s *Server) { s.Estimated.ClosedAt, s.Software = Cluster{10, 8, 4}, software.Nginx })(&f.Servers[0])
+	if a := Evaluate(f)[0].Advice; !strings.Contains(a, "nginx: `keepalive_requests") || !strings.Contains(a, "Or: raise the client's limit") {
+		t.Errorf("inside TLS: %q", a)
 	}
 }
 

@@ -48,7 +48,7 @@ const (
 	MinLimitNear     = 0.8 // of the closings within 10 % of their median count
 	MinLimitTLS      = 4   // requests, where the side is not known
 	MinLateIdle      = 0.1 // seconds from which on a closing is not right after the response, and may be a short timeout's
-	MinLate          = 5   // of those before minIdle, and MinLimitNear of all before it
+	MinLate          = 5   // of those, and MinLimitNear of the closings before minIdle
 	minIdle          = 1.0 // seconds from which on a closing is an idle one
 	MinUpgrades      = 10
 	MinShortUpgrades = 0.5
