@@ -17,7 +17,8 @@ const maxPings = 8
 // streams is what HTTP/2 adds to a connection.
 type streams struct {
 	fact.Streams
-	fullSince int64 // since when it stands at its limit, or never
+	fullSince int64 // since when the client stands at its limit, or never
+	fullUntil int64 // until when it stood there before
 	pinged    int64 // the client's newest PING, or never
 	gaps      [maxPings]int64
 	numGaps   int
@@ -43,7 +44,8 @@ func (l *ledger) streamOpens(stream http.Stream, m *http.Head, at int64) {
 	t.MaxConcurrent = max(t.MaxConcurrent, n)
 	t.GRPC = t.GRPC || m.GRPC
 	if n >= t.Limit && t.fullSince == never {
-		t.fullSince = at
+		toClient, _ := l.halfTrips()
+		t.fullSince = max(at-toClient/2, t.fullUntil)
 	}
 	if g := &t.Goaway[http.Server]; g.Seen && stream > g.Last {
 		if c, _ := l.halfTrips(); at > g.At+c+crossSlack {
@@ -52,11 +54,14 @@ func (l *ledger) streamOpens(stream http.Stream, m *http.Head, at int64) {
 	}
 }
 
-// streamEnds counts a stream that ended.
+// streamEnds counts a stream that ended. What stands at the limit is the client: it opened
+// the stream before the capture saw it, and learns later that it ended.
 func (l *ledger) streamEnds(at int64) {
 	t := l.conn.cold.streams
 	if t.fullSince != never && uint32(l.waiting()) < t.Limit {
-		t.AtLimit += max(at-t.fullSince, 0)
+		toClient, _ := l.halfTrips()
+		t.fullUntil = at + toClient/2
+		t.AtLimit += max(t.fullUntil-t.fullSince, 0)
 		t.fullSince = never
 	}
 }
