@@ -213,17 +213,19 @@ func (w *weigher) traffic(g *group, t *tally.Traffic, estimated bool) findings.T
 			N: f.N, Idle: seconds(f.Idle.Median()), GivenUp: cluster(&f.GivenUp, 2, 1e9), Example: example(&f.Example),
 		}
 	}
-	announced, discarded := ages{}, ages{}
+	announced, drained, discarded := ages{}, ages{}, ages{}
 	for k := range g.sum.Newest.All() {
 		switch {
 		case k.Estimated != estimated || k.Requests < 2 || k.Handshake == fact.HandshakeMidstream:
 		case k.Reason == fact.ReasonServerLimit:
 			announced.add(k)
+		case k.Reason == fact.ReasonServerGoaway:
+			drained.add(k)
 		case k.Reason == fact.ReasonClientDiscard:
 			discarded.add(k)
 		}
 	}
-	out.LimitAge, out.DiscardAge = announced.limit(), discarded.limit()
+	out.LimitAge, out.GoawayAge, out.DiscardAge = announced.limit(), drained.limit(), discarded.limit()
 	w.massWasted(g, &out, estimated)
 	w.beside(g, &out, estimated)
 	if estimated {
@@ -446,6 +448,9 @@ func (w *weigher) mass(g *group) (out findings.Mass) {
 		out.Closings++
 		out.Connections += uint64(len(m.Members))
 		out.Failed += m.Failed
+		if m.Goaway {
+			out.Goaways += uint64(len(m.Members))
+		}
 		out.Example.ID = m.Members[0].ID
 	}
 	return out

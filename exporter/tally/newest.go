@@ -23,7 +23,7 @@ type Record struct {
 	ID, Could  uint64 // Could is what its wasted handshake could have reused
 	Client     sniffer.Addr
 	Start, End int64
-	At         int64 // of the closing; End where that is not known
+	At         int64 // of the closing or the server's GOAWAY; End where that is not known
 	Idle       int64 // last response to closing, or of an upgraded connection last payload; Absent if none
 	Waited     int64 // see fact.Connection
 	Cost       int64
@@ -39,7 +39,8 @@ type Record struct {
 	PassedOver bool // see fact.Connection
 	Unheard    bool // see fact.Connection
 	Raced      bool // and was told as a race
-	Failed     bool // a request of it
+	Failed     bool // a request of it, but for refused streams
+	Goaway     bool // it ended by a GOAWAY of the server without an error
 }
 
 func recordOf(c *fact.Connection) Record {
@@ -50,6 +51,9 @@ func recordOf(c *fact.Connection) Record {
 	}
 	if c.ClosedAt > 0 {
 		r.At = c.ClosedAt
+	}
+	if s := c.Streams; s != nil && s.Goaway[fact.ByServer].Seen && (c.Reason == fact.ReasonServerGoaway || c.Reason == fact.ReasonServerIdle) {
+		r.Goaway, r.At = true, s.Goaway[fact.ByServer].First
 	}
 	if c.Upgrade != nil {
 		r.Idle = max(r.At-c.Upgrade.Last, 0)
@@ -63,8 +67,8 @@ func recordOf(c *fact.Connection) Record {
 	if c.HasAdvertisedTimeout {
 		r.Advertised = int64(c.AdvertisedTimeout) * second
 	}
-	for _, n := range c.Failed {
-		r.Failed = r.Failed || n > 0
+	for f, n := range c.Failed {
+		r.Failed = r.Failed || n > 0 && fact.Failure(f) != fact.FailRefusedStream // which is safe to repeat
 	}
 	return r
 }
@@ -93,7 +97,7 @@ func (n *Newest) add(r *Record, room bool) (grown, missed bool) {
 
 // mayBeOf says whether a closing may be one of many at once, of which another is next.
 func (k *Record) mayBeOf(next *Record) bool {
-	return k.canBeMass() && next.canBeMass() && next.At-k.At <= massWithin
+	return (k.canBeMass() && next.canBeMass() || k.Goaway && next.Goaway) && next.At-k.At <= massWithin
 }
 
 func (n *Newest) merge(o *Newest) {

@@ -1,6 +1,7 @@
 package tally
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -15,6 +16,9 @@ const (
 	massWithin    = 50 * millisecond
 	massLeastIdle = 10 * millisecond
 	massLeast     = 3
+
+	goawayWithin = 10 * millisecond
+	leastApart   = 5 * millisecond
 )
 
 // A Mass is a server's closing of many connections at once: a reload, a restart or a
@@ -23,11 +27,12 @@ type Mass struct {
 	At      int64
 	Members []*Record
 	Failed  uint64 // requests lost in it
+	Goaway  bool   // by GOAWAY
 }
 
 // Of returns a closing with those connections of it alone that have one of the ids.
 func (m *Mass) Of(ids map[uint64]bool) Mass {
-	out := Mass{At: m.At}
+	out := Mass{At: m.At, Goaway: m.Goaway}
 	for _, k := range m.Members {
 		if ids[k.ID] {
 			out.add(k)
@@ -117,12 +122,7 @@ func (e *Endpoint) join() {
 }
 
 func (e *Endpoint) settle() (changed uint64) {
-	inMass := map[uint64]bool{}
-	for i := range e.Masses {
-		for _, m := range e.Masses[i].Members {
-			inMass[m.ID] = true
-		}
-	}
+	inMass := e.inMass()
 	races := map[uint64]bool{}
 	for _, r := range e.Rows {
 		for i := range r.Newest.list {
@@ -228,29 +228,43 @@ func (k *Record) unannounced() bool {
 	}
 }
 
-// masses finds the closings of many connections at once: at least 3, or 2 that are all
-// there are with a failed request among them, within 50 ms, all open when the first was
-// closed. No timer makes them: each idled for at least 10 ms, or with a request that nobody
-// answered, and the shortest of these times is below half of the longest; or they are all
-// there are, and idled for a time shorter by a tenth than most after which a request came.
-// Nor does a limit: requests under way on all of them had not waited for the same time.
+// masses finds the closings of many connections at once, without a word or by GOAWAY.
 func (e *Endpoint) masses() {
+	e.closings((*Record).unannounced, massWithin, e.isMass)
+	told := e.inMass()
+	e.closings(func(k *Record) bool { return k.Goaway && !told[k.ID] }, goawayWithin, e.isDrain)
+	slices.SortStableFunc(e.Masses, func(a, b Mass) int { return cmp.Compare(a.At, b.At) })
+}
+
+// inMass returns the connections that were closed in masses, by id.
+func (e *Endpoint) inMass() map[uint64]bool {
+	ids := map[uint64]bool{}
+	for i := range e.Masses {
+		for _, k := range e.Masses[i].Members {
+			ids[k.ID] = true
+		}
+	}
+	return ids
+}
+
+// closings finds masses among connections that were closed so: all within a time, and open
+// when the first was closed.
+func (e *Endpoint) closings(so func(*Record) bool, within int64, isMass func(*Mass) bool) {
 	var closed []*Record
 	for _, k := range e.records {
-		if k.unannounced() {
+		if so(k) {
 			closed = append(closed, k)
 		}
 	}
 	for i := 0; i < len(closed); {
 		j := i
-		var m Mass
-		m.At = closed[i].At
-		for ; j < len(closed) && closed[j].At-m.At <= massWithin; j++ {
+		m := Mass{At: closed[i].At, Goaway: closed[i].Goaway}
+		for ; j < len(closed) && closed[j].At-m.At <= within; j++ {
 			if closed[j].Start < m.At {
 				m.add(closed[j])
 			}
 		}
-		if e.isMass(&m) {
+		if isMass(&m) {
 			e.Masses = append(e.Masses, m)
 			i = j
 		} else {
@@ -267,6 +281,12 @@ func (k *Record) canBeMass() bool {
 // failed says whether a request was under way when the connection was closed.
 func (k *Record) failed() bool { return k.Waited >= 0 && k.Failed }
 
+// isMass says whether closings without a word are one of many at once: at least 3, or 2 that
+// are all there are with a failed request among them. No timer makes them: each idled for at
+// least 10 ms, or with a request that nobody answered, and the shortest of these times is
+// below half of the longest; or they are all there are, and idled for a time shorter by a
+// tenth than most after which a request came. Nor does a limit: requests under way on all of
+// them had not waited for the same time.
 func (e *Endpoint) isMass(m *Mass) bool {
 	n, open := len(m.Members), e.open(m.At)
 	if n < massLeast && (n < 2 || m.Failed == 0 || open > n) || m.byLimit() {
@@ -282,6 +302,22 @@ func (e *Endpoint) isMass(m *Mass) bool {
 		}
 	}
 	return 2*shortest < longest && (lasting >= massLeast || lasting == n) || n == open && longest+longest/10 < e.survived
+}
+
+// isDrain says whether GOAWAYs are those of one reload, restart or scale-down: at least 3, of
+// most of the connections that were open. No limit of requests makes them, for at least 3 had
+// idled for 10 ms; nor one of age, whose GOAWAYs lie as far apart as the openings: those do by
+// four times the time, and by 5 ms at least.
+func (e *Endpoint) isDrain(m *Mass) bool {
+	n, lasting := len(m.Members), 0
+	first, last := int64(math.MaxInt64), int64(math.MinInt64)
+	for _, k := range m.Members {
+		first, last = min(first, k.Start), max(last, k.Start)
+		if k.Idle >= massLeastIdle {
+			lasting++
+		}
+	}
+	return lasting >= massLeast && 2*n > e.open(m.At) && last-first >= max(4*(m.Members[n-1].At-m.At), leastApart)
 }
 
 // byLimit says whether a time limit of requests can have made the closings: requests were

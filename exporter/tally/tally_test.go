@@ -596,6 +596,43 @@ func TestForgotten(t *testing.T) {
 	}
 }
 
+// TestDrain: GOAWAYs at one instant are a reload where the connections were opened further
+// apart, and no limit of age or requests.
+func TestDrain(t *testing.T) {
+	for _, tc := range []struct {
+		name         string
+		apart, later int64 // between the openings, and between the GOAWAYs
+		idle         int64
+		others       int // connections that go on
+		want         int
+	}{
+		{"reload", 10 * millisecond, millisecond / 10, 50 * millisecond, 0, 1},
+		{"reload of one of two workers", 10 * millisecond, millisecond / 10, 50 * millisecond, 4, 0},
+		{"opened at one instant", millisecond / 10, millisecond / 10, 50 * millisecond, 0, 0},
+		{"age limit", 3 * millisecond, 3 * millisecond, 50 * millisecond, 0, 0},
+		{"request limit", 10 * millisecond, millisecond / 10, millisecond, 0, 0},
+	} {
+		set := New(Config{})
+		w := set.Worker(nil)
+		for i := range int64(4 + tc.others) {
+			c := sample()
+			c.ID, c.Start, c.End, c.Reason, c.CloseIdle = uint64(i), epoch+i*tc.apart, epoch+2*second, fact.ReasonOpen, fact.Absent
+			c.Protocol, c.Streams = fact.ProtocolH2, &fact.Streams{}
+			if i < 4 {
+				c.Reason, c.ClosedBy, c.CloseIdle = fact.ReasonServerGoaway, fact.ByServer, tc.idle
+				c.Streams.Goaway[fact.ByServer] = fact.Goaway{Seen: true, First: epoch + second + i*tc.later}
+			}
+			w.Connection(c)
+		}
+		set.Detail(func(s *Sum) {
+			endpoints, _ := s.Endpoints(false)
+			if got := len(endpoints[0].Masses); got != tc.want {
+				t.Errorf("%s: %d closings of many at once, want %d", tc.name, got, tc.want)
+			}
+		})
+	}
+}
+
 func TestTimeout(t *testing.T) {
 	const s = int64(1e9)
 	many := func(n int, v int64) []int64 { return slices.Repeat([]int64{v}, n) }

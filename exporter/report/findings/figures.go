@@ -140,6 +140,7 @@ type Traffic struct {
 	Discards, Beside    uint64  // unannounced closings by clients right after a response; of them those beside other open connections of that client
 	ReuseIdleMax        float64 // longest idle time before a reuse
 	LimitAge            float64 // at the server's announced closings of used connections, where those come at one age and not after one number of requests; 0 without
+	GoawayAge           float64 // the same of its GOAWAYs
 	DiscardAge          float64 // the same of the client's closings right after a response
 	LimitAt             Cluster // requests at the server's announced closings of used connections
 	ClosedAt            Cluster // requests at unannounced closings of either side, where encrypted
@@ -171,6 +172,7 @@ type Attempts struct {
 // Mass are closings of many connections at once (semantics: mass closing).
 type Mass struct {
 	Closings, Connections uint64
+	Goaways               uint64 // of the connections, by GOAWAY
 	Failed                uint64 // requests lost in them
 	Example               Example
 }

@@ -506,6 +506,23 @@ var thresholds = []thresholdCase{
 		func(s *Server) { s.H2.Goaways = 10 }, func(s *Server) { s.H2.Goaways = 9 }, "",
 	},
 	{
+		"goaways at an age", "goaway_often", Warning,
+		both(wastes(10, causeServerGoaway), func(s *Server) {
+			s.H2.GoawayRequests, s.H2.GoawayAge, s.Counted.GoawayAge = 5, 1.2, 1.2
+		}),
+		wastes(9, causeServerGoaway), "while they were in use, at an age of 1.2 s, whatever the requests (median 5): ",
+	},
+	{
+		"goaways beside a reload", "goaway_often", Warning,
+		func(s *Server) { s.H2.Goaways, s.Mass = 20, Mass{Closings: 1, Connections: 10, Goaways: 10} },
+		func(s *Server) { s.H2.Goaways, s.Mass = 20, Mass{Closings: 1, Connections: 11, Goaways: 11} }, "ended 10 connections by GOAWAY while they were in use.",
+	},
+	{
+		"goaways of a reload", "goaway_often", Warning,
+		both(wastes(10, causeServerGoaway), func(s *Server) { s.H2.Goaways, s.Mass = 10, Mass{Closings: 1, Connections: 10, Goaways: 10} }),
+		wastes(9, causeServerGoaway), "most of them at one instant, which is a reload",
+	},
+	{
 		"stream limit", "stream_limit", Warning,
 		func(s *Server) { s.H2.Limit, s.H2.OpenSeconds, s.H2.AtLimitSeconds = 4, 10, 0.51 },
 		func(s *Server) { s.H2.Limit, s.H2.OpenSeconds, s.H2.AtLimitSeconds = 4, 10, 0.5 }, "limit of 4 streams for 5.1 %",

@@ -107,7 +107,7 @@ func channelPerCall(v *view) (hit, bool) {
 
 func goawayOften(v *view) (hit, bool) {
 	l := v.left[causeServerGoaway]
-	n := max(l.N, v.H2.Goaways)
+	n := max(l.N, v.H2.Goaways-min(v.H2.Goaways, v.Mass.Goaways))
 	if n < MinWasted || share(n, v.t.Reused+v.t.wastedTotal()) < MinWastedShare {
 		return hit{}, false
 	}
@@ -116,11 +116,19 @@ func goawayOften(v *view) (hit, bool) {
 		evidence: map[string]float64{"goaways": float64(v.H2.Goaways), "requests_p50": v.H2.GoawayRequests, "age_seconds_p50": v.H2.GoawayAge},
 		summary:  fmt.Sprintf("The server ended %s by GOAWAY while they were in use", prose.Plural(n, "connection")),
 	}
-	if v.H2.GoawayRequests > 0 {
+	age := v.t.GoawayAge
+	switch {
+	case age > 0:
+		h.summary += fmt.Sprintf(", at an age of %s, whatever the requests (median %.0f)", prose.Seconds(age), v.H2.GoawayRequests)
+	case v.H2.GoawayRequests > 0:
 		h.summary += fmt.Sprintf(", after %.0f requests (median)", v.H2.GoawayRequests)
 	}
-	if v.H2.GoawayAge > 0 {
+	if age == 0 && v.H2.GoawayAge > 0 {
 		h.summary += ", at an age of " + prose.Seconds(v.H2.GoawayAge)
+	}
+	if 2*v.Mass.Goaways > v.H2.Goaways {
+		h.habit = advice.Restarts
+		h.summary += ", most of them at one instant, which is a reload, restart or scale-down"
 	}
 	if l.N > 0 {
 		h.summary += ": " + cost(l)
