@@ -165,6 +165,10 @@ func (l *ledger) Reset(stream http.Stream, from http.Side, code http.Code, at in
 		q.failure = fact.FailClientAbort
 	case from == http.Server:
 		q.failure = fact.FailServerAbort
+		if code != http.HTTP11Required {
+			t.Aborted++
+			t.AbortedWith = min(code, http.NumCodes)
+		}
 	}
 	s.lastEnd = at
 	l.unanswered(i)

@@ -147,8 +147,10 @@ type Streams struct {
 	AtLimit       int64  // ns that the connection stood at it
 	Reset         [2]uint32
 	Refused       uint32
-	HTTP11        uint32 // that the server reset with HTTP_1_1_REQUIRED
-	Ignored       uint32 // requests sent after the server's GOAWAY, which refused them, had arrived
+	HTTP11        uint32    // that the server reset with HTTP_1_1_REQUIRED
+	Aborted       uint32    // that the server reset with another error before it had answered them
+	AbortedWith   http.Code // the newest
+	Ignored       uint32    // requests sent after the server's GOAWAY, which refused them, had arrived
 	Pushed        uint32
 	Pings         [2]uint32
 	PingInterval  int64     // of the client's, median; Absent below two

@@ -600,8 +600,13 @@ func http2(f *tally.Figures) (out findings.H2) {
 		Goaways: h.Drained.N, GoawayRequests: float64(h.DrainedAfter.Median()), GoawayAge: seconds(h.DrainedAge.Median()),
 		OpenSeconds: seconds(h.OpenNS), AtLimitSeconds: seconds(h.AtLimitNS), Limit: uint64(h.Limit),
 		TooManyPings: lossOf(&h.TooManyPings), PingInterval: seconds(h.PingIntervals.Median()),
-		Errors: lossOf(&h.Errors), Codes: goawayErrors(h), HTTP11: lossOf(&h.HTTP11), Ignored: lossOf(&h.Ignored),
+		Errors: lossOf(&h.Errors), Codes: goawayErrors(h), HTTP11: lossOf(&h.HTTP11), Ignored: lossOf(&h.Ignored), Aborted: lossOf(&h.Aborted),
 		AtLimit: example(&h.AtLimit), Goaway: example(&h.Drained.Example),
+	}
+	for code, n := range h.AbortedWith {
+		if n > h.AbortedWith[out.AbortedWith] {
+			out.AbortedWith = http.Code(code)
+		}
 	}
 	for cause := range h.Wasted {
 		out.Wasted[cause] = lossOf(&h.Wasted[cause])

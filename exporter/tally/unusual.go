@@ -98,9 +98,11 @@ type HTTP2 struct {
 	DrainedAfter  Histogram                           // requests before it
 	DrainedAge    Histogram
 	TooManyPings  Counted
-	Errors        Counted // other GOAWAYs with an error, for which the connection ended
-	Ignored       Counted // streams that were opened after the GOAWAY that refused them had arrived
-	HTTP11        Counted // streams that the server reset with HTTP_1_1_REQUIRED
+	Errors        Counted                   // other GOAWAYs with an error, for which the connection ended
+	Ignored       Counted                   // streams that were opened after the GOAWAY that refused them had arrived
+	HTTP11        Counted                   // streams that the server reset with HTTP_1_1_REQUIRED
+	Aborted       Counted                   // streams that the server reset with another error before it had answered them
+	AbortedWith   [http.NumCodes + 1]uint64 // by code; the last is any other
 	PingIntervals Histogram
 	GRPC          uint64
 	GRPCStatus    [http.NumGRPCStatuses]uint64
@@ -145,6 +147,11 @@ func (h *HTTP2) goaways(c *fact.Connection) {
 		h.HTTP11.add(c, 0)
 		h.HTTP11.N += uint64(s.HTTP11) - 1
 	}
+	if s.Aborted > 0 {
+		h.Aborted.add(c, 0)
+		h.Aborted.N += uint64(s.Aborted) - 1
+		h.AbortedWith[min(s.AbortedWith, http.NumCodes)] += uint64(s.Aborted)
+	}
 	if s.Ignored > 0 {
 		h.Ignored.add(c, 0)
 		h.Ignored.N += uint64(s.Ignored) - 1
@@ -185,6 +192,8 @@ func (h *HTTP2) merge(o *HTTP2) {
 	h.Errors.merge(&o.Errors)
 	h.HTTP11.merge(&o.HTTP11)
 	h.Ignored.merge(&o.Ignored)
+	h.Aborted.merge(&o.Aborted)
+	addAll(h.AbortedWith[:], o.AbortedWith[:])
 	h.GRPC += o.GRPC
 	addAll(h.GRPCStatus[:], o.GRPCStatus[:])
 	theirs := o.histograms()

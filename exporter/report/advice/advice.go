@@ -50,6 +50,7 @@ const (
 	ServerCloses
 	ServerDiscards
 	ServerAborts
+	ServerResets // of streams, beside connections that go on
 	RequestLimit
 	NoLength
 	ErrorsClose

@@ -546,6 +546,17 @@ var table = [NumHabits]entry{
 			{s.Envoy, "Envoy: `drain_timeout`, `max_connection_duration`, the upstream's own resets", ""},
 		}}},
 	},
+	ServerResets: {
+		general: "Look in the server's log for what fails in these requests: a handler that panics or throws, a time limit, or, where the server is a proxy, a backend that closed or sent what it may not; their connections are well",
+		by: []rows{{side: Server, list: []Row{
+			{s.Unknown, "Go: panics in handlers, `http.ErrAbortHandler`, `Server.WriteTimeout`", ""},
+			{s.Nginx, "nginx: its error log has `upstream prematurely closed connection` and the like; `proxy_read_timeout`, `grpc_read_timeout`", ""},
+			{s.Envoy, "Envoy: the response flags of its access log (UR, UC, UPE, SI); `stream_idle_timeout` (5m), `timeout` of the route (15s)", ""},
+			{s.HAProxy, "HAProxy: the termination state in its log (SD, SH, sD); `timeout server`", ""},
+			{s.Node, "Node.js: `stream.close()` and errors of streams in the application", ""},
+			{s.Apache, "Apache: errors of the backend in its error log, `ProxyTimeout`", ""},
+		}}},
+	},
 	RequestLimit: {
 		general: "Raise the server's limit of requests a connection, or its age limit",
 		by: []rows{{side: Server, list: []Row{

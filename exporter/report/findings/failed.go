@@ -322,6 +322,15 @@ func (v *view) aborts(kind fact.Failure, cause fact.Cause, habit advice.Habit, w
 	if f.GivenUp.N > 0 {
 		h.evidence["given_up_seconds_p50"] = f.GivenUp.Median
 	}
+	if reset := min(f.N, v.H2.Aborted.N); kind == fact.FailServerAbort && reset > 0 {
+		h.summary += fmt.Sprintf(", %s of them by a reset of the stream alone (RST_STREAM %s)", prose.Count(reset), v.H2.AbortedWith)
+		h.evidence["streams_reset"] = float64(reset)
+		if reset == f.N {
+			h.habit = advice.ServerResets
+			h.summary = fmt.Sprintf("The server reset %s of %s before it had answered (RST_STREAM %s), and kept their connections",
+				prose.Count(reset), prose.Plural(v.t.Requests, "request"), v.H2.AbortedWith)
+		}
+	}
 	switch {
 	case f.N == 0: // their responses had begun
 		h.summary = "The " + cause.Blames().String() + " closed connections before the response was whole: " + cost(l)

@@ -216,6 +216,8 @@ type H2 struct {
 	Errors          Loss         // other GOAWAYs with an error, that ended their connections
 	Codes           []GoawayCode // of GOAWAYs with an error, the most frequent first
 	HTTP11          Loss         // streams that were reset with HTTP_1_1_REQUIRED
+	Aborted         Loss         // streams that the server reset with another error before it had answered them
+	AbortedWith     http.Code    // of most of them
 	Ignored         Loss         // streams that were opened although a GOAWAY had arrived that refused them
 	PingInterval    float64
 	AtLimit, Goaway Example

@@ -476,6 +476,16 @@ var thresholds = []thresholdCase{
 		"3 connections were ended by GOAWAY with an error: INADEQUATE_SECURITY by the server (2), PROTOCOL_ERROR by the client (1).",
 	},
 	{
+		"streams that the server resets", "server_aborts", Critical,
+		both(fails(5, fact.FailServerAbort), func(s *Server) { s.H2.Aborted, s.H2.AbortedWith = Loss{N: 5}, http.InternalError }),
+		fails(4, fact.FailServerAbort), "The server reset 5 of 500 requests before it had answered (RST_STREAM INTERNAL_ERROR), and kept their connections.",
+	},
+	{
+		"streams that the server resets, and connections", "server_aborts", Critical,
+		both(fails(5, fact.FailServerAbort), func(s *Server) { s.H2.Aborted, s.H2.AbortedWith = Loss{N: 3}, http.Cancel }),
+		fails(4, fact.FailServerAbort), "had answered 5 of 500 requests, 3 of them by a reset of the stream alone (RST_STREAM CANCEL).",
+	},
+	{
 		"HTTP/1.1 required", "http11_required", Warning,
 		func(s *Server) { s.H2.HTTP11 = Loss{N: 3} },
 		func(s *Server) { s.H2.HTTP11 = Loss{N: 2} }, "3 requests were refused over HTTP/2",
