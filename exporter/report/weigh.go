@@ -686,7 +686,7 @@ func (w *weigher) clients(g *group) (list []findings.Client) {
 			c.Busy = 0 // nothing was reused, so that nothing can have queued
 		}
 		c.Proxy = w.proxy(addr, g)
-		relays := w.relays(addr, g)
+		relays := w.relays(addr, g) || c.Proxy != software.Unknown && w.forwards(addr, c.Software)
 		if relays {
 			c.Software = software.Unknown
 		}
@@ -719,6 +719,21 @@ func (w *weigher) relays(client sniffer.Addr, g *group) bool {
 	for _, o := range w.all {
 		if o != g && len(o.members) > 0 && len(g.members) > 0 && o.members[0].rows[0].Label() == g.members[0].rows[0].Label() &&
 			slices.ContainsFunc(o.members, func(m *member) bool { return m.Addr == client && g.members[0].hop > m.hop }) {
+			return true
+		}
+	}
+	return false
+}
+
+// forwards says whether a proxy's address shows as a client no software, or that of clients
+// which it serves by any name: it sends on what they ask.
+func (w *weigher) forwards(client sniffer.Addr, shown software.ID) bool {
+	if shown == software.Unknown {
+		return true
+	}
+	for _, o := range w.all {
+		if slices.ContainsFunc(o.members, func(m *member) bool { return m.Addr == client }) &&
+			slices.ContainsFunc(findings.Clients(&o.sum.Clients), func(c findings.Client) bool { return c.Software == shown }) {
 			return true
 		}
 	}

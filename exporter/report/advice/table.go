@@ -462,6 +462,9 @@ var table = [NumHabits]entry{
 			{s.OkHTTP, "OkHttp: one `OkHttpClient` for the process", ""},
 			{s.Curl, "curl: all URLs in one call (`--parallel`)", ""},
 			{s.LibCurl, "libcurl: one multi handle with `CURLPIPE_MULTIPLEX`", ""},
+			{s.Nginx, "nginx as a proxy: `keepalive 32` in the `upstream` block that `grpc_pass` names", ""},
+			{s.HAProxy, "HAProxy: `http-reuse always`, `proto h2` on the server", ""},
+			{s.Apache, "Apache: `ProxyPass` of `h2c://` without `disablereuse`", ""},
 		}}},
 	},
 	GRPCSticky: {
