@@ -687,8 +687,11 @@ func (w *weigher) clients(g *group) (list []findings.Client) {
 		}
 		c.Proxy = w.proxy(addr, g)
 		relays := w.relays(addr, g) || c.Proxy != software.Unknown && w.forwards(addr, c.Software)
-		if relays {
+		switch {
+		case relays:
 			c.Software = software.Unknown
+		case c.Software == software.Unknown:
+			c.Software = wasting(by(addr, w.own[g]))
 		}
 		// What it calls itself may be what this server does, passed on.
 		c.Unnamed = c.Software == software.Unknown &&
@@ -700,6 +703,49 @@ func (w *weigher) clients(g *group) (list []findings.Client) {
 		list = append(list, c)
 	}
 	return list
+}
+
+// wasting returns the one software, of several that an address shows, whose connections
+// waste handshakes: the others would have wasted minExpected at its rate, and did not a
+// fifth. A proxy that passes on the User-Agent of others wastes alike for all.
+func wasting(own []*at) software.ID {
+	const minExpected = 5
+	var wasted, requests [software.NumIDs]uint32
+	shown := 0
+	for _, k := range own {
+		if k.Software != software.Unknown && requests[k.Software] == 0 {
+			shown++
+		}
+		requests[k.Software] += k.Requests
+	}
+	if shown < 2 {
+		return software.Unknown
+	}
+	byID := map[uint64]*at{}
+	for _, k := range own {
+		byID[k.ID] = k
+	}
+	for _, k := range own {
+		lost := byID[k.Could]
+		if k.Cause == fact.PoolMiss {
+			lost = k // what idled is not at fault
+		}
+		if k.Cause != fact.NoCause && lost != nil {
+			wasted[lost.Software]++
+		}
+	}
+	worst := mostly(wasted[:])
+	var others, asked float64
+	for id := range wasted {
+		if software.ID(id) != worst {
+			others, asked = others+float64(wasted[id]), asked+float64(requests[id])
+		}
+	}
+	expected := asked * float64(wasted[worst]) / float64(max(requests[worst], 1))
+	if expected >= minExpected && 5*others <= expected {
+		return worst
+	}
+	return software.Unknown
 }
 
 // proxy returns what a client's address calls itself as a server, where that is a proxy,
