@@ -552,21 +552,45 @@ func (w *weigher) closesWhenItOpens(g *group) bool {
 // replaced counts the idle closings by a client, and those that come with its next
 // connection.
 func replaced(own []*at) (closings, together int) {
-	const with = int64(10e6)
 	for _, k := range own {
 		if k.Reason != fact.ReasonClientIdle {
 			continue
 		}
 		closings++
-		i, _ := slices.BinarySearchFunc(own, k.At-with, func(o *at, t int64) int { return cmp.Compare(o.Start, t) })
-		for ; i < len(own) && own[i].Start <= k.At+with; i++ {
-			if own[i].ID != k.ID {
-				together++
-				break
-			}
+		if k.opensAnother(own, func(*at) bool { return true }) {
+			together++
 		}
 	}
 	return closings, together
+}
+
+// moved counts the closings by a client, and those of a connection that had idled which come
+// with its next one, to another address.
+func moved(own []*at) (closings, together uint64) {
+	for _, k := range own {
+		if k.Reason != fact.ReasonClientIdle && k.Reason != fact.ReasonClientDiscard {
+			continue
+		}
+		closings++
+		if k.Idle >= withNext && k.opensAnother(own, func(o *at) bool { return o.endpoint != k.endpoint }) {
+			together++
+		}
+	}
+	return closings, together
+}
+
+// withNext is within what time a closing comes with an opening.
+const withNext = int64(10e6)
+
+// opensAnother says whether the client opened such a connection when it closed one.
+func (k *at) opensAnother(own []*at, such func(*at) bool) bool {
+	i, _ := slices.BinarySearchFunc(own, k.At-withNext, func(o *at, t int64) int { return cmp.Compare(o.Start, t) })
+	for ; i < len(own) && own[i].Start <= k.At+withNext; i++ {
+		if own[i].ID != k.ID && such(own[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *weigher) path(g *group) (p findings.Path) {
@@ -697,6 +721,7 @@ func (w *weigher) clients(g *group) (list []findings.Client) {
 		c.Unnamed = c.Software == software.Unknown &&
 			(relays && c.Proxy == software.Unknown || c.Proxy != software.Unknown && c.Proxy == mostly(g.sum.Software[:]))
 		c.SYNs, c.Spread = w.spread(g, addr)
+		c.Ended, c.Moved = moved(by(addr, w.own[g]))
 		closings, together := replaced(by(addr, w.own[g]))
 		c.Replaces = closings > 0 && 2*together > closings
 		c.GRPCAddresses, c.GRPCOtherServed = len(g.members), served > 1

@@ -40,6 +40,7 @@ const (
 	UpgradesCut
 	Tunnels
 	NameSpread
+	NameFollowed
 	ChannelPerCall
 	GRPCSticky
 	PingsTooOften

@@ -446,6 +446,9 @@ var table = [NumHabits]entry{
 	NameSpread: {
 		general: "Pools are kept by address here: let the client pool by name, or give the name fewer addresses; a client that spreads load on purpose pays this",
 	},
+	NameFollowed: {
+		general: "Let the client keep a connection for each address (its limit of idle connections in all may be one), or look the name up only when it needs a new one; or give the name one address that stays (a virtual IP, a Kubernetes Service), or answers in one order",
+	},
 	ChannelPerCall: {
 		general: "Make one channel or HTTP/2 client for the process: it carries all calls at once",
 		by: []rows{{side: Client, list: []Row{

@@ -270,6 +270,7 @@ type Client struct {
 	Busy                  float64 // share of time of its least busy connection
 	Gap, Response         float64 // medians: response to next request, request to response
 	Upgrades, Short       uint64  // to other protocols; under 1 s or of one message a side
+	Ended, Moved          uint64  // connections that it closed; when it opened one to another address of this name
 	SYNs, Spread          uint64  // of it to this name; beside an idle connection to another address
 	Streams, Pinged       uint64  // of HTTP/2; connections that ended for its pings
 	GRPC, GRPCBusiest     uint64  // streams, of them on the busiest connection

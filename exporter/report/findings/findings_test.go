@@ -491,6 +491,17 @@ var thresholds = []thresholdCase{
 		func(s *Server) { s.H2.HTTP11 = Loss{N: 2} }, "3 requests were refused over HTTP/2",
 	},
 	{
+		"clients that follow the name", "client_discards", Warning,
+		func(s *Server) {
+			s.Clients[0].Moved, s.Clients[0].Ended = 9, 10
+			both(wastes(6, causeClientDiscard), wastes(4, causeClientIdle))(s)
+		},
+		func(s *Server) {
+			s.Clients[0].Moved, s.Clients[0].Ended = 8, 10
+			both(wastes(6, causeClientDiscard), wastes(4, causeClientIdle))(s)
+		}, "when it opens one to another address of this name (9 of 10 closings)",
+	},
+	{
 		"a channel for a call", "channel_per_call", Warning,
 		func(s *Server) {
 			s.H2.Connections, s.H2.StreamsP50 = 40, 3

@@ -54,6 +54,8 @@ const (
 	MinShortUpgrades = 0.5
 	MinCut           = 5 // upgraded connections that a silence ended
 	MinTunnels       = 10
+	MinMoved         = 5 // closings by a client with an opening to another address, MinMovedShare of its closings
+	MinMovedShare    = 0.9
 	MinSpread        = 10
 	MinSpreadShare   = 0.25
 	MinProbes        = 5

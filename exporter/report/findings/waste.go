@@ -131,6 +131,9 @@ func http10(v *view) (hit, bool) {
 }
 
 func poolTooSmall(v *view) (hit, bool) {
+	if _, ok := clientMoves(v); ok {
+		return hit{}, false // the other connections are to other addresses
+	}
 	l := v.left[causeClientDiscard]
 	reuse := share(v.t.Reused, v.t.Requests)
 	if !v.wastes(l) || reuse < MinPoolReuse || 2*v.t.Beside < v.t.Discards || v.t.Beside == 0 {
@@ -145,6 +148,9 @@ func poolTooSmall(v *view) (hit, bool) {
 }
 
 func clientDiscards(v *view) (hit, bool) {
+	if h, ok := clientMoves(v); ok {
+		return h, true
+	}
 	if v.Idle.ClientShort || v.Idle.ClientFrom > 0 {
 		return hit{}, false // they are its idle timeout
 	}
@@ -154,6 +160,33 @@ func clientDiscards(v *view) (hit, bool) {
 		habit = advice.ClientRequestLimit
 	}
 	return v.habit(text, habit, of(causeClientDiscard), causeClientDiscard)
+}
+
+// moves says that nearly all of a client's closings come with an opening to another address,
+// and not after one number of requests, which tells a limit.
+func moves(c *Client) bool {
+	return c.Moved >= MinMoved && share(c.Moved, c.Ended) >= MinMovedShare && !limited(c)
+}
+
+// clientMoves is about clients that keep a connection until the name leads elsewhere.
+func clientMoves(v *view) (hit, bool) {
+	causes := []fact.Cause{causeClientDiscard, causeClientIdle}
+	_, l := v.among(moves, causes...)
+	if !v.wastes(l) {
+		return hit{}, false
+	}
+	var n, all uint64
+	for c := range v.clients() {
+		if moves(c) {
+			n, all = n+c.Moved, all+c.Ended
+		}
+	}
+	return hit{
+		summary: fmt.Sprintf("The client closes its connection when it opens one to another address of this name (%s of %s closings), as one does that follows each look-up, or keeps one connection in all; %s.",
+			prose.Count(n), prose.Count(all), cost(l)),
+		evidence: map[string]float64{"moved": float64(n), "closings": float64(all)},
+		loss:     l, habit: advice.NameFollowed, clients: only(moves, causes...), takes: takesOf(moves, causes...),
+	}, true
 }
 
 // unannounced says that neither side had announced a closing, where all heads were read.
