@@ -31,6 +31,7 @@ type exchange struct {
 	lost      bool // bytes that may have been its response, or its end, were not captured
 	ended     bool // the client has ended its side, in HTTP/2
 	unheard   bool // see fact.Exchange
+	crossed   bool // see fact.Exchange
 }
 
 // begun is where a request began.
@@ -441,7 +442,7 @@ func (l *ledger) tellExchange(q *exchange, end int64) {
 	e.Start, e.FirstByte, e.End, e.Idle = q.at, q.first, end, q.idle
 	e.Method, e.Version, e.Status = q.method, q.version, q.status
 	e.Outcome, e.Reuse, e.Failure, e.GivenUp = q.outcome, q.reuse, q.failure, fact.Absent
-	e.Unheard = q.unheard
+	e.Unheard, e.Crossed = q.unheard, q.crossed
 	if q.failure != fact.NotFailed {
 		e.GivenUp = max(l.now()-q.at, 0)
 		if _, at, _, closed := l.closer(); closed {

@@ -127,6 +127,9 @@ func (l *ledger) giveUp(reason fact.Reason) {
 			q.unheard = !s.is(unheard)
 			s.set(unheard)
 		}
+		if server := l.closingOf(http.Server); q.failure == fact.FailServerAbort && q.reuse == fact.FirstRequest && !q.answered && server.hasAck && q.known {
+			q.crossed = l.unreceived(q, server)
+		}
 		if l.lostIdle == fact.Absent {
 			l.lostIdle = max(q.idle, 0) // where pipelined, none
 		}

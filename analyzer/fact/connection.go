@@ -203,6 +203,7 @@ type Exchange struct {
 	Outcome        Outcome
 	Failure        Failure
 	Unheard        bool  // Failure is the open question of its connection
+	Crossed        bool  // it is the first, and the server's closing, which it crossed, acknowledges nothing of it
 	GivenUp        int64 // request's first byte to the closing that left it unanswered; Absent otherwise
 	Reuse          Reuse
 	Idle           int64 // response end before to this start; Absent on the first, or beside others

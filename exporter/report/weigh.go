@@ -186,7 +186,7 @@ func cluster(h *tally.Histogram, hundredths int64, per float64) findings.Cluster
 func (w *weigher) traffic(g *group, t *tally.Traffic, estimated bool) findings.Traffic {
 	out := findings.Traffic{
 		Connections: t.Connections, Single: t.PerConnection.Below(2), Requests: t.AllRequests(), Reused: t.Reuse(fact.ReusedRequest),
-		ReuseIdleMax: seconds(t.ReuseIdle.Max),
+		ReuseIdleMax: seconds(t.ReuseIdle.Max), Crossed: cluster(&t.Crossed, 10, 1e9),
 	}
 	if n := t.PerConnection.Count(); n > 0 {
 		out.RequestsPerConn = float64(t.PerConnection.Sum()) / float64(n)

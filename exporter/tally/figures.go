@@ -154,6 +154,7 @@ type Traffic struct {
 	Races       uint64 // connections whose reason it is
 	StaleReuses uint64 // likewise
 	RaceIdle    Histogram
+	Crossed     Histogram // how long connections had been open whose first request crossed the server's closing
 	Raced       Example
 	ClosedAfter Histogram // requests on connections that either side closed unannounced right after the last
 
@@ -400,6 +401,9 @@ func (t *Traffic) failed(e *fact.Exchange) {
 	}
 	if e.GivenUp > 0 {
 		f.GivenUp.Add(e.GivenUp)
+	}
+	if e.Crossed {
+		t.Crossed.Add(e.Start - e.Opened)
 	}
 	if at := max(e.Start, e.End); f.Example.older(at, e.Connection) {
 		f.Example = Example{e.Connection, e.Client, e.Server, at}

@@ -182,8 +182,8 @@ func (f *Figures) histograms() [16]*Histogram {
 	}
 }
 
-func (t *Traffic) histograms() [4]*Histogram {
-	return [...]*Histogram{&t.PerConnection, &t.ReuseIdle, &t.RaceIdle, &t.ClosedAfter}
+func (t *Traffic) histograms() [5]*Histogram {
+	return [...]*Histogram{&t.PerConnection, &t.ReuseIdle, &t.RaceIdle, &t.ClosedAfter, &t.Crossed}
 }
 
 // reset empties f and keeps the memory of its histograms.

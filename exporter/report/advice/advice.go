@@ -51,6 +51,7 @@ const (
 	ServerCloses
 	ServerDiscards
 	ServerAborts
+	Preconnects  // of connections that the server closes before they are used
 	ServerResets // of streams, beside connections that go on
 	RequestLimit
 	NoLength

@@ -552,6 +552,19 @@ var table = [NumHabits]entry{
 			{s.Envoy, "Envoy: `drain_timeout`, `max_connection_duration`, the upstream's own resets", ""},
 		}}},
 	},
+	Preconnects: {
+		general: "Let the client open a connection when it has something to ask, or ask well before the server's time limit for a first request, or repeat what meets the closing; raise that limit",
+		by: []rows{{side: Server, list: []Row{
+			{s.Nginx, "nginx: `client_header_timeout` (default 60s)", ""},
+			{s.Unknown, "HAProxy: `timeout http-request`, else `timeout client`", ""},
+			{s.Apache, "Apache: `RequestReadTimeout header=20-40,minrate=500` (the default), `Timeout`", ""},
+			{s.Node, "Node.js: `server.headersTimeout` (60 s), `server.requestTimeout`", ""},
+			{s.Unknown, "Go: `Server.ReadHeaderTimeout` (else `ReadTimeout`)", ""},
+			{s.Tomcat, "Tomcat: `connectionTimeout` of the Connector (default 20 s)", ""},
+			{s.Varnish, "Varnish: `timeout_idle` (default 5 s)", ""},
+			{s.Caddy, "Caddy: `servers { timeouts { read_header … } }`", ""},
+		}}},
+	},
 	ServerResets: {
 		general: "Look in the server's log for what fails in these requests: a handler that panics or throws, a time limit, or, where the server is a proxy, a backend that closed or sent what it may not; their connections are well",
 		by: []rows{{side: Server, list: []Row{

@@ -331,6 +331,17 @@ func (v *view) aborts(kind fact.Failure, cause fact.Cause, habit advice.Habit, w
 				prose.Count(reset), prose.Plural(v.t.Requests, "request"), v.H2.AbortedWith)
 		}
 	}
+	if c := &v.t.Crossed; kind == fact.FailServerAbort && c.holds(MinFailed) {
+		some := prose.Count(c.N) + " of them"
+		if c.N >= f.N {
+			some = "all"
+		}
+		h.summary += fmt.Sprintf(", %s on connections that it closed unused, %s after they were opened", some, prose.Seconds(c.Median))
+		h.evidence["crossed"], h.evidence["opened_seconds_p50"] = float64(c.N), c.Median
+		if c.N >= f.N {
+			h.habit = advice.Preconnects
+		}
+	}
 	switch {
 	case f.N == 0: // their responses had begun
 		h.summary = "The " + cause.Blames().String() + " closed connections before the response was whole: " + cost(l)

@@ -140,6 +140,7 @@ type Traffic struct {
 	Discards, Beside    uint64  // unannounced closings by clients right after a response; of them those beside other open connections of that client
 	ReuseIdleMax        float64 // longest idle time before a reuse
 	LimitAge            float64 // at the server's announced closings of used connections, where those come at one age and not after one number of requests; 0 without
+	Crossed             Cluster // how long connections had been open whose first request crossed the server's closing
 	GoawayAge           float64 // the same of its GOAWAYs
 	DiscardAge          float64 // the same of the client's closings right after a response
 	LimitAt             Cluster // requests at the server's announced closings of used connections

@@ -476,6 +476,16 @@ var thresholds = []thresholdCase{
 		"3 connections were ended by GOAWAY with an error: INADEQUATE_SECURITY by the server (2), PROTOCOL_ERROR by the client (1).",
 	},
 	{
+		"first requests that meet a closing", "server_aborts", Critical,
+		both(fails(5, fact.FailServerAbort), func(s *Server) { s.Counted.Crossed = Cluster{N: 5, Near: 5, Median: 1} }),
+		fails(4, fact.FailServerAbort), "had answered 5 of 500 requests, all on connections that it closed unused, 1.0 s after they were opened.",
+	},
+	{
+		"first requests that meet a closing, and others", "server_aborts", Critical,
+		both(fails(5, fact.FailServerAbort), func(s *Server) { s.Counted.Crossed = Cluster{N: 3, Near: 3, Median: 1} }),
+		fails(4, fact.FailServerAbort), "requests, 3 of them on connections that it closed unused",
+	},
+	{
 		"streams that the server resets", "server_aborts", Critical,
 		both(fails(5, fact.FailServerAbort), func(s *Server) { s.H2.Aborted, s.H2.AbortedWith = Loss{N: 5}, http.InternalError }),
 		fails(4, fact.FailServerAbort), "The server reset 5 of 500 requests before it had answered (RST_STREAM INTERNAL_ERROR), and kept their connections.",
