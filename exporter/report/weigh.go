@@ -128,6 +128,7 @@ func (w *weigher) server(g *group) findings.Server {
 		Counted:     w.traffic(g, &f.Counted, false),
 		Connections: f.Connections() - min(p.Connections, f.Connections()),
 		Errors:      f.StatusClasses[5],
+		ErrorsClose: errorsClose(f),
 		CutHeads:    f.Outcomes[fact.UnknownOutcome], CutLost: f.Lost,
 		UnreadBodies: lossOf(&f.Unread), NeverUsed: lossOf(&f.Silent), UnusedTLS: lossOf(&f.UnusedTLS),
 		Encrypted: f.Estimated != nil && f.Counted.AllRequests() == 0,
@@ -525,6 +526,26 @@ func late(g *group) (from, to float64) {
 		return 0, 0
 	}
 	return seconds(slices.Min(idle)), seconds(slices.Max(idle))
+}
+
+// errorsClose are the statuses of most error responses that announced the closing, commonest
+// first; none where others are as many.
+func errorsClose(f *tally.Figures) (statuses []uint16) {
+	var all, told uint64
+	order := make([]int, len(f.Errors))
+	for i, n := range f.Errors {
+		all, order[i] = all+n, i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(f.Errors[b], f.Errors[a]) })
+	for _, i := range order[:3] {
+		if n := f.Errors[i]; i > 0 && 10*n >= all && n > 0 {
+			statuses, told = append(statuses, tally.ErrorStatuses[i]), told+n
+		}
+	}
+	if 2*told < all {
+		return nil
+	}
+	return statuses
 }
 
 // cut says after what silence the server ended upgraded connections.

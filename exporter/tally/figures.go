@@ -1,6 +1,8 @@
 package tally
 
 import (
+	"slices"
+
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/analyzer/http"
 	"github.com/keepscope/keepscope/analyzer/software"
@@ -90,12 +92,16 @@ type Figures struct {
 	EstimatedOpened, EstimatedEnd uint64 // connections whose requests are estimated: all, and those that have ended
 
 	Path    Path
-	HTTP2   *HTTP2                  // nil without
-	Ignored [fact.NumReasons]uint64 // what had announced closings that were ignored, by failed request
-	Tunnels Tunnels                 // at most maxTunnels
+	HTTP2   *HTTP2                     // nil without
+	Errors  [len(ErrorStatuses)]uint64 // responses that announced the closing, by status
+	Ignored [fact.NumReasons]uint64    // what had announced closings that were ignored, by failed request
+	Tunnels Tunnels                    // at most maxTunnels
 	Clients clients.Table
 	Newest  Newest
 }
+
+// ErrorStatuses are those of error responses that are told apart; 0 is any other.
+var ErrorStatuses = [...]uint16{0, 400, 401, 403, 404, 405, 408, 411, 413, 414, 417, 422, 429, 431, 500, 501, 502, 503, 504}
 
 // A Counted is how often something was seen, the time that it took, and the newest
 // of them.
@@ -217,6 +223,9 @@ func (f *Figures) exchange(e *fact.Exchange) {
 	}
 	f.Outcomes[min(e.Outcome, fact.NumOutcomes-1)]++
 	f.StatusClasses[min(e.Status/100, NumStatusClasses-1)]++
+	if e.Outcome == fact.ServerClose && e.Status >= 400 {
+		f.Errors[max(slices.Index(ErrorStatuses[:], e.Status), 0)]++
+	}
 	if e.Failure != fact.NotFailed {
 		f.Counted.failed(e)
 	}

@@ -48,6 +48,7 @@ func (f *Figures) mergeUnusual(o *Figures) {
 	f.Path.Survived = max(f.Path.Survived, o.Path.Survived)
 	addAll(f.Path.Probes[:], o.Path.Probes[:])
 	addAll(f.Ignored[:], o.Ignored[:])
+	addAll(f.Errors[:], o.Errors[:])
 	if o.HTTP2 != nil {
 		if f.HTTP2 == nil {
 			f.HTTP2 = new(HTTP2)

@@ -122,6 +122,7 @@ type Server struct {
 	H2           H2
 	Tunnels      []Tunnel
 	Probers      []Prober
+	ErrorsClose  []uint16    // statuses of most error responses that announced the closing, commonest first
 	IgnoredAfter fact.Reason // what had announced most of the closings that were ignored
 	Clients      []Client    // worst first, at most MaxClients
 }

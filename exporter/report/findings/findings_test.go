@@ -94,6 +94,11 @@ var thresholds = []thresholdCase{
 	cause("HTTP/1.0, not confirmed", "http10", causeDeclined),
 	cause("no length", "no_length", causeNoLength),
 	cause("errors close", "errors_close", causeErrorClose),
+	{
+		"errors of some status close", "errors_close", Warning,
+		both(wastes(10, causeErrorClose), func(s *Server) { s.ErrorsClose = []uint16{429, 404} }), wastes(9, causeErrorClose),
+		"with error responses of status 429 (a rate limit), 404: 10 handshakes were wasted",
+	},
 	cause("client discards", "client_discards", causeClientDiscard),
 	cause("server discards", "server_discards", causeServerDiscard),
 	cause("server idle", "server_idle_timeout", causeServerIdle),

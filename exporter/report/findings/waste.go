@@ -2,6 +2,7 @@ package findings
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/keepscope/keepscope/analyzer/fact"
 	"github.com/keepscope/keepscope/exporter/prose"
@@ -217,8 +218,21 @@ func noLength(v *view) (hit, bool) {
 	return v.habit("Responses without a length end with their connection", advice.NoLength, nil, causeNoLength)
 }
 
+// says are what statuses mean that a setting of the server makes (RFC 9110 §15, RFC 6585 §4).
+var says = map[uint16]string{
+	408: " (the request came too slowly)", 413: " (its body is too large)", 429: " (a rate limit)", 503: " (overload, or no backend)",
+}
+
 func errorsClose(v *view) (hit, bool) {
-	return v.habit("The server closes the connection with error responses", advice.ErrorsClose, nil, causeErrorClose)
+	text := "The server closes the connection with error responses"
+	for i, status := range v.ErrorsClose {
+		before := ", "
+		if i == 0 {
+			before = " of status "
+		}
+		text += before + strconv.Itoa(int(status)) + says[status]
+	}
+	return v.habit(text, advice.ErrorsClose, nil, causeErrorClose)
 }
 
 func serverIdleTimeout(v *view) (hit, bool) {
