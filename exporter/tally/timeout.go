@@ -8,9 +8,7 @@ import (
 )
 
 // byTimer says whether an idle timer can have closed the connection: it idled, or a
-// request lies unanswered that came when the timer was about to run. A stack resets a
-// connection that is closed with data unread (RFC 2525 §2.17): after a FIN the server may
-// have read the request, and such closings tell no timeout.
+// request lies unanswered that came when the timer was about to run.
 func byTimer(c *fact.Connection) bool {
 	switch c.Reason {
 	case fact.ReasonClientIdle, fact.ReasonServerIdle:
@@ -18,7 +16,7 @@ func byTimer(c *fact.Connection) bool {
 	case fact.ReasonRace, fact.ReasonStaleReuse:
 		return c.ClosedBy == fact.ByServer && c.CloseIdle >= shortestTimeout
 	case fact.ReasonServerAbort:
-		return c.Unheard && c.ClosedWith == fact.WithRST && c.CloseIdle >= shortestTimeout && came(c.Waited, c.CloseIdle)
+		return c.Unheard && c.CloseIdle >= shortestTimeout && came(c.Waited, c.CloseIdle)
 	default:
 		return false
 	}
