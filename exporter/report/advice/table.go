@@ -658,7 +658,7 @@ var table = [NumHabits]entry{
 		general: "Look whether the host runs and has that address, whether a firewall, security group or route between the two drops what goes there, and whether the server's queue of new connections is full; take dead addresses out of DNS, service and proxy",
 	},
 	GoawayOften: {
-		general: "Raise the server's maximum age or request limit of a connection",
+		general: "Raise the server's maximum age or request limit of a connection; a reload, restart or scale-down ends connections so, too",
 		by: []rows{{side: Server, list: []Row{
 			{s.Nginx, "nginx: `keepalive_requests 10000` (default 1000), `keepalive_time` (1h): they hold of HTTP/2, too", "1.19.7"},
 			{s.Envoy, "Envoy: `max_connection_duration`, `max_requests_per_connection` of the listener", ""},
