@@ -101,12 +101,13 @@ func races(v *view) (hit, bool) {
 		h.evidence["idle_seconds_p50"] = f.Idle
 		h.summary += ", after idling " + prose.Seconds(f.Idle)
 	}
-	if v.Idle.Server > 0 {
+	noTimer := f.Idle > 0 && f.Idle < minIdle && v.t.ReuseIdleMax > max(f.Idle, 1.1*v.Idle.Server) // a tenth is what closings by a timer differ by
+	if v.Idle.Server > 0 && !noTimer {
 		h.evidence["server_timeout_seconds"] = v.Idle.Server
 		h.summary += "; its idle timeout is " + prose.Seconds(v.Idle.Server)
 	}
 	h.summary += ": behind a proxy these are occasional 502s"
-	if v.Idle.Server == 0 && f.Idle > 0 && f.Idle < minIdle && v.t.ReuseIdleMax > f.Idle {
+	if noTimer {
 		h.habit = advice.Restarts
 		h.summary += "; that is no idle timeout, for others were used again after up to " + prose.Seconds(v.t.ReuseIdleMax) +
 			": it closed for a limit, a worker's end or a restart"

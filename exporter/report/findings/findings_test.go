@@ -343,6 +343,20 @@ var thresholds = []thresholdCase{
 		both(fails(2, fact.FailStaleReuse), func(s *Server) { s.Counted.Requests = 2000 }),
 		both(fails(2, fact.FailStaleReuse), func(s *Server) { s.Counted.Requests = 2001 }), "",
 	},
+	{
+		"races without a timer", "races", Critical,
+		both(fails(2, fact.FailRace), func(s *Server) {
+			s.Counted.Failed[fact.FailRace].Idle, s.Idle.Server, s.Counted.ReuseIdleMax = 0.2, 0.2, 0.25
+		}),
+		fails(0, fact.FailRace), "after idling 200 ms: behind a proxy these are occasional 502s; that is no idle timeout, for others were used again after up to 250 ms",
+	},
+	{
+		"races of a short timer", "races", Critical,
+		both(fails(2, fact.FailRace), func(s *Server) {
+			s.Counted.Failed[fact.FailRace].Idle, s.Idle.Server, s.Counted.ReuseIdleMax = 0.2, 0.2, 0.21
+		}),
+		fails(0, fact.FailRace), "after idling 200 ms; its idle timeout is 200 ms: behind a proxy these are occasional 502s.",
+	},
 	{"close ignored", "close_ignored", Warning, fails(2, fact.FailCloseIgnored), fails(1, fact.FailCloseIgnored), "2 requests went out"},
 	{
 		"GOAWAY ignored", "close_ignored", Warning,
