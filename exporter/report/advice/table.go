@@ -209,6 +209,11 @@ var table = [NumHabits]entry{
 			{s.Ruby, "Ruby Net::HTTP: `read_timeout` (default 60 s)", ""},
 			{s.HAProxy, "HAProxy: `timeout server`; `option abortonclose`", ""},
 			{s.Envoy, "Envoy: route `timeout` (default 15 s)", ""},
+			{s.GRPCGo, "grpc-go: the deadline of the call's context (`context.WithTimeout`), `timeout` in the service config", ""},
+			{s.GRPCJava, "grpc-java: `withDeadlineAfter` of the stub", ""},
+			{s.GRPCPython, "grpc in Python: `timeout=` of the call", ""},
+			{s.GRPCNode, "grpc-node: `deadline` of the call", ""},
+			{s.GRPCDotnet, "grpc-dotnet: `deadline` of the call", ""},
 		}}},
 	},
 	ClientIdleTimeout: {

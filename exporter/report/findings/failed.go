@@ -328,8 +328,8 @@ func (v *view) aborts(kind fact.Failure, cause fact.Cause, habit advice.Habit, w
 		h.evidence["streams_reset"] = float64(reset)
 		if reset == f.N {
 			h.habit = advice.ServerResets
-			h.summary = fmt.Sprintf("The server reset %s of %s before it had answered (RST_STREAM %s), and kept their connections",
-				prose.Count(reset), prose.Plural(v.t.Requests, "request"), v.H2.AbortedWith)
+			h.summary = fmt.Sprintf("The server reset %s of %s before it had answered%s, and kept their connections (RST_STREAM %s)",
+				prose.Count(reset), prose.Plural(v.t.Requests, "request"), given(&f.GivenUp), v.H2.AbortedWith)
 		}
 	}
 	if c := &v.t.Crossed; kind == fact.FailServerAbort && c.holds(MinFailed) {

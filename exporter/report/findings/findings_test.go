@@ -507,7 +507,7 @@ var thresholds = []thresholdCase{
 	{
 		"streams that the server resets", "server_aborts", Critical,
 		both(fails(5, fact.FailServerAbort), func(s *Server) { s.H2.Aborted, s.H2.AbortedWith = Loss{N: 5}, http.InternalError }),
-		fails(4, fact.FailServerAbort), "The server reset 5 of 500 requests before it had answered (RST_STREAM INTERNAL_ERROR), and kept their connections.",
+		fails(4, fact.FailServerAbort), "The server reset 5 of 500 requests before it had answered, and kept their connections (RST_STREAM INTERNAL_ERROR).",
 	},
 	{
 		"streams that the server resets, and connections", "server_aborts", Critical,
