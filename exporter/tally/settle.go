@@ -306,18 +306,22 @@ func (e *Endpoint) isMass(m *Mass) bool {
 
 // isDrain says whether GOAWAYs are those of one reload, restart or scale-down: at least 3, of
 // most of the connections that were open. No limit of requests makes them, for at least 3 had
-// idled for 10 ms; nor one of age, whose GOAWAYs lie as far apart as the openings: those do by
-// four times the time, and by 5 ms at least.
+// idled for 10 ms; nor an idle timeout, for they had idled for less than 1 s, or the shortest
+// for less than half of the longest; nor a limit of age, whose GOAWAYs lie as far apart as the
+// openings: those do by four times the time, and by 5 ms at least.
 func (e *Endpoint) isDrain(m *Mass) bool {
 	n, lasting := len(m.Members), 0
 	first, last := int64(math.MaxInt64), int64(math.MinInt64)
+	shortest, longest := int64(math.MaxInt64), int64(0)
 	for _, k := range m.Members {
 		first, last = min(first, k.Start), max(last, k.Start)
+		shortest, longest = min(shortest, k.Idle), max(longest, k.Idle)
 		if k.Idle >= massLeastIdle {
 			lasting++
 		}
 	}
-	return lasting >= massLeast && 2*n > e.open(m.At) && last-first >= max(4*(m.Members[n-1].At-m.At), leastApart)
+	return lasting >= massLeast && 2*n > e.open(m.At) && (longest < second || 2*shortest < longest) &&
+		last-first >= max(4*(m.Members[n-1].At-m.At), leastApart)
 }
 
 // byLimit says whether a time limit of requests can have made the closings: requests were

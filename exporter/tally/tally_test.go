@@ -600,6 +600,7 @@ func TestDrain(t *testing.T) {
 		{"opened at one instant", millisecond / 10, millisecond / 10, 50 * millisecond, 0, 0},
 		{"age limit", 3 * millisecond, 3 * millisecond, 50 * millisecond, 0, 0},
 		{"request limit", 10 * millisecond, millisecond / 10, millisecond, 0, 0},
+		{"idle timeout", 10 * millisecond, millisecond / 10, 2 * second, 0, 0},
 	} {
 		set := New(Config{})
 		w := set.Worker(nil)
