@@ -199,6 +199,7 @@ func (l *ledger) identify(o *fact.Connection) {
 	} else {
 		o.Cost.TCP = o.HandshakeTime
 	}
+	o.ClientTrip, _ = l.halfTrips()
 	n, _ := l.tcp.SYNs()
 	o.SYNs = uint8(min(n, 255))
 	o.Software = s.software

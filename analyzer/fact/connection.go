@@ -30,6 +30,7 @@ type Connection struct {
 	Start, End     int64            // first and last packet
 	Handshake      Handshake
 	HandshakeTime  int64 // Absent if not complete
+	ClientTrip     int64 // round trip from the capture point to the client, by the handshake; 0 where it is not known
 	SYNs           uint8 // how often the SYN was sent, up to 255; 0 where none was seen
 	TLS            *TLS  // nil without
 	Keys           Keys  // of a TLS connection

@@ -53,7 +53,8 @@ type Client struct {
 	Unread, Stalled       uint64  // connections with a body left half read, with one that stood still to the end
 	InVain                uint64  // handshakes
 	Once, More            uint64  // connections with one request, with more
-	IdleShare             float64 // of a connection's time, of the one that idled most
+	IdleShare             float64 // of a connection's time, of the one that idled most; what was on the way from and to the client is no idling
+	Trip                  int64   // the shortest round trip from the capture point to it, nanoseconds; 0 where none is known
 	Upgrades, Short       uint64  // to other protocols; of them those under 1 s, or of one message a side
 	Streams, Pinged       uint64  // of HTTP/2; connections that ended for its pings
 	GRPC, GRPCBusiest     uint64  // streams, on all connections and on the busiest
@@ -215,12 +216,20 @@ func (c *Client) idle(f *fact.Connection) {
 	}
 	var idle int64
 	for _, ns := range f.ReuseIdle {
-		idle += ns
+		idle += max(ns-f.ClientTrip, 0)
 	}
 	if n := int64(len(f.ReuseIdle)); n > 0 {
 		idle += idle / n * int64(f.MoreReuseIdle)
 	}
 	c.IdleShare = max(c.IdleShare, float64(idle+max(f.CloseIdle, 0))/float64(total))
+	c.trip(f.ClientTrip)
+}
+
+// trip keeps the shortest of those that are known.
+func (c *Client) trip(ns int64) {
+	if ns > 0 && (c.Trip == 0 || ns < c.Trip) {
+		c.Trip = ns
+	}
 }
 
 // closed notes after how many requests the client closed, or asked the server to.
@@ -437,6 +446,7 @@ func (c *Client) merge(o *Client) {
 	c.Once += o.Once
 	c.More += o.More
 	c.IdleShare = max(c.IdleShare, o.IdleShare)
+	c.trip(o.Trip)
 	c.Upgrades += o.Upgrades
 	c.Short += o.Short
 	c.Streams += o.Streams

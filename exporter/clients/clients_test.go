@@ -167,7 +167,7 @@ func TestAdd(t *testing.T) {
 	pinged.Goaway[fact.ByServer] = fact.Goaway{Seen: true, Code: http.EnhanceYourCalm}
 	c := add(
 		wasted, wasted,
-		fact.Connection{Client: endpoint(7, 2), Requests: 5, End: 10e9, ReuseIdle: []int64{1e9, 1e9}, MoreReuseIdle: 2, CloseIdle: 1e9},
+		fact.Connection{Client: endpoint(7, 2), Requests: 5, End: 10e9, ReuseIdle: []int64{2e9, 2e9}, MoreReuseIdle: 2, CloseIdle: 1e9, ClientTrip: 1e9},
 		fact.Connection{Client: endpoint(7, 3), Handshake: fact.HandshakeRefused},
 		fact.Connection{Client: endpoint(7, 4), Requests: 1, End: 20e9, Upgrade: &fact.Upgrade{Segments: [2]uint32{1, 1}}},
 		fact.Connection{Client: endpoint(7, 5), Requests: 1, End: 20e9, Upgrade: &fact.Upgrade{Segments: [2]uint32{2, 1}}},
@@ -178,7 +178,7 @@ func TestAdd(t *testing.T) {
 	want := &Client{
 		Addr: endpoint(7, 0).Addr, Software: software.Curl, Connections: 9, Requests: 109,
 		Wasted: []Waste{{Cause: fact.PoolMiss, N: 2, NS: 8642, Example: Example{1, endpoint(7, 1), endpoint(9, 80)}}},
-		Failed: [fact.NumFailures]uint64{fact.FailRace: 2}, Unread: 1, Stalled: 1, InVain: 1, Once: 4, More: 3, IdleShare: 0.5,
+		Failed: [fact.NumFailures]uint64{fact.FailRace: 2}, Unread: 1, Stalled: 1, InVain: 1, Once: 4, More: 3, IdleShare: 0.5, Trip: 1e9,
 		Upgrades: 2, Short: 1, Streams: 100, Pinged: 1, GRPC: 100, GRPCBusiest: 90,
 		Example: Example{1, endpoint(7, 1), endpoint(9, 80)}, GRPCExample: Example{7, endpoint(7, 6), sniffer.Endpoint{}},
 	}

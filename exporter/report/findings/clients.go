@@ -249,18 +249,25 @@ func hintTooShort(v *view) (hit, bool) {
 // queues says that requests wait for a client's connections.
 func queues(c *Client) bool {
 	return c.Connections >= MinPoolClients && c.Requests >= MinPoolRequests && c.Busy > MinPoolBusy &&
-		c.Response > 0 && c.Gap < MaxPoolGap*c.Response
+		c.Response > 0 && c.wait() < MaxPoolGap*c.Response
 }
+
+// wait is how long the client lets pass between a response and its next request.
+func (c *Client) wait() float64 { return max(c.Gap-c.Trip, 0) }
 
 func poolLimits(v *view) (hit, bool) {
 	for c := range v.clients() {
 		if !queues(c) {
 			continue
 		}
+		wait := "at once"
+		if c.wait() > 0 {
+			wait = prose.Seconds(c.wait())
+		}
 		return hit{
 			summary: fmt.Sprintf("%s of one client were busy for %s of their time or more, the next request %s after each response: requests queue in its pool, or it is a load generator.",
-				prose.Plural(c.Connections, "connection"), prose.Percent(c.Busy), prose.Seconds(c.Gap)),
-			evidence: map[string]float64{"connections": float64(c.Connections), "busy": c.Busy, "gap_seconds_p50": c.Gap, "response_seconds_p50": c.Response},
+				prose.Plural(c.Connections, "connection"), prose.Percent(c.Busy), wait),
+			evidence: map[string]float64{"connections": float64(c.Connections), "busy": c.Busy, "gap_seconds_p50": c.wait(), "response_seconds_p50": c.Response},
 			example:  c.Example, habit: advice.PoolLimits,
 			clients: func(c *Client) uint64 {
 				if queues(c) {

@@ -271,6 +271,7 @@ type Client struct {
 	ClosedAt              Cluster
 	Busy                  float64 // share of time of its least busy connection
 	Gap, Response         float64 // medians: response to next request, request to response
+	Trip                  float64 // of Gap, what was on the way from and to the client
 	Upgrades, Short       uint64  // to other protocols; under 1 s or of one message a side
 	Ended, Moved          uint64  // connections that it closed; when it opened one to another address of this name
 	SYNs, Spread          uint64  // of it to this name; beside an idle connection to another address

@@ -18,7 +18,7 @@ func fromTable(c *clients.Client) Client {
 	k := Client{
 		Address: c.Addr.Netip().String(), Software: c.Software, Estimated: c.Estimated, Several: c.Several(),
 		Connections: c.Connections, Requests: c.Requests, Failed: c.Failed,
-		Unread: c.Unread, Stalled: c.Stalled, InVain: c.InVain, Once: c.Once, More: c.More, Busy: 1 - c.IdleShare,
+		Unread: c.Unread, Stalled: c.Stalled, InVain: c.InVain, Once: c.Once, More: c.More, Busy: 1 - c.IdleShare, Trip: float64(c.Trip) / 1e9,
 		Upgrades: c.Upgrades, Short: c.Short, Streams: c.Streams, Pinged: c.Pinged, GRPC: c.GRPC, GRPCBusiest: c.GRPCBusiest,
 		Example: Example(c.Example), GRPCExample: Example(c.GRPCExample),
 	}

@@ -271,11 +271,20 @@ var thresholds = []thresholdCase{
 	{
 		"pool with pauses", "pool_limits", Info,
 		func(s *Server) {
-			s.Clients[0] = Client{Connections: 2, Requests: 40, Busy: 0.9, Gap: 0.0009, Response: 0.01}
+			s.Clients[0] = Client{Connections: 2, Requests: 40, Busy: 0.9, Gap: 0.0009, Trip: 0.001, Response: 0.01}
 		},
 		func(s *Server) {
 			s.Clients[0] = Client{Connections: 2, Requests: 40, Busy: 0.9, Gap: 0.001, Response: 0.01}
-		}, "",
+		}, "the next request at once after each response",
+	},
+	{
+		"pool that queues, seen at the server", "pool_limits", Info,
+		func(s *Server) {
+			s.Clients[0] = Client{Connections: 2, Requests: 40, Busy: 0.9, Gap: 0.0089, Trip: 0.008, Response: 0.01}
+		},
+		func(s *Server) {
+			s.Clients[0] = Client{Connections: 2, Requests: 40, Busy: 0.9, Gap: 0.0089, Trip: 0.007, Response: 0.01}
+		}, "the next request 900 µs after each response",
 	},
 	{
 		"one busy connection", "pool_limits", Info,
