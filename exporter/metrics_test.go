@@ -350,11 +350,29 @@ func TestFirstEventIsAnIncrease(t *testing.T) {
 // TestProbesAreLabelled: what a health check does is told apart from the moment that
 // it is known for one.
 func TestProbesAreLabelled(t *testing.T) {
+	// Five connections tell it, but of one that leaves them open until they have idled.
+	for reason, want := range map[fact.Reason]map[string]float64{
+		fact.ReasonClientDiscard: {"application": 6, "probe": 5},
+		fact.ReasonClientIdle:    {"application": 11},
+	} {
+		byTraffic := map[string]float64{}
+		for labels, n := range series(t, steady(reason), WastedHandshakes) {
+			_, traffic, _ := strings.Cut(labels, "traffic=")
+			byTraffic[traffic] += n
+		}
+		if diff := cmp.Diff(want, byTraffic); diff != "" {
+			t.Errorf("%v: %s", reason, diff)
+		}
+	}
+}
+
+// steady has ten connections of one request each at a steady interval, which ended so.
+func steady(reason fact.Reason) *Exporter {
 	e, r := attached(Config{}, tally.Config{})
 	factsOf("192.0.2.9:40000", "10.0.0.2:80", "a.example", 1e18).tell(r) // an application, which keeps its connection
 	for i := range int64(10) {
 		f := factsOf("192.0.2.1:40000", "10.0.0.2:80", "a.example", 1e18+i*10e9)
-		f.closed.Requests, f.closed.Reused = 1, 0
+		f.closed.Requests, f.closed.Reused, f.closed.Reason = 1, 0, reason
 		f.second = f.first
 		r.Opened(&f.opened)
 		f.first.Mark, f.judged.Mark, f.closed.Mark = f.opened.Mark, f.opened.Mark, f.opened.Mark
@@ -362,15 +380,7 @@ func TestProbesAreLabelled(t *testing.T) {
 		r.Judged(&f.judged)
 		r.Connection(&f.closed)
 	}
-	byTraffic := map[string]float64{}
-	for labels, n := range series(t, e, WastedHandshakes) {
-		_, traffic, _ := strings.Cut(labels, "traffic=")
-		byTraffic[traffic] += n
-	}
-	// Five connections tell it.
-	if diff := cmp.Diff(map[string]float64{"application": 6, "probe": 5}, byTraffic); diff != "" {
-		t.Error(diff)
-	}
+	return e
 }
 
 // TestProxiesThatProbe: the traffic of a proxy which names itself in its health checks

@@ -69,12 +69,16 @@ func (g *group) checksBeside(a sniffer.Addr, traffic map[trip]bool) bool {
 }
 
 // findProbers finds those that check health: by a prober's own words, or at a steady
-// interval by a client that does nothing else, towards a server whose other clients
-// keep their connections, or by one that keeps its own for requests with a name.
+// interval by a client that leaves no connection open and does nothing else, towards a
+// server whose other clients keep their connections, or by one that keeps its own for
+// requests with a name.
 func (g *group) findProbers(all map[sniffer.Addr]habit, traffic map[trip]bool) {
-	starts := map[sniffer.Addr][]int64{}
+	starts, left := map[sniffer.Addr][]int64{}, map[sniffer.Addr]bool{}
 	for k := range g.sum.Newest.All() {
 		starts[k.Client] = append(starts[k.Client], k.Start)
+		if tally.Idled(k.Reason) {
+			left[k.Client] = true
+		}
 	}
 	kept := g.sum.Counted.Reuse(fact.ReusedRequest) > 0 || g.sum.Estimated != nil && g.sum.Estimated.Reuse(fact.ReusedRequest) > 0
 	for _, c := range g.sum.Clients.Worst() {
@@ -82,7 +86,7 @@ func (g *group) findProbers(all map[sniffer.Addr]habit, traffic map[trip]bool) {
 		switch {
 		case c.Connections < tally.MinProbes || c.More > 0:
 		case c.Software.IsProber(),
-			even && interval >= tally.MinProbeInterval && c.InVain == 0 &&
+			even && interval >= tally.MinProbeInterval && c.InVain == 0 && !left[c.Addr] &&
 				(kept && all[c.Addr].other == 0 || g.checksBeside(c.Addr, traffic)):
 			g.probers = append(g.probers, prober{c, interval})
 		}

@@ -65,3 +65,27 @@ func TestProbesBesideTraffic(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoLeavesConnectionsOpenChecksNothing: a client that asks at a steady interval, and whose
+// idle connections end before, has a timeout that is too short.
+func TestWhoLeavesConnectionsOpenChecksNothing(t *testing.T) {
+	for reason, want := range map[fact.Reason]uint64{fact.ReasonClientDiscard: 12, fact.ReasonClientIdle: 0, fact.ReasonServerIdle: 0} {
+		set := tally.New(tally.Config{})
+		w := set.Worker(nil)
+		for i := range int64(12) {
+			c := sample()
+			c.ID, c.Client.Port = uint64(i+1), uint16(40000+i)
+			c.Start, c.End = epoch+i*3e9, epoch+i*3e9+2e9
+			c.Requests, c.Responses, c.Reused, c.TLS, c.ReuseIdle = 1, 1, 0, nil, nil
+			c.Negotiated = [fact.NumOutcomes]uint32{fact.KeepAlive: 1}
+			c.Reason, c.Cause = reason, fact.Cause(reason)
+			addTo(w, c)
+		}
+		others := sample()
+		others.ID, others.Client = 100, endpoint("10.0.0.8:40000")
+		addTo(w, others)
+		if got := built(set, Capture{}).Totals.Probes.Connections; got != want {
+			t.Errorf("%v: %d checks, want %d", reason, got, want)
+		}
+	}
+}

@@ -21,10 +21,14 @@ func SteadyWith(interval, other int64) bool {
 	return 5*max(d, -d) <= other
 }
 
+// Idled says whether a connection ended for idleness: a client that leaves one open does not
+// check health, or says so.
+func Idled(r fact.Reason) bool { return r == fact.ReasonClientIdle || r == fact.ReasonServerIdle }
+
 // A suspect is a client that may check health.
 type suspect struct {
 	prober   bool
-	not      bool // it carried more than one request on a connection
+	not      bool // it carried more than one request on a connection, or left one open
 	last     int64
 	interval int64
 	steady   int // intervals in a row
@@ -83,14 +87,14 @@ func (s *suspects) suspect(a sniffer.Addr) *suspect {
 }
 
 // watch looks at a client's connection that has ended: one that comes at a steady
-// interval, and does nothing else, to a server whose other clients keep their
-// connections, checks health from there on.
+// interval, closes right away and does nothing else, to a server whose other clients keep
+// their connections, checks health from there on.
 func (r *row) watch(c *fact.Connection) {
 	k := r.suspect(c.Client.Addr)
 	if k == nil || k.not {
 		return
 	}
-	if c.Requests > 1 || c.Estimated {
+	if c.Requests > 1 || c.Estimated || Idled(c.Reason) && !k.prober {
 		*k = suspect{not: true}
 		return
 	}
