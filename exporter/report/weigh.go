@@ -214,10 +214,14 @@ func (w *weigher) traffic(g *group, t *tally.Traffic, estimated bool) findings.T
 			N: f.N, Idle: seconds(f.Idle.Median()), GivenUp: cluster(&f.GivenUp, 2, 1e9), Example: example(&f.Example),
 		}
 	}
-	announced, drained, discarded := ages{}, ages{}, ages{}
+	announced, drained, discarded, once := ages{}, ages{}, ages{}, 0
 	for k := range g.sum.Newest.All() {
 		switch {
-		case k.Estimated != estimated || k.Requests < 2 || k.Handshake == fact.HandshakeMidstream:
+		case k.Estimated != estimated || k.Handshake == fact.HandshakeMidstream:
+		case k.Requests < 2:
+			if k.Reason == fact.ReasonClientDiscard {
+				once++ // and not for its age
+			}
 		case k.Reason == fact.ReasonServerLimit:
 			announced.add(k)
 		case k.Reason == fact.ReasonServerGoaway:
@@ -226,7 +230,10 @@ func (w *weigher) traffic(g *group, t *tally.Traffic, estimated bool) findings.T
 			discarded.add(k)
 		}
 	}
-	out.LimitAge, out.GoawayAge, out.DiscardAge = announced.limit(), drained.limit(), discarded.limit()
+	out.LimitAge, out.GoawayAge = announced.limit(), drained.limit()
+	if n := len(discarded.at); float64(n) >= findings.MinLimitNear*float64(n+once) {
+		out.DiscardAge = discarded.limit()
+	}
 	w.massWasted(g, &out, estimated)
 	w.beside(g, &out, estimated)
 	if estimated {
@@ -238,43 +245,41 @@ func (w *weigher) traffic(g *group, t *tally.Traffic, estimated bool) findings.T
 }
 
 // ages are those at which connections ended, and their numbers of requests.
-type ages struct {
-	at       []int64
-	requests map[uint32]int
-}
+type ages struct{ at, requests []int64 }
 
 func (a *ages) add(k *tally.Record) {
-	if a.requests == nil {
-		a.requests = map[uint32]int{}
-	}
-	a.at = append(a.at, k.At-k.Start)
-	a.requests[k.Requests]++
+	a.at, a.requests = append(a.at, k.At-k.Start), append(a.requests, int64(k.Requests))
 }
 
 // limit returns the age in seconds at which connections end, where they end at one age and
-// not after one number of requests; else 0.
+// not after one number of requests; else 0. A limit is met by the first request that comes
+// after it: most ages are about the lowest tenth's, or up to a third above. Where the numbers
+// are near one another, too, it is a tenth.
 func (a *ages) limit() float64 {
 	n := len(a.at)
 	if n < findings.MinLimitClosings {
 		return 0
 	}
 	enough := int(math.Ceil(findings.MinLimitNear * float64(n)))
-	for _, same := range a.requests {
-		if same >= enough {
-			return 0
-		}
-	}
 	slices.Sort(a.at)
-	median, near := a.at[n/2], 0
-	for _, age := range a.at {
-		if 10*max(age-median, median-age) <= median {
-			near++
+	slices.Sort(a.requests)
+	least, number := a.at[n/10], a.requests[n/2]
+	within := func(list []int64, from, below, above int64) (near int) {
+		for _, v := range list {
+			if below*(from-v) <= from && above*(v-from) <= from {
+				near++
+			}
 		}
+		return near
 	}
-	if near < enough {
+	above := int64(3)
+	if within(a.requests, number, 10, 10) >= enough {
+		above = 10
+	}
+	if within(a.requests, number, 1e6, 1e6) >= enough || within(a.at, least, 10, above) < enough {
 		return 0
 	}
-	return seconds(median)
+	return seconds(least)
 }
 
 // massWasted counts the handshakes that replaced what a closing of many at once took.

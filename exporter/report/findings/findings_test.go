@@ -762,6 +762,7 @@ func TestExplainedOnce(t *testing.T) {
 			s.Counted.MassWasted[causeServerIdle] = Loss{N: 30, Seconds: 0.03}
 		}), []string{"restarts", "server_idle_timeout"}},
 		{"a pool that overflows is no discarding", both(wastes(72, causeClientDiscard), func(s *Server) { s.Counted.Discards, s.Counted.Beside = 72, 70 }), []string{"pool_too_small"}},
+		{"an age is no small pool", both(wastes(72, causeClientDiscard), func(s *Server) { s.Counted.Discards, s.Counted.Beside, s.Counted.DiscardAge = 72, 70, 1 }), []string{"client_discards"}},
 		{"bodies unread are no aborts", both(wastes(40, causeClientAbort), func(s *Server) { s.UnreadBodies = Loss{N: 20, Example: example(1)} }), []string{"body_unread"}},
 		{"races are no order of timeouts", both(fails(3, fact.FailRace), func(s *Server) { s.Idle.Server, s.Idle.Client = 5, 10 }), []string{"races"}},
 		{"channels are no discarding", both(wastes(39, causeClientDiscard), func(s *Server) {

@@ -137,7 +137,7 @@ func poolTooSmall(v *view) (hit, bool) {
 	}
 	l := v.left[causeClientDiscard]
 	reuse := share(v.t.Reused, v.t.Requests)
-	if !v.wastes(l) || reuse < MinPoolReuse || 2*v.t.Beside < v.t.Discards || v.t.Beside == 0 {
+	if !v.wastes(l) || reuse < MinPoolReuse || 2*v.t.Beside < v.t.Discards || v.t.Beside == 0 || v.t.DiscardAge > 0 {
 		return hit{}, false
 	}
 	return hit{
