@@ -179,6 +179,7 @@ func (c *Client) add(f *fact.Connection, id software.ID) {
 	if f.Requests > 0 {
 		c.span(span{f.Start, f.End, f.Requests > 1})
 	}
+	c.trip(f.ClientTrip)
 	c.idle(f)
 	c.closed(f)
 	c.upgraded(f)
@@ -222,7 +223,6 @@ func (c *Client) idle(f *fact.Connection) {
 		idle += idle / n * int64(f.MoreReuseIdle)
 	}
 	c.IdleShare = max(c.IdleShare, float64(idle+max(f.CloseIdle, 0))/float64(total))
-	c.trip(f.ClientTrip)
 }
 
 // trip keeps the shortest of those that are known.

@@ -512,6 +512,10 @@ func ended(g *group) bool {
 // late returns between which times after its last response the client closes what idles,
 // where that is within a second now and then, and seldom right after it; else 0.
 func late(g *group) (from, to float64) {
+	trips := map[sniffer.Addr]int64{} // on which nothing idles
+	for _, c := range g.sum.Clients.Worst() {
+		trips[c.Addr] = max(trips[c.Addr], c.Trip)
+	}
 	var idle []int64
 	short, near := 0, 0
 	for k := range g.sum.Newest.All() {
@@ -520,7 +524,7 @@ func late(g *group) (from, to float64) {
 		case k.Reason == fact.ReasonClientIdle:
 			idle = append(idle, k.Idle)
 		case k.Reason != fact.ReasonClientDiscard:
-		case seconds(k.Idle) < findings.MinLateIdle:
+		case seconds(k.Idle-trips[k.Client]) < findings.MinLateIdle:
 			near++
 		default:
 			short++

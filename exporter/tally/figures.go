@@ -346,7 +346,11 @@ func (f *Figures) idle(c *fact.Connection) {
 		case byTimer(c):
 			f.IdleClosings[c.ClosedBy].add(c.End, c.CloseIdle)
 		case c.Reason == fact.ReasonClientDiscard || c.Reason == fact.ReasonServerDiscard:
-			f.Discards[c.ClosedBy].add(c.End, c.CloseIdle)
+			idle := c.CloseIdle
+			if c.ClosedBy == fact.ByClient {
+				idle = max(idle-c.ClientTrip, 0) // what was on the way is no timeout
+			}
+			f.Discards[c.ClosedBy].add(c.End, idle)
 		}
 	}
 	if c.HasAdvertisedTimeout {

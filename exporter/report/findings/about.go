@@ -154,7 +154,7 @@ func Explain(f *Figures, found []Finding) []string {
 			servers = nil // they closed nothing
 		}
 		a := advice.For(s.habit(), s.Clients, servers)
-		if s.habit() == advice.ClientDiscards && s.Idle >= MinLateIdle {
+		if s.habit() == advice.ClientDiscards && s.Idle-s.Seconds >= MinLateIdle { // the way to the client is in both
 			a.Or(advice.For(advice.ClientIdleTimeout, s.Clients, servers))
 		}
 		if text := a.String(); text != "" && !slices.Contains(changes, ToChange+text) {
