@@ -328,16 +328,18 @@ func (w *weigher) beside(g *group, out *findings.Traffic, estimated bool) {
 			continue
 		}
 		out.Discards++
-		if k.PassedOver {
-			continue
-		}
-		for _, o := range by(k.Client, w.own[g]) {
-			if o.ID != k.ID && o.Start < k.At && o.At > k.At {
-				out.Beside++
-				break
-			}
+		if w.closedBeside(k, g) {
+			out.Beside++
 		}
 	}
+}
+
+// closedBeside says whether another connection of the client was open when one ended that
+// was not opened past an idle one.
+func (w *weigher) closedBeside(k *tally.Record, g *group) bool {
+	return !k.PassedOver && slices.ContainsFunc(by(k.Client, w.own[g]), func(o *at) bool {
+		return o.ID != k.ID && o.Start < k.At && o.At > k.At
+	})
 }
 
 const (
@@ -925,6 +927,7 @@ func (w *weigher) singles() (list []findings.Single) {
 		}
 		if lost != nil {
 			s.Requests, s.Idle = uint64(lost.Requests), seconds(max(lost.Idle, 0))
+			s.Beside = lost.Reason == fact.ReasonClientDiscard && w.closedBeside(lost, k.group)
 		}
 		list = append(list, s)
 	}

@@ -154,6 +154,10 @@ func Explain(f *Figures, found []Finding) []string {
 			servers = nil // they closed nothing
 		}
 		a := advice.For(s.habit(), s.Clients, servers)
+		if s.habit() == advice.ClientDiscards && s.Beside {
+			a = advice.For(advice.PoolTooSmall, s.Clients, servers)
+			a.Or(advice.For(advice.ClientDiscards, s.Clients, servers))
+		}
 		if s.habit() == advice.ClientDiscards && s.Idle-s.Seconds >= MinLateIdle { // the way to the client is in both
 			a.Or(advice.For(advice.ClientIdleTimeout, s.Clients, servers))
 		}
@@ -224,6 +228,9 @@ func (s *Single) end() string {
 	case causeServerIdle, causeServerDiscard:
 		return "was closed by the server" + idle
 	case causeClientIdle, causeClientDiscard:
+		if s.Beside {
+			return "was closed by the client" + idle + ", while it had others open"
+		}
 		return "was closed by the client" + idle
 	case causeNotCaptured:
 		return "was closed" + idle + ", and what may have announced that was not captured"

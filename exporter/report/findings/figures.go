@@ -297,6 +297,7 @@ type Single struct {
 	Seconds        float64 // what the handshake took
 	Estimated      bool    // of TLS without keys
 	Several        bool    // the client's address looks like several
+	Beside         bool    // others of the client's were open when it closed that one
 	// Clients and Servers are the softwares of its sides, as far as they are known.
 	Clients, Servers []software.ID
 }

@@ -992,11 +992,11 @@ func TestStalledOfAll(t *testing.T) {
 func TestExplain(t *testing.T) {
 	f := base()
 	f.Singles = []Single{
-		{"shop.example", "10.0.0.7", causeServerIdle, 2, 3.001, 0.011, false, false, nil, []software.ID{software.Nginx}},
-		{"shop.example", "10.0.0.7", causeServerIdle, 2, 3.001, 0.011, false, false, nil, []software.ID{software.Nginx}}, // as the first
-		{"shop.example", "10.0.0.7", causeClientDiscard, 1, 0.003, 0, true, false, nil, nil},
-		{"shop.example", "10.0.0.7", fact.PoolMiss, 1, 0, 0.011, false, true, []software.ID{software.Unknown, software.GoHTTP}, nil},
-		{"shop.example", "10.0.0.7", causeClientClose, 1, 0, 0.011, false, false, nil, nil},
+		{"shop.example", "10.0.0.7", causeServerIdle, 2, 3.001, 0.011, false, false, false, nil, []software.ID{software.Nginx}},
+		{"shop.example", "10.0.0.7", causeServerIdle, 2, 3.001, 0.011, false, false, false, nil, []software.ID{software.Nginx}}, // as the first
+		{"shop.example", "10.0.0.7", causeClientDiscard, 1, 0.003, 0, true, false, false, nil, nil},
+		{"shop.example", "10.0.0.7", fact.PoolMiss, 1, 0, 0.011, false, true, false, []software.ID{software.Unknown, software.GoHTTP}, nil},
+		{"shop.example", "10.0.0.7", causeClientClose, 1, 0, 0.011, false, false, false, nil, nil},
 	}
 	f.Totals.Counted.Wasted[causeServerIdle].N = 5
 	want := []string{
@@ -1015,9 +1015,14 @@ func TestExplain(t *testing.T) {
 			t.Errorf("what to change is %q, want %q at %d", changes, begins, i)
 		}
 	}
-	f.Singles = []Single{{"shop.example", "10.0.0.7", causeClientDiscard, 1, 0.6, 0, false, false, []software.ID{software.JavaHTTPClient}, nil}}
+	f.Singles = []Single{{"shop.example", "10.0.0.7", causeClientDiscard, 1, 0.6, 0, false, false, false, []software.ID{software.JavaHTTPClient}, nil}}
 	if got := Explain(f, nil); !strings.Contains(got[len(got)-1], "one `HttpClient`") || !strings.Contains(got[len(got)-1], "jdk.httpclient.keepalive.timeout") {
 		t.Errorf("closed after 600 ms: %q", got)
+	}
+	f.Singles = []Single{{"shop.example", "10.0.0.7", causeClientDiscard, 1, 0.003, 0, false, false, true, []software.ID{software.GoHTTP}, nil}}
+	if got := Explain(f, nil); !strings.Contains(got[0], "while it had others open") || !strings.HasPrefix(got[len(got)-1], "→ Go: `Transport.MaxIdleConnsPerHost`") ||
+		!strings.Contains(got[len(got)-1], "one `http.Client`") {
+		t.Errorf("closed beside others: %q", got)
 	}
 	if got := Explain(f, []Finding{{Wasted: 10}}); got != nil {
 		t.Errorf("beside findings of waste: %q", got)
@@ -1029,7 +1034,7 @@ func TestExplain(t *testing.T) {
 		t.Errorf("of nothing: %q", got)
 	}
 	for c := range fact.NumCauses {
-		s := Single{"a", "b", c, 1, 2, 0.1, false, false, nil, nil}
+		s := Single{"a", "b", c, 1, 2, 0.1, false, false, false, nil, nil}
 		if text := s.sentence(); !strings.HasSuffix(text, ".") || strings.Contains(text, "unknown") {
 			t.Errorf("%v: %q", c, text)
 		}
