@@ -195,7 +195,11 @@ func pathTimeout(v *view) (hit, bool) {
 	}
 	if v.Path.Dropped > v.Path.Survived && v.Path.Dropped > 0 {
 		h.evidence["path_survived_seconds"], h.evidence["path_dropped_seconds"] = v.Path.Survived, v.Path.Dropped
-		h.summary += fmt.Sprintf(", between %s and %s", prose.Seconds(v.Path.Survived), prose.Seconds(v.Path.Dropped))
+		if v.Path.Survived > 0 {
+			h.summary += fmt.Sprintf(", between %s and %s", prose.Seconds(v.Path.Survived), prose.Seconds(v.Path.Dropped))
+		} else {
+			h.summary += ", by " + prose.Seconds(v.Path.Dropped) + " at the latest"
+		}
 	}
 	if v.Path.Probes {
 		h.evidence["probe_interval_seconds"] = v.Path.ProbeInterval

@@ -388,6 +388,14 @@ var thresholds = []thresholdCase{
 		fails(2, fact.FailPathDropped), "after 352 s of idling: something between forgets idle connections (NAT gateway, load balancer, firewall), between 300 s and 351 s",
 	},
 	{
+		"path forgets whatever idled", "path_timeout", Critical,
+		both(fails(3, fact.FailPathDropped), func(s *Server) {
+			s.Counted.Failed[fact.FailPathDropped].Idle = 12
+			s.Path = Path{Dropped: 12}
+		}),
+		fails(2, fact.FailPathDropped), "(NAT gateway, load balancer, firewall), by 12.0 s at the latest;",
+	},
+	{
 		"host forgets", "path_timeout", Critical,
 		both(fails(3, fact.FailPathDropped), func(s *Server) { s.Path.Reset = true }),
 		fails(2, fact.FailPathDropped), "answered by the reset of a host that knew of no such connection, after 4.9 s of idling: something between forgets idle connections (NAT gateway, load balancer, firewall), or the server's host does",
