@@ -741,6 +741,7 @@ func (w *weigher) clients(g *group) (list []findings.Client) {
 		if c.Gap == 0 {
 			c.Busy = 0 // nothing was reused, so that nothing can have queued
 		}
+		c.Busy = min(c.Busy, busy(&g.sum, c.Trip))
 		c.Proxy = w.proxy(addr, g)
 		relays := w.relays(addr, g) || c.Proxy != software.Unknown && w.forwards(addr, c.Software)
 		switch {
@@ -760,6 +761,23 @@ func (w *weigher) clients(g *group) (list []findings.Client) {
 		list = append(list, c)
 	}
 	return list
+}
+
+// busy is the share of its time that a server's mean connection did not idle between
+// requests, where each pause has a round trip of so many seconds in it: connections do not
+// list their pauses for every output.
+func busy(f *tally.Figures, trip float64) float64 {
+	var open int64
+	for k := range f.Newest.All() {
+		if !k.Estimated {
+			open += k.At - k.Start
+		}
+	}
+	idle := seconds(f.Counted.ReuseIdle.Sum()) - trip*float64(f.Counted.ReuseIdle.Count())
+	if open <= 0 {
+		return 1
+	}
+	return 1 - max(idle, 0)/seconds(open)
 }
 
 // wasting returns the one software, of several that an address shows, whose connections

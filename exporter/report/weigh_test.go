@@ -61,3 +61,35 @@ func TestAgeOfMost(t *testing.T) {
 		}
 	}
 }
+
+// TestBusyCountsPauses: connections that list no pauses idle all the same, so that requests do
+// not queue for them.
+func TestBusyCountsPauses(t *testing.T) {
+	for pause, want := range map[int64]bool{1e6: true, 90e6: false} {
+		set := tally.New(tally.Config{})
+		w := set.Worker(nil)
+		for i := range int64(2) {
+			c := sample()
+			c.ID, c.Client.Port, c.TLS, c.ReuseIdle = uint64(i+1), uint16(40000+i), nil, nil
+			c.Requests, c.Responses, c.Reused, c.CloseIdle = 60, 60, 59, 0
+			c.Start, c.End, c.Verdict, c.Cause = epoch, epoch+60*(100e6+pause/2), fact.VerdictNeeded, fact.NoCause
+			c.Negotiated, c.Reason = [fact.NumOutcomes]uint32{fact.KeepAlive: 60}, fact.ReasonClientDiscard
+			for j := range int64(60) {
+				x := exchangeOf(c, uint32(j))
+				x.Start, x.End = epoch+j*100e6, epoch+j*100e6+100e6
+				if j > 0 {
+					x.Reuse, x.Idle = fact.ReusedRequest, 1e6
+					if j%2 == 0 {
+						x.Idle = pause
+					}
+				}
+				w.Exchange(x)
+			}
+			c.Mark = 0
+			w.Connection(c)
+		}
+		if got := strings.Contains(fmt.Sprint(built(set, Capture{}).Findings), "requests queue in its pool"); got != want {
+			t.Errorf("every other pause %d ns: queues %v, want %v", pause, got, want)
+		}
+	}
+}
