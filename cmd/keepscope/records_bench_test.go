@@ -150,7 +150,8 @@ func collect(b *testing.B) {
 }
 
 // cpuTime returns the CPU time that this process took so far.
-func cpuTime(b *testing.B) time.Duration {
+func cpuTime(b testing.TB) time.Duration {
+	b.Helper()
 	var used syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
 		b.Fatal(err)
