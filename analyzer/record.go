@@ -199,7 +199,6 @@ func (l *ledger) identify(o *fact.Connection) {
 	} else {
 		o.Cost.TCP = o.HandshakeTime
 	}
-	o.ClientTrip, _ = l.halfTrips()
 	n, _ := l.tcp.SYNs()
 	o.SYNs = uint8(min(n, 255))
 	o.Software = s.software
@@ -239,6 +238,7 @@ func (l *ledger) fill(o *fact.Connection) {
 	client, server := l.sides()
 	*o = fact.Connection{}
 	l.identify(o)
+	o.ClientTrip, _ = l.halfTrips()
 	o.Protocol, o.Guessed = l.carried(), s.is(guessed)
 	o.Requests, o.Responses, o.Reused = s.requests, s.responses, s.reused
 	s.negotiated(&o.Negotiated)
